@@ -1,0 +1,59 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mpeft/config/node.h"
+#include "mpeft/data/example.h"
+
+namespace mpeft::data {
+
+enum class Split { kTrain, kValidation, kTest };
+/// "train", "val", "test".
+std::string to_string(Split split);
+/// Throws ConfigError for another name.
+Split split_from_string(const std::string& name);
+
+/// Where data sets are and how they are asked for.
+struct DatasetRequest {
+  std::string name;                 ///< what the configuration says: "dart", "jsonl:PATH", "glue-tvt_rte_1000"
+  Split split = Split::kTrain;
+  std::string data_root = "data";   ///< folder that holds the data sets
+  config::Node options;             ///< the `data_options:` section (fields, templates); may be empty
+  std::string prompt;               ///< overrides the data set's instruction when not empty
+};
+
+/// A data set read into memory as text. One file a data set in src/data/datasets, one line in datasets.def.
+struct TextDataset {
+  std::vector<TextExample> examples;
+  std::vector<std::string> metrics;             ///< names of metrics.def that evaluation computes
+  std::vector<std::string> source_files;        ///< for hashes in the manifest
+  std::vector<std::string> notes;               ///< what was skipped and counted, for people
+  bool end_token_after_target = true;           ///< NLG labels end with the end token
+};
+
+/// Names registered in datasets.def, sorted.
+std::vector<std::string> dataset_names();
+
+/// Reads a data set. Throws ConfigError for an unknown name (with a suggestion) and DataError for an absent folder (where
+/// it was looked for, where it comes from, how to fetch it) or a malformed record (path, record number, reason).
+TextDataset read_dataset(const DatasetRequest& request);
+
+/// Limits for tokenize().
+struct TokenizeOptions {
+  int64_t max_length = 0;   ///< examples with more tokens are dropped and counted; 0: no limit
+  bool for_training = true; ///< one example per reference text where the data set has several
+};
+
+/// What tokenize() made, and what it left out.
+struct TokenizedDataset {
+  std::vector<Example> examples;
+  int64_t n_dropped = 0;       ///< longer than max_length
+  std::vector<std::string> metrics;
+};
+
+/// Tokenises on all cores; the result does not depend on their number.
+TokenizedDataset tokenize(const TextDataset& dataset, const text::Tokenizer& tokenizer, const TokenizeOptions& options);
+
+}  // namespace mpeft::data
