@@ -36,12 +36,12 @@ if(LibTorch_ROOT)
     file(STRINGS "${LibTorch_ROOT}/include/torch/csrc/api/include/torch/version.h" _version REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH)")
   endif()
   string(REGEX MATCHALL "[0-9]+" _parts "${_version}")
-  string(REPLACE ";" "." LibTorch_VERSION "${_parts}")
+  list(JOIN _parts "." LibTorch_VERSION)
 endif()
 
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch REQUIRED_VARS LibTorch_ROOT VERSION_VAR LibTorch_VERSION
-  REASON_FAILURE_MESSAGE "scripts/setup.sh installs it; or name yours with -DTorch_DIR=<libtorch>/share/cmake/Torch")
+  REASON_FAILURE_MESSAGE "scripts/setup.sh installs it, or name yours with -DTorch_DIR=LIBTORCH/share/cmake/Torch")
 
 function(_libtorch_import name file)
   if(NOT TARGET LibTorch::${name})
