@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "mpeft/model/mamba_lm.h"
+
+namespace mpeft::model {
+
+/// Where a model's weights came from, for messages and manifests.
+struct ModelSource {
+  std::string description;                            ///< "weights/quickstart/base/model" or "random weights (cfg/models/130m.yaml)"
+  std::filesystem::path folder;                       ///< empty for random weights
+  std::vector<std::filesystem::path> weight_files;
+};
+
+struct ModelWithSource {
+  MambaLM model{nullptr};
+  ModelSource source;
+};
+
+/// Builds the model that `what` names: a size of cfg/models (a path to the YAML file, or its stem: "130m"), which gets random
+/// weights from `seed`; a folder with config.json and weights; or a hub id. Everything frozen, on the CPU, weights in the
+/// file's dtype (memory-mapped): place_parameters comes next. Throws CheckpointError or ConfigError.
+ModelWithSource make_model(const std::string& what, uint64_t seed);
+
+/// The sizes alone, without weights.
+MambaConfig find_model_config(const std::string& what);
+
+/// Writes `config.json` and `model.safetensors` (names and layout that transformers reads) atomically.
+void save_model(MambaLM& model, const std::filesystem::path& folder);
+
+}  // namespace mpeft::model
