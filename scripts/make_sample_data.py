@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Writes data/sample: two small data sets in DART's official format and one in JSON lines.
+
+Everything in them is invented (the people do not exist, the trips never happened) and dedicated to the public domain
+(CC0). The output depends on nothing but this file: run it again and git shows no change.
+
+  dart/people-{train,dev}.json   who somebody is: what a tiny model is trained on from scratch
+  dart/trips-{train,dev}.json    another kind of record (other relations, another sentence): what an adapter learns
+  jsonl/questions-{train,dev}.jsonl   questions with one or more right answers, for `data: jsonl:PATH`
+
+No record of a dev file has the combination of entities of a train record, but every entity and every relation of a dev
+file occurs in the train files: what is measured is putting known things together in a new way.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+
+NAMES = ["Ada", "Bruno", "Clara", "Diego", "Elif", "Farid", "Greta", "Hiro", "Ines", "Jonas", "Kofi", "Lena",
+         "Mira", "Nils", "Olga", "Pedro", "Rosa", "Sven", "Tara", "Uma", "Viktor", "Yuki"]
+CITIES = ["Oslo", "Lima", "Cairo", "Delhi", "Quito", "Seoul", "Accra", "Lyon", "Porto", "Turin", "Leeds", "Osaka",
+          "Zürich", "Malmö", "Kraków", "Boston", "Dakar", "Hanoi", "Perth", "Riga"]
+JOBS = ["baker", "doctor", "teacher", "painter", "farmer", "pilot", "singer", "nurse", "judge", "tailor"]
+FOODS = ["bread", "rice", "soup", "apples", "honey", "cheese", "beans", "figs", "olives", "dates"]
+VEHICLES = ["train", "bus", "ship", "bicycle", "tram", "car"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+
+# relation of part one -> (what can stand in it, how the sentence says it)
+PEOPLE = {
+    "lives in": (CITIES, "lives in {}"),
+    "comes from": (CITIES, "comes from {}"),
+    "works as": (JOBS, "is a {}"),
+    "likes": (FOODS, "likes {}"),
+    "commutes by": (VEHICLES, "goes to work by {}"),
+    "day off": (DAYS, "is free on {}"),
+}
+
+
+def enumerate_clauses(clauses):
+    """["a", "b", "c"] -> "a, b and c"."""
+    return clauses[0] if len(clauses) == 1 else ", ".join(clauses[:-1]) + " and " + clauses[-1]
+
+
+def person(rng, name):
+    """A record of part one: two to four facts; the sentence tells them in their order."""
+    relations = rng.sample(sorted(PEOPLE), rng.choice([2, 3, 3, 4]))
+    facts, cities = [], list(CITIES)
+    rng.shuffle(cities)  # one person does not live where they come from
+    for relation in relations:
+        values, _ = PEOPLE[relation]
+        facts.append((relation, cities.pop() if values is CITIES else rng.choice(values)))
+    text = f"{name} " + enumerate_clauses([PEOPLE[r][1].format(v) for r, v in facts]) + "."
+    return {"tripleset": [[name, r, v] for r, v in facts], "subtree_was_extended": False,
+            "annotations": [{"source": "sample_people", "text": text}]}
+
+
+def trip(rng, name):
+    """A record of part two: the facts in any order; two sentences that put them in their own order."""
+    start, end = rng.sample(CITIES, 2)
+    facts = {"departure": start, "destination": end}
+    for relation, values in (("weekday", DAYS), ("vehicle", VEHICLES), ("luggage", FOODS)):
+        if rng.random() < 0.6:
+            facts[relation] = rng.choice(values)
+    order = list(facts)
+    rng.shuffle(order)
+    luggage = f" with {facts['luggage']}" if "luggage" in facts else ""
+    vehicle = f" by {facts['vehicle']}" if "vehicle" in facts else ""
+    route = f"from {start} to {end}"
+    if "weekday" in facts:
+        day = facts["weekday"]
+        texts = [f"On {day} {name} goes {route}{vehicle}{luggage}.", f"{name} goes {route}{vehicle}{luggage} on {day}."]
+    else:
+        texts = [f"{name} goes {route}{vehicle}{luggage}.", f"{name} leaves {start} for {end}{vehicle}{luggage}."]
+    return {"tripleset": [[name, r, facts[r]] for r in order], "subtree_was_extended": False,
+            "annotations": [{"source": "sample_trips", "text": text} for text in texts]}
+
+
+def question(rng, name):
+    """A record of the JSON-lines sample: a fact, a question about it, the right answers."""
+    relation = rng.choice(["lives in", "works as", "likes"])
+    value = rng.choice(PEOPLE[relation][0])
+    asked = {"lives in": "Where does {} live?", "works as": "What does {} do?", "likes": "What does {} like?"}[relation]
+    said = f"{name} {PEOPLE[relation][1].format(value)}."
+    return {"context": said, "question": asked.format(name), "answers": [value, said]}
+
+
+def distinct(rng, make, count):
+    """`count` records without a repetition, the names in turn so that all of them occur."""
+    records, seen = [], set()
+    while len(records) < count:
+        record = make(rng, NAMES[len(records) % len(NAMES)])
+        key = frozenset(map(tuple, record["tripleset"])) if "tripleset" in record else record["context"]
+        if key not in seen:
+            seen.add(key)
+            records.append(record)
+    rng.shuffle(records)
+    return records
+
+
+def write_dart(path, records):
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8", newline="\n")
+
+
+def write_jsonl(path, records):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8", newline="\n")
+
+
+def values_of(records):
+    return {value for record in records for triple in record["tripleset"] for value in triple}
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent.parent
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=pathlib.Path, default=here / "data" / "sample")
+    output = parser.parse_args().output
+
+    people = distinct(random.Random(1), person, 420)
+    trips = distinct(random.Random(2), trip, 300)
+    people_train, people_dev = people[:380], people[380:]
+    trips_train, trips_dev = trips[:260], trips[260:]
+    assert values_of(people_dev) <= values_of(people_train)
+    assert values_of(trips_dev) <= values_of(trips_train)
+    write_dart(output / "dart" / "people-train.json", people_train)
+    write_dart(output / "dart" / "people-dev.json", people_dev)
+    write_dart(output / "dart" / "trips-train.json", trips_train)
+    write_dart(output / "dart" / "trips-dev.json", trips_dev)
+
+    questions = distinct(random.Random(3), question, 80)
+    write_jsonl(output / "jsonl" / "questions-train.jsonl", questions[:60])
+    write_jsonl(output / "jsonl" / "questions-dev.jsonl", questions[60:])
+
+
+if __name__ == "__main__":
+    main()
