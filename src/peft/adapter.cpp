@@ -1,0 +1,66 @@
+#include "mpeft/peft/adapter.h"
+
+#include <set>
+
+#include "mpeft/checkpoint/safetensors.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::peft {
+namespace {
+
+constexpr const char* kConfigFile = "adapter_config.json";
+constexpr const char* kWeightsFile = "adapter_model.safetensors";
+constexpr uint64_t kMaxConfigBytes = 4 << 20;
+
+}  // namespace
+
+void save_adapter(const PeftMethod& method, const std::string& base_model, const std::filesystem::path& folder) {
+  checkpoint::TensorMap tensors;
+  for (const auto& [name, tensor] : method.parameters()) tensors.emplace(name, tensor.detach());
+  fs::write_folder_atomic(folder, [&](const fs::Path& temporary) {
+    fs::write_file_atomic(temporary / kConfigFile, method.config_json(base_model));
+    checkpoint::write_safetensors(temporary / kWeightsFile, tensors, {{"format", "pt"}});
+  });
+}
+
+void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& values, const std::string& where) {
+  const torch::NoGradGuard no_grad;
+  std::vector<std::string> problems;
+  std::set<std::string> expected;
+  for (auto [name, tensor] : method.parameters()) {
+    expected.insert(name);
+    const auto it = values.find(name);
+    if (it == values.end()) {
+      problems.push_back(str("missing: ", name, " ", tensor.sizes()));
+    } else if (it->second.sizes() != tensor.sizes()) {
+      problems.push_back(str("wrong shape: ", name, ": expected ", tensor.sizes(), ", found ", it->second.sizes()));
+    } else {
+      tensor.copy_(it->second);
+    }
+  }
+  for (const auto& [name, tensor] : values) {
+    if (!expected.contains(name)) problems.push_back(str("unexpected: ", name, " ", tensor.sizes()));
+  }
+  if (!problems.empty()) {
+    throw CheckpointError(str(where, ": the tensors do not fit the adapter's configuration and this model (", problems.size(),
+                              " problems)\n  ", join(problems, "\n  ")));
+  }
+}
+
+std::unique_ptr<PeftMethod> load_adapter(model::MambaLM& model, const std::filesystem::path& folder) {
+  const auto config_path = folder / kConfigFile, weights_path = folder / kWeightsFile;
+  if (!std::filesystem::exists(config_path)) {
+    throw CheckpointError(str(folder.string(), ": no ", kConfigFile, " there: not an adapter folder"));
+  }
+  if (!std::filesystem::exists(weights_path) && std::filesystem::exists(folder / "adapter_model.bin")) {
+    throw CheckpointError(str(folder.string(), ": adapter_model.bin is not read: save the adapter with safe_serialization=True"));
+  }
+  auto method = make_peft_method(fs::read_file(config_path, kMaxConfigBytes), config_path.string());
+  method->inject(model, /*seed=*/0);  // every value is replaced below
+  load_parameters(*method, checkpoint::read_safetensors(weights_path), weights_path.string());
+  return method;
+}
+
+}  // namespace mpeft::peft

@@ -1,0 +1,65 @@
+#include "peft/low_rank.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/native_dropout.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace mpeft::peft {
+namespace {
+
+at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
+
+// One in-place GEMM onto the slice instead of autograd's slice, add and concatenation: the base projection's output is
+// written once and never copied.
+class AddLowRank : public torch::autograd::Function<AddLowRank> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, at::Tensor y, const at::Tensor& x, const at::Tensor& A,
+                            const at::Tensor& B, double scale, int64_t row_begin, double dropout) {
+    at::Tensor dropped = as_rows(x), mask;                                    // (n, in_features)
+    if (dropout > 0) std::tie(dropped, mask) = at::native_dropout(dropped, dropout, /*train=*/true);
+    const at::Tensor low = at::mm(dropped, A.t());                            // (n, rank)
+    auto rows = y.view({-1, y.size(-1)}).narrow(1, row_begin, B.size(0));     // (n, rows), a view of y
+    rows.addmm_(low, B.t(), /*beta=*/1, /*alpha=*/scale);
+    ctx->mark_dirty({y});
+    ctx->save_for_backward({x, A, B, low, mask});
+    ctx->saved_data["scale"] = scale;
+    ctx->saved_data["row_begin"] = row_begin;
+    ctx->saved_data["dropout"] = dropout;
+    return y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &A = saved[1], &B = saved[2], &low = saved[3], &mask = saved[4];
+    const double scale = ctx->saved_data["scale"].toDouble(), dropout = ctx->saved_data["dropout"].toDouble();
+    const at::Tensor& dy = grads[0];                                                                       // (..., out_features)
+    const at::Tensor drows = as_rows(dy).narrow(1, ctx->saved_data["row_begin"].toInt(), B.size(0));       // (n, rows)
+    const double survivor = dropout > 0 ? 1.0 / (1.0 - dropout) : 1.0;
+
+    at::Tensor dx, dA, dB;
+    const at::Tensor dlow = at::mm(drows, B).mul_(scale);                                                  // (n, rank)
+    if (ctx->needs_input_grad(1)) {
+      dx = at::mm(dlow, A);                                                                                // (n, in_features)
+      if (mask.defined()) dx.mul_(mask).mul_(survivor);
+      dx = dx.view_as(x);
+    }
+    if (ctx->needs_input_grad(2)) {
+      at::Tensor dropped = as_rows(x);
+      if (mask.defined()) dropped = (dropped * mask).mul_(survivor);
+      dA = at::mm(dlow.t(), dropped);
+    }
+    if (ctx->needs_input_grad(3)) dB = at::mm(drows.t(), low).mul_(scale);
+    return {dy, dx, dA, dB, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor add_low_rank(at::Tensor y, const at::Tensor& x, const at::Tensor& A, const at::Tensor& B, double scale,
+                        int64_t row_begin, double dropout) {
+  return AddLowRank::apply(std::move(y), x, A, B, scale, row_begin, dropout);
+}
+
+}  // namespace mpeft::peft
