@@ -21,6 +21,7 @@ bool built_with_cuda() {
 }  // namespace mpeft::ops
 
 TORCH_LIBRARY(mpeft, library) {
+  (void)library;
 #define MPEFT_OP(name) mpeft::ops::register_##name(library);
 #include "kernels/ops.def"
 #undef MPEFT_OP

@@ -35,9 +35,12 @@ CpuCapability cpu_capability() {
 
 const char* to_string(CpuCapability capability) {
   switch (capability) {
-    case CpuCapability::kAvx512: return "avx512";
-    case CpuCapability::kAvx2: return "avx2";
-    case CpuCapability::kBaseline: break;
+    case CpuCapability::kAvx512:
+      return "avx512";
+    case CpuCapability::kAvx2:
+      return "avx2";
+    case CpuCapability::kBaseline:
+      break;
   }
   return "baseline";
 }

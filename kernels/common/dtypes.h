@@ -4,7 +4,8 @@
 
 namespace mpeft::kernels {
 
-/// What sums, states and small parameters are kept in: double for double (reference and finite differences), else float.
+/// What sums, states and small parameters are kept in: double for double (reference and finite differences), else
+/// float.
 template <typename scalar_t>
 struct AccType {
   using type = float;
