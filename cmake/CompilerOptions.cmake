@@ -12,13 +12,14 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1")
 set(CMAKE_CXX_FLAGS_RELEASE "-O3")
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")  # for the sanitizers: -O0 runs LibTorch's inlined headers several times slower
 
 # -fPIC everywhere (not POSITION_INDEPENDENT_CODE, which gives executables -fPIE): a precompiled header is only
 # shared between targets whose flags are equal.
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 
 # -Wno-restrict: false positives of g++ 12 on std::string (GCC bug 105651).
-set(MPEFT_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-restrict)
+set(MPEFT_WARNINGS -Wall -Wextra -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wno-restrict)
 if(MPEFT_WERROR)
   list(APPEND MPEFT_WARNINGS -Werror)
 endif()

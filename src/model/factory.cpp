@@ -57,20 +57,20 @@ void load_weights(MambaLM& model, const std::filesystem::path& folder) {
     expected.insert(item.key());
     const auto it = found.find(item.key());
     if (it == found.end()) {
-      problems.push_back(str("missing: ", item.key(), " ", item.value().sizes()));
+      problems.push_back(mpeft::str("missing: ", item.key(), " ", item.value().sizes()));
     } else if (it->second.sizes() != item.value().sizes()) {
-      problems.push_back(str("wrong shape: ", item.key(), ": expected ", item.value().sizes(), ", found ", it->second.sizes()));
+      problems.push_back(mpeft::str("wrong shape: ", item.key(), ": expected ", item.value().sizes(), ", found ", it->second.sizes()));
     } else if (!it->second.is_floating_point()) {
-      problems.push_back(str("wrong dtype: ", item.key(), ": ", it->second.scalar_type(), " is not a floating-point type"));
+      problems.push_back(mpeft::str("wrong dtype: ", item.key(), ": ", it->second.scalar_type(), " is not a floating-point type"));
     } else {
       item.value().set_data(it->second);
     }
   }
   for (const auto& [name, tensor] : found) {
-    if (!expected.contains(name)) problems.push_back(str("unexpected: ", name, " ", tensor.sizes()));
+    if (!expected.contains(name)) problems.push_back(mpeft::str("unexpected: ", name, " ", tensor.sizes()));
   }
   if (!problems.empty()) {
-    throw CheckpointError(str(folder.string(), ": the weights do not fit config.json (", problems.size(), " problems)\n  ",
+    throw CheckpointError(mpeft::str(folder.string(), ": the weights do not fit config.json (", problems.size(), " problems)\n  ",
                               join(problems, "\n  ")));
   }
 }
@@ -87,7 +87,7 @@ ModelWithSource make_model(const std::string& what, uint64_t seed) {
   if (const auto size_file = find_size_file(what); !size_file.empty()) {
     result.model = MambaLM(read_size_file(size_file));
     init_parameters(result.model, seed);
-    result.source.description = str(size_file.string(), " (random weights, seed ", seed, ")");
+    result.source.description = mpeft::str(size_file.string(), " (random weights, seed ", seed, ")");
     return result;
   }
   const auto folder = checkpoint::find_model_folder(what);

@@ -43,7 +43,7 @@ class Reader {
     return value.get<bool>();
   }
   [[noreturn]] void fail(const char* key, const std::string& what) const {
-    throw CheckpointError(str(where_, ": ", key, ": ", what));
+    throw CheckpointError(mpeft::str(where_, ": ", key, ": ", what));
   }
 
  private:
@@ -59,7 +59,7 @@ MambaConfig from_state_spaces(const json& object, const std::string& where) {
   const int64_t multiple = reader.integer("pad_vocab_size_multiple", 8);
   if (multiple < 1) reader.fail("pad_vocab_size_multiple", "must be at least 1");
   const int64_t vocab = reader.integer("vocab_size", 0);
-  if (vocab < 0 || vocab > kMaxVocab) reader.fail("vocab_size", str("must be in [1, ", kMaxVocab, "], got ", vocab));
+  if (vocab < 0 || vocab > kMaxVocab) reader.fail("vocab_size", mpeft::str("must be in [1, ", kMaxVocab, "], got ", vocab));
   config.vocab_size = (vocab + multiple - 1) / multiple * multiple;
   config.tie_embeddings = reader.boolean("tie_embeddings", true);
   if (!reader.boolean("rms_norm", true)) reader.fail("rms_norm", "LayerNorm models are not supported");
@@ -176,7 +176,7 @@ std::string MambaConfig::to_json() const {
 
 void MambaConfig::validate() const {
   const auto require = [](bool good, const char* key, int64_t value, const char* what) {
-    if (!good) throw ConfigError(str(key, ": ", what, ", got ", value));
+    if (!good) throw ConfigError(mpeft::str(key, ": ", what, ", got ", value));
   };
   require(d_model >= 1 && d_model <= kMaxWidth, "d_model", d_model, "must be in [1, 131072]");
   require(n_layer >= 1 && n_layer <= kMaxLayers, "n_layer", n_layer, "must be in [1, 4096]");
@@ -185,7 +185,7 @@ void MambaConfig::validate() const {
   require(d_conv >= 2 && d_conv <= 4, "d_conv", d_conv, "must be 2, 3 or 4");
   require(expand >= 1 && expand <= 16, "expand", expand, "must be in [1, 16]");
   require(dt_rank >= 0 && dt_rank <= kMaxWidth, "dt_rank", dt_rank, "must be in [0, 131072]");
-  if (!(norm_eps >= 0 && norm_eps < 1)) throw ConfigError(str("norm_eps: must be in [0, 1), got ", norm_eps));
+  if (!(norm_eps >= 0 && norm_eps < 1)) throw ConfigError(mpeft::str("norm_eps: must be in [0, 1), got ", norm_eps));
 }
 
 }  // namespace mpeft::model

@@ -25,7 +25,7 @@ at::ScalarType dtype_from_string(const std::string& name) {
   if (name == "bf16") return at::kBFloat16;
   if (name == "fp16") return at::kHalf;
   if (name == "fp64") return at::kDouble;
-  throw ConfigError(str("precision '", name, "' is not known: use bf16, fp16 or fp32"));
+  throw ConfigError(mpeft::str("precision '", name, "' is not known: use bf16, fp16 or fp32"));
 }
 
 std::string to_string(at::ScalarType dtype) {

@@ -25,7 +25,7 @@ at::Tensor ProjectionImpl::forward(const at::Tensor& x) {
 void ProjectionImpl::attach(const std::string& target, std::shared_ptr<ProjectionAdapter> adapter,
                             std::shared_ptr<torch::nn::Module> module) {
   for (const auto& [name, existing] : adapters_) {
-    if (name == target) throw ConfigError(str(target, ": has an adapter already"));
+    if (name == target) throw ConfigError(mpeft::str(target, ": has an adapter already"));
   }
   register_module(target, std::move(module));
   adapters_.emplace_back(target, std::move(adapter));

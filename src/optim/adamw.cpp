@@ -109,9 +109,9 @@ void AdamW::load_state(const checkpoint::TensorMap& state) {
   const at::NoGradGuard no_grad;
   const auto copy = [&](at::Tensor to, const std::string& name) {
     const auto it = state.find(name);
-    if (it == state.end()) throw CheckpointError(str("optimizer state: ", name, " is missing"));
+    if (it == state.end()) throw CheckpointError(mpeft::str("optimizer state: ", name, " is missing"));
     if (it->second.sizes() != to.sizes()) {
-      throw CheckpointError(str("optimizer state: ", name, ": expected shape ", to.sizes(), ", found ", it->second.sizes()));
+      throw CheckpointError(mpeft::str("optimizer state: ", name, ": expected shape ", to.sizes(), ", found ", it->second.sizes()));
     }
     to.copy_(it->second);
   };

@@ -22,7 +22,7 @@ Schedule::Shape schedule_shape_from_string(const std::string& name) {
   if (name == "linear") return Schedule::Shape::kLinear;
   if (name == "cosine") return Schedule::Shape::kCosine;
   if (name == "constant") return Schedule::Shape::kConstant;
-  throw ConfigError(str("lr_scheduler: unknown schedule '", name, "'", did_you_mean(name, {"linear", "cosine", "constant"}),
+  throw ConfigError(mpeft::str("lr_scheduler: unknown schedule '", name, "'", did_you_mean(name, {"linear", "cosine", "constant"}),
                         "; one of linear, cosine, constant"));
 }
 

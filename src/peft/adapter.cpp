@@ -33,18 +33,18 @@ void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& valu
     expected.insert(name);
     const auto it = values.find(name);
     if (it == values.end()) {
-      problems.push_back(str("missing: ", name, " ", tensor.sizes()));
+      problems.push_back(mpeft::str("missing: ", name, " ", tensor.sizes()));
     } else if (it->second.sizes() != tensor.sizes()) {
-      problems.push_back(str("wrong shape: ", name, ": expected ", tensor.sizes(), ", found ", it->second.sizes()));
+      problems.push_back(mpeft::str("wrong shape: ", name, ": expected ", tensor.sizes(), ", found ", it->second.sizes()));
     } else {
       tensor.copy_(it->second);
     }
   }
   for (const auto& [name, tensor] : values) {
-    if (!expected.contains(name)) problems.push_back(str("unexpected: ", name, " ", tensor.sizes()));
+    if (!expected.contains(name)) problems.push_back(mpeft::str("unexpected: ", name, " ", tensor.sizes()));
   }
   if (!problems.empty()) {
-    throw CheckpointError(str(where, ": the tensors do not fit the adapter's configuration and this model (", problems.size(),
+    throw CheckpointError(mpeft::str(where, ": the tensors do not fit the adapter's configuration and this model (", problems.size(),
                               " problems)\n  ", join(problems, "\n  ")));
   }
 }
@@ -52,10 +52,10 @@ void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& valu
 std::unique_ptr<PeftMethod> load_adapter(model::MambaLM& model, const std::filesystem::path& folder) {
   const auto config_path = folder / kConfigFile, weights_path = folder / kWeightsFile;
   if (!std::filesystem::exists(config_path)) {
-    throw CheckpointError(str(folder.string(), ": no ", kConfigFile, " there: not an adapter folder"));
+    throw CheckpointError(mpeft::str(folder.string(), ": no ", kConfigFile, " there: not an adapter folder"));
   }
   if (!std::filesystem::exists(weights_path) && std::filesystem::exists(folder / "adapter_model.bin")) {
-    throw CheckpointError(str(folder.string(), ": adapter_model.bin is not read: save the adapter with safe_serialization=True"));
+    throw CheckpointError(mpeft::str(folder.string(), ": adapter_model.bin is not read: save the adapter with safe_serialization=True"));
   }
   auto method = make_peft_method(fs::read_file(config_path, kMaxConfigBytes), config_path.string());
   method->inject(model, /*seed=*/0);  // every value is replaced below

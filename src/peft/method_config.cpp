@@ -8,7 +8,7 @@ namespace mpeft::peft {
 using nlohmann::json;
 
 void MethodConfig::problem(const std::string& key, const std::string& what) {
-  problems_.push_back(str(where_, ": ", key, ": ", what));
+  problems_.push_back(mpeft::str(where_, ": ", key, ": ", what));
 }
 
 json MethodConfig::raw(const std::string& key) {
@@ -20,7 +20,7 @@ int64_t MethodConfig::integer(const std::string& key, int64_t fallback, int64_t 
   const json value = raw(key);
   if (value.is_null()) return fallback;
   if (!value.is_number_integer() || value.get<int64_t>() < low || value.get<int64_t>() > high) {
-    problem(key, str("expected an integer in [", low, ", ", high, "], got ", value.dump()));
+    problem(key, mpeft::str("expected an integer in [", low, ", ", high, "], got ", value.dump()));
     return fallback;
   }
   return value.get<int64_t>();
@@ -30,7 +30,7 @@ double MethodConfig::number(const std::string& key, double fallback, double low,
   const json value = raw(key);
   if (value.is_null()) return fallback;
   if (!value.is_number() || !(value.get<double>() >= low && value.get<double>() <= high)) {
-    problem(key, str("expected a number in [", low, ", ", high, "], got ", value.dump()));
+    problem(key, mpeft::str("expected a number in [", low, ", ", high, "], got ", value.dump()));
     return fallback;
   }
   return value.get<double>();
@@ -88,7 +88,7 @@ void MethodConfig::finish(const std::vector<std::pair<std::string, json>>& neutr
     if (!is_defined) {
       problem(key, "unknown field" + did_you_mean(key, known));
     } else if (!is_neutral) {
-      problem(key, str("this value is not supported: ", value.dump(), " (leave it at ", neutral, ")"));
+      problem(key, mpeft::str("this value is not supported: ", value.dump(), " (leave it at ", neutral, ")"));
     }
   }
   if (!problems_.empty()) throw ConfigError(join(problems_, "\n"));

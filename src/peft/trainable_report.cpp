@@ -23,7 +23,7 @@ std::string ranges(const std::set<int64_t>& layers) {
     const int64_t first = *it;
     int64_t last = first;
     while (++it != layers.end() && *it == last + 1) last = *it;
-    pieces.push_back(first == last ? str(first) : str(first, "-", last));
+    pieces.push_back(first == last ? mpeft::str(first) : mpeft::str(first, "-", last));
   }
   return join(pieces, ", ");
 }
@@ -41,7 +41,7 @@ std::vector<std::string> TrainableReport::coverage() const {
     const auto [layer, rest] = split_layer(row.name);
     auto& kind = kinds[rest + " [" + [&] {
       std::vector<std::string> sizes;
-      for (const auto size : row.shape) sizes.push_back(str(size));
+      for (const auto size : row.shape) sizes.push_back(mpeft::str(size));
       return join(sizes, ", ");
     }() + "]"];
     if (layer >= 0) kind.layers.insert(layer);
@@ -49,7 +49,7 @@ std::vector<std::string> TrainableReport::coverage() const {
   }
   std::vector<std::string> lines;
   for (const auto& [name, kind] : kinds) {
-    lines.push_back(str(kind.layers.empty() ? "" : str("layers ", ranges(kind.layers), "  "), name, "  ", with_thousands(kind.count)));
+    lines.push_back(mpeft::str(kind.layers.empty() ? "" : mpeft::str("layers ", ranges(kind.layers), "  "), name, "  ", with_thousands(kind.count)));
   }
   return lines;
 }

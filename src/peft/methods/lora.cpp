@@ -53,10 +53,12 @@ std::vector<std::pair<std::string, Value>> read_pattern(MethodConfig& config, co
     config.problem(key, "expected an object of name pattern to number, got " + value.dump());
     return result;
   }
-  for (const auto& [pattern, number] : value.items()) {
+  for (const auto& item : value.items()) {
+    const std::string& pattern = item.key();
+    const json& number = item.value();
     if (!number.is_number() || !(number.get<double>() >= low && number.get<double>() <= high) ||
         (std::is_integral_v<Value> && !number.is_number_integer())) {
-      config.problem(key + "." + pattern, str("expected a number in [", low, ", ", high, "], got ", number.dump()));
+      config.problem(key + "." + pattern, mpeft::str("expected a number in [", low, ", ", high, "], got ", number.dump()));
       continue;
     }
     result.emplace_back(pattern, number.get<Value>());
@@ -75,7 +77,7 @@ LoraConfig read_config(MethodConfig& config) {
   lora.modules_to_save = config.texts("modules_to_save");
   lora.bias = config.text("bias", "none");
   if (lora.bias != "none" && lora.bias != "all" && lora.bias != "lora_only") {
-    config.problem("bias", str("expected none, all or lora_only, got '", lora.bias, "'"));
+    config.problem("bias", mpeft::str("expected none, all or lora_only, got '", lora.bias, "'"));
   }
   const json init = config.raw("init_lora_weights");
   if (init.is_boolean()) {
@@ -239,7 +241,7 @@ class Lora : public PeftMethod {
     };
     for (size_t i = 0; i < model->backbone->layers.size(); ++i) {
       auto& mixer = *model->backbone->layers[i]->mixer;
-      const std::string parent = str("backbone.layers.", i, ".mixer.");
+      const std::string parent = mpeft::str("backbone.layers.", i, ".mixer.");
       thaw(parent + "in_proj", mixer.in_proj);
       thaw(parent + "dt_proj", mixer.dt_proj);
       thaw(parent + "out_proj", mixer.out_proj);
@@ -262,7 +264,7 @@ class Lora : public PeftMethod {
       }
       if (!matched) {
         const bool tied = name == "lm_head" && model->config().tie_embeddings;
-        throw ConfigError(str(where_, ": modules_to_save: '", name, "' ",
+        throw ConfigError(mpeft::str(where_, ": modules_to_save: '", name, "' ",
                               tied ? "is tied to the embedding in this model: name 'embeddings'" : "matches no module with parameters"));
       }
     }
