@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/selective_scan/selective_scan_params.h"
+
+// defines: selective_scan_checkpoint_every, selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd,
+// launch_selective_scan_bwd
+//
+// scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
+// params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of
+// range). d_state is 1 to 256. All pointers are on the current device.
+
+namespace mpeft::kernels {
+
+/// Steps between two kept states. A forward that keeps checkpoints sets params.checkpoint_every to this number and
+/// gives room for (batch, ceil(seqlen / checkpoint_every), d_inner, d_state) floats.
+inline constexpr int64_t selective_scan_checkpoint_every() { return 8; }
+
+template <typename scalar_t>
+cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& params, cudaStream_t stream);
+
+/// Bytes of device memory the backward with these params needs (its contents do not matter; alignment 256). The sizes
+/// and which pointers are null must be those of the launch; pointers are not followed.
+template <typename scalar_t>
+int64_t selective_scan_bwd_workspace_bytes(const SelectiveScanBwdParams<scalar_t>& params);
+
+/// Gradients are bitwise reproducible: sums run in a fixed order, without atomics.
+template <typename scalar_t>
+cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& params, void* workspace,
+                                      cudaStream_t stream);
+
+}  // namespace mpeft::kernels
