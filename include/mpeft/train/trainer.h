@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mpeft/checkpoint/training_folder.h"
+#include "mpeft/data/example.h"
+#include "mpeft/model/mamba_lm.h"
+#include "mpeft/optim/adamw.h"
+#include "mpeft/optim/schedule.h"
+#include "mpeft/train/metrics_log.h"
+#include "mpeft/train/step_runner.h"
+
+namespace mpeft::train {
+
+struct TrainerOptions {
+  int64_t num_epochs = 10;
+  int64_t batch_size = 4;                    ///< rows of a micro-batch
+  int64_t gradient_accumulation_steps = 1;   ///< micro-batches of an optimizer step
+  uint64_t seed = 42;
+  text::TokenId pad_id = 0;
+  optim::AdamWOptions adamw;
+  optim::Schedule::Shape schedule = optim::Schedule::Shape::kLinear;
+  double learning_rate = 5e-4;
+  int64_t warmup_steps = 0;
+  bool use_loss_scale = false;               ///< fp16
+  int64_t log_steps = 10;                    ///< optimizer steps between lines of metrics.jsonl
+  int64_t eval_epochs = 1;                   ///< evaluate after every so many epochs, and after the last; 0: never
+  bool eval_before_training = false;
+  int64_t save_total_limit = 2;              ///< checkpoints kept; 0: all
+  bool no_save = false;
+  std::map<int64_t, double> min_metric_after_epoch;  ///< stop when the first metric is below this after that epoch
+  std::string first_metric;                          ///< which metric that is
+  std::filesystem::path output_dir;
+};
+
+/// How far a run is; saved in `state.json` of a checkpoint.
+struct TrainState {
+  int64_t epoch = 0;              ///< epochs finished
+  int64_t steps_in_epoch = 0;     ///< optimizer steps done of the next epoch
+  int64_t step = 0;               ///< optimizer steps done
+};
+
+/// What the trainer asks its owner to do.
+struct TrainerHooks {
+  /// Metrics of the validation split after `step` optimizer steps; empty: no evaluation.
+  std::function<std::map<std::string, double>(int64_t step)> evaluate;
+  /// Writes the trained weights into a checkpoint folder that is being filled.
+  std::function<void(const std::filesystem::path& folder)> save_weights;
+};
+
+/// Trains: epochs over shuffled data, evaluation, checkpoints, resume. Everything random comes from the seed and the position (epoch, step), so a
+/// resumed run takes the same steps, bit for bit, as one that was never stopped.
+class Trainer {
+ public:
+  /// `parameters`: what trains, by name. `examples` must outlive the trainer.
+  Trainer(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
+          const std::vector<data::Example>& examples, TrainerOptions options, TrainerHooks hooks);
+
+  /// Continues from a checkpoint whose weights the owner has loaded. Throws CheckpointError when it belongs to other data or settings.
+  void resume(const checkpoint::TrainingFolder& folder);
+
+  /// Trains to the end. Throws TrainingStopped, or Interrupted after saving a checkpoint.
+  void run();
+
+  int64_t steps_per_epoch() const;
+  int64_t total_steps() const { return steps_per_epoch() * options_.num_epochs; }
+  const TrainState& state() const { return state_; }
+
+ private:
+  void run_epoch(MetricsLog& log);
+  std::vector<data::Batch> step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const;
+  void evaluate(MetricsLog& log);
+  void save_checkpoint();
+  void check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches);
+  std::string fingerprint() const;
+
+  model::MambaLM model_;
+  const std::vector<data::Example>& examples_;
+  TrainerOptions options_;
+  TrainerHooks hooks_;
+  StepRunner runner_;
+  TrainState state_;
+};
+
+}  // namespace mpeft::train

@@ -1,0 +1,93 @@
+#include "mpeft/train/metrics_log.h"
+
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::train {
+namespace {
+
+using nlohmann::json;
+
+std::string now_iso8601() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+// JSON has no NaN or infinity: null, as nlohmann_json would write, but said once here.
+json number(double value) { return std::isfinite(value) ? json(value) : json(); }
+
+}  // namespace
+
+MetricsLog::MetricsLog(std::filesystem::path path, int64_t keep_up_to_step) : path_(std::move(path)) {
+  if (!std::filesystem::exists(path_)) return;
+  std::string kept;
+  for (const auto& line : split(fs::read_file(path_), '\n')) {
+    const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (object.is_object() && object.value("step", int64_t{0}) <= keep_up_to_step) kept += line + "\n";
+  }
+  fs::write_file_atomic(path_, kept);
+}
+
+void MetricsLog::append(const std::string& line) {
+  std::filesystem::create_directories(path_.parent_path());
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd < 0) throw DataError(path_.string() + ": cannot be opened for appending");
+  const std::string with_end = line + "\n";
+  try {
+    fs::write_all(fd, with_end.data(), with_end.size(), path_);
+  } catch (...) {
+    ::close(fd);
+    throw;
+  }
+  ::close(fd);
+}
+
+void MetricsLog::train(const TrainLine& line) {
+  append(json({{"kind", "train"},
+               {"epoch", line.epoch},
+               {"step", line.step},
+               {"loss", number(line.loss)},
+               {"learning_rate", line.learning_rate},
+               {"grad_norm", number(line.gradient_norm)},
+               {"tokens_per_s", number(line.tokens_per_second)},
+               {"memory_bytes", line.memory_bytes},
+               {"time", now_iso8601()}})
+             .dump());
+}
+
+void MetricsLog::eval(int64_t epoch, int64_t step, const std::map<std::string, double>& metrics, double seconds) {
+  json values = json::object();
+  for (const auto& [name, value] : metrics) values[name] = number(value);
+  append(json({{"kind", "eval"}, {"epoch", epoch}, {"step", step}, {"metrics", values}, {"seconds", seconds}, {"time", now_iso8601()}}).dump());
+}
+
+std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path) {
+  std::vector<EvalLine> lines;
+  if (!std::filesystem::exists(path)) return lines;
+  for (const auto& text : split(fs::read_file(path), '\n')) {
+    const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object() || object.value("kind", "") != "eval") continue;
+    EvalLine line{object.value("epoch", int64_t{0}), object.value("step", int64_t{0}), {}};
+    for (const auto& [name, value] : object.value("metrics", json::object()).items()) {
+      line.metrics[name] = value.is_number() ? value.get<double>() : std::nan("");
+    }
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+}  // namespace mpeft::train

@@ -1,0 +1,211 @@
+#include "mpeft/train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "mpeft/core/check.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/logging.h"
+#include "mpeft/core/random.h"
+#include "mpeft/core/strings.h"
+#include "mpeft/data/collator.h"
+#include "mpeft/train/device.h"
+#include "mpeft/train/interrupt.h"
+#include "mpeft/train/loss.h"
+#include "mpeft/train/progress.h"
+
+namespace mpeft::train {
+namespace {
+
+using nlohmann::json;
+
+std::string scientific(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", value);
+  return text;
+}
+
+constexpr int64_t kMaxConsecutiveBad = 10;
+
+}  // namespace
+
+Trainer::Trainer(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
+                 const std::vector<data::Example>& examples, TrainerOptions options, TrainerHooks hooks)
+    : model_(model),
+      examples_(examples),
+      options_(std::move(options)),
+      hooks_(std::move(hooks)),
+      runner_(model, std::move(parameters), options_.adamw, options_.use_loss_scale) {
+  MPEFT_ASSERT(!examples_.empty(), "no examples to train on");
+}
+
+int64_t Trainer::steps_per_epoch() const {
+  const int64_t rows_per_step = options_.batch_size * options_.gradient_accumulation_steps;
+  return (static_cast<int64_t>(examples_.size()) + rows_per_step - 1) / rows_per_step;
+}
+
+// What a checkpoint must agree with to be continued: the order of the data and the schedule hang on it.
+std::string Trainer::fingerprint() const {
+  return mpeft::str("examples ", examples_.size(), ", batch_size ", options_.batch_size, ", gradient_accumulation_steps ",
+                    options_.gradient_accumulation_steps, ", num_epochs ", options_.num_epochs, ", seed ", options_.seed,
+                    ", learning_rate ", options_.learning_rate, ", warmup_steps ", options_.warmup_steps);
+}
+
+std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const {
+  std::vector<data::Batch> batches;
+  for (int64_t micro = 0; micro < options_.gradient_accumulation_steps; ++micro) {
+    const auto n = static_cast<int64_t>(order.size());
+    const int64_t begin = (step_in_epoch * options_.gradient_accumulation_steps + micro) * options_.batch_size;
+    std::vector<const data::Example*> rows;
+    for (int64_t i = begin; i < std::min(begin + options_.batch_size, n); ++i) {
+      rows.push_back(&examples_[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+    }
+    if (!rows.empty()) batches.push_back(data::collate(rows, options_.pad_id));
+  }
+  return batches;
+}
+
+void Trainer::run() {
+  const InterruptGuard interrupt;
+  MetricsLog log(options_.output_dir / "metrics.jsonl", state_.step);
+  if (state_.step == 0 && options_.eval_before_training) evaluate(log);
+  while (state_.epoch < options_.num_epochs) run_epoch(log);
+}
+
+void Trainer::run_epoch(MetricsLog& log) {
+  using Clock = std::chrono::steady_clock;
+  const auto order = permutation(static_cast<int64_t>(examples_.size()), derive_seed(options_.seed, "shuffle", static_cast<uint64_t>(state_.epoch)));
+  const int64_t n_steps = steps_per_epoch();
+  const optim::Schedule schedule{options_.schedule, options_.learning_rate, options_.warmup_steps, total_steps()};
+  const at::Device device = model_->device();
+  Progress progress(mpeft::str("epoch ", state_.epoch + 1, "/", options_.num_epochs), n_steps);
+
+  model_->train();
+  int64_t tokens = 0;
+  StepStatistics shown;
+  double tokens_per_second = 0;
+  auto window_begin = Clock::now();
+  while (state_.steps_in_epoch < n_steps) {
+    const auto batches = step_batches(order, state_.steps_in_epoch);
+    // Dropout's numbers hang on the step alone: a resumed run draws the same ones.
+    seed_generators(device, derive_seed(options_.seed, "dropout", static_cast<uint64_t>(state_.step)));
+    const double learning_rate = schedule.at(state_.step);
+    runner_.step(batches, learning_rate);
+    ++state_.step;
+    ++state_.steps_in_epoch;
+    for (const auto& batch : batches) tokens += batch.n_tokens();
+
+    const bool is_last = state_.steps_in_epoch == n_steps;
+    if (state_.step % options_.log_steps == 0 || is_last) {
+      shown = runner_.take_statistics();
+      const double seconds = std::chrono::duration<double>(Clock::now() - window_begin).count();
+      tokens_per_second = static_cast<double>(tokens) / std::max(seconds, 1e-9);
+      tokens = 0;
+      window_begin = Clock::now();
+      log.train({state_.epoch + 1, state_.step, shown.loss, learning_rate, shown.gradient_norm, tokens_per_second,
+                 peak_memory_bytes(device)});
+      check_finite(shown, batches);
+    }
+    if (progress.is_due()) {
+      progress.update(state_.steps_in_epoch,
+                      mpeft::str("loss ", fixed(shown.loss, 3), "  lr ", scientific(learning_rate), "  grad ",
+                                 fixed(shown.gradient_norm, 2), "  ", with_thousands(std::llround(tokens_per_second)), " tok/s  ",
+                                 human_bytes(peak_memory_bytes(device))));
+    }
+    if (InterruptGuard::requested() && !is_last) {
+      progress.clear();
+      save_checkpoint();
+      throw Interrupted(mpeft::str("interrupted after step ", state_.step,
+                                   options_.no_save ? "; nothing was saved (no_save)" : "; the run is saved: add --resume to go on"));
+    }
+  }
+  progress.clear();
+  ++state_.epoch;
+  state_.steps_in_epoch = 0;
+  log::info(mpeft::str("epoch ", state_.epoch, "/", options_.num_epochs, "  step ", with_thousands(state_.step), "  loss ",
+                       fixed(shown.loss, 4), "  ", with_thousands(std::llround(tokens_per_second)), " tok/s  ",
+                       human_bytes(peak_memory_bytes(device))));
+  save_checkpoint();
+  const bool is_final = state_.epoch == options_.num_epochs;
+  if (options_.eval_epochs > 0 && (is_final || state_.epoch % options_.eval_epochs == 0)) evaluate(log);
+  if (InterruptGuard::requested() && !is_final) {
+    throw Interrupted(mpeft::str("interrupted after epoch ", state_.epoch, ": add --resume to go on"));
+  }
+}
+
+void Trainer::check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches) {
+  if (statistics.consecutive_bad < kMaxConsecutiveBad) return;
+  std::string where = first_not_finite(model_, batches.front());
+  if (where.empty()) where = "the loss or a gradient (every layer's output is finite)";
+  throw TrainingStopped(mpeft::str("step ", state_.step, ": loss or gradient not finite for ", statistics.consecutive_bad,
+                                   " steps; first not finite: ", where, "\n  the last good checkpoint is intact in ",
+                                   options_.output_dir.string(), "\n  try a smaller --set learning_rate=…, or --prec bf16 or fp32"));
+}
+
+void Trainer::evaluate(MetricsLog& log) {
+  if (!hooks_.evaluate) return;
+  const auto begin = std::chrono::steady_clock::now();
+  model_->eval();
+  std::map<std::string, double> metrics;
+  {
+    const torch::NoGradGuard no_grad;
+    metrics = hooks_.evaluate(state_.step);
+  }
+  model_->train();
+  if (metrics.empty()) return;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  log.eval(state_.epoch, state_.step, metrics, seconds);
+  std::string line;
+  for (const auto& [name, value] : metrics) line += mpeft::str("  ", name, " ", fixed(value, 4));
+  log::info(mpeft::str("eval  epoch ", state_.epoch, "  step ", with_thousands(state_.step), line, "  (", human_duration(seconds), ")"));
+
+  const auto floor = options_.min_metric_after_epoch.find(state_.epoch);
+  if (floor != options_.min_metric_after_epoch.end() && metrics.contains(options_.first_metric) &&
+      metrics.at(options_.first_metric) < floor->second) {
+    throw TrainingStopped(mpeft::str(options_.first_metric, " is ", fixed(metrics.at(options_.first_metric), 4), " after epoch ",
+                                     state_.epoch, ", below the ", floor->second, " that min_eval_metric_after_epoch asks for"));
+  }
+}
+
+void Trainer::save_checkpoint() {
+  if (options_.no_save) return;
+  checkpoint::TrainingState saved;
+  saved.tensors["optimizer"] = runner_.optimizer().state();
+  saved.json = json({{"epoch", state_.epoch},
+                     {"steps_in_epoch", state_.steps_in_epoch},
+                     {"step", state_.step},
+                     {"loss_scale", runner_.loss_scale().value},
+                     {"loss_scale_good_steps", runner_.loss_scale().good_steps},
+                     {"fingerprint", fingerprint()}})
+                   .dump(2);
+  checkpoint::write_training_folder(options_.output_dir, state_.step, [&](const std::filesystem::path& folder) {
+    checkpoint::write_training_state(folder, saved);
+    hooks_.save_weights(folder);
+  });
+  checkpoint::prune_training_folders(options_.output_dir, options_.save_total_limit);
+}
+
+void Trainer::resume(const checkpoint::TrainingFolder& folder) {
+  const auto saved = checkpoint::read_training_state(folder.path);
+  const json state = json::parse(saved.json, nullptr, /*allow_exceptions=*/false);
+  const std::string where = (folder.path / "state.json").string();
+  try {
+    if (state.at("fingerprint").get<std::string>() != fingerprint()) {
+      throw CheckpointError(mpeft::str(where, ": was made with other settings and cannot be continued with these\n  then: ",
+                                       state.at("fingerprint").get<std::string>(), "\n  now:  ", fingerprint(),
+                                       "\n  use the same settings, or --overwrite to start anew"));
+    }
+    state_ = {state.at("epoch").get<int64_t>(), state.at("steps_in_epoch").get<int64_t>(), state.at("step").get<int64_t>()};
+    runner_.loss_scale() = {state.at("loss_scale").get<double>(), state.at("loss_scale_good_steps").get<int64_t>()};
+  } catch (const json::exception&) {
+    throw CheckpointError(where + ": not the state of a training run");
+  }
+  const auto optimizer = saved.tensors.find("optimizer");
+  if (optimizer == saved.tensors.end()) throw CheckpointError(folder.path.string() + ": optimizer.safetensors is missing");
+  runner_.optimizer().load_state(optimizer->second);
+}
+
+}  // namespace mpeft::train
