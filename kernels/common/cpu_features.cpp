@@ -1,6 +1,7 @@
 #include "kernels/common/cpu_features.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <string_view>
 
@@ -26,12 +27,20 @@ CpuCapability detect() {
   return best;
 }
 
+// A CpuCapability, or kNoLimit.
+constexpr int kNoLimit = static_cast<int>(CpuCapability::kAvx512);
+std::atomic<int> limit{kNoLimit};
+
 }  // namespace
 
 CpuCapability cpu_capability() {
   static const CpuCapability capability = detect();
-  return capability;
+  return std::min(capability, static_cast<CpuCapability>(limit.load(std::memory_order_relaxed)));
 }
+
+ScopedCpuCapability::ScopedCpuCapability(CpuCapability capability) : previous_(limit.exchange(static_cast<int>(capability))) {}
+
+ScopedCpuCapability::~ScopedCpuCapability() { limit.store(previous_); }
 
 const char* to_string(CpuCapability capability) {
   switch (capability) {

@@ -1,0 +1,195 @@
+// Depthwise causal convolution, backward.
+//
+// Equation: with p_t the pre-activation (recomputed) and g_t = dout_t silu'(p_t), 0 outside [0, length):
+//   dx_t = sum_k weight[k] g_{t + (width - 1) - k},   dweight[k] = sum_t g_t x_{t - (width - 1) + k},   dbias = sum_t
+//   g_t.
+// Mapping: as the forward; a thread walks kSteps + width - 1 steps with the last width inputs and gradients in
+// registers. dinitial_state is dx at the steps before 0, which the first time block reaches by starting width - 1 steps
+// earlier. Accumulation: float. Sums over time and rows: one partial a (row, time block) in the workspace, then a
+// fixed-order sum.
+#include "kernels/causal_conv1d/causal_conv1d_launch.h"
+#include "kernels/causal_conv1d/window.cuh"
+#include "kernels/common/cuda_reduce.cuh"
+
+namespace mpeft::kernels {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kSteps = 16;
+constexpr int kStepsWithSums = 64;  // fewer, longer partial sums when weight gradients are wanted
+
+/// Half a vector a thread: the registers of a full one would halve the number of warps.
+template <typename scalar_t>
+constexpr int kVecOf = kVectorElements<scalar_t> / 2 < 2 ? 2 : kVectorElements<scalar_t> / 2;
+
+/// partial: [row * time_blocks + time_block][d_inner][width + 1], the last column dbias; null unless kSums.
+template <typename scalar_t, int kWidth, int kVec, bool kSums>
+__global__ void __launch_bounds__(kThreads)
+    causal_conv1d_bwd_kernel(CausalConv1dBwdParams<scalar_t> p, float* partial) {
+  constexpr int kBlockSteps = kSums ? kStepsWithSums : kSteps;
+  const int64_t time_blocks = (p.seqlen + kBlockSteps - 1) / kBlockSteps;
+  ConvTile tile;
+  if (!locate_tile<kVec>(p, time_blocks, &tile)) return;
+  const int64_t first_step = tile.time_block * kBlockSteps, channel = tile.channel;
+  const int64_t length = device_row_length(p.lengths, tile.row, p.seqlen);
+
+  float weight[kWidth][kVec], bias[kVec];
+  load_taps<kWidth>(weight, bias, p, channel);
+  float x[kWidth][kVec] = {}, g[kWidth][kVec] = {};  // the last kWidth steps, newest last
+  float dweight[kWidth][kVec] = {}, dbias[kVec] = {};
+#pragma unroll
+  for (int k = 1; k < kWidth; ++k) load_input<kWidth>(x[k], p, tile.row, first_step + k - kWidth, length, channel);
+
+#pragma unroll 4
+  for (int i = 0; i < kBlockSteps + kWidth - 1; ++i) {
+    const int64_t t = first_step + i;
+#pragma unroll
+    for (int k = 0; k < kWidth - 1; ++k) {
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) {
+        x[k][c] = x[k + 1][c];
+        g[k][c] = g[k + 1][c];
+      }
+    }
+    load_input<kWidth>(x[kWidth - 1], p, tile.row, t, length, channel);
+    float dout[kVec] = {};
+    if (t < length) {
+      load_floats(dout, p.dout.data + tile.row * p.dout.batch_stride + t * p.dout.time_stride + channel);
+    }
+#pragma unroll
+    for (int c = 0; c < kVec; ++c) {
+      float sum = bias[c];
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], x[k][c], sum);
+      g[kWidth - 1][c] = p.silu ? dout[c] * silu_derivative(sum, sigmoid<scalar_t>(sum)) : dout[c];
+      if (t >= length) g[kWidth - 1][c] = 0.f;  // also where dout's padding is not finite
+    }
+    if (kSums && i < kBlockSteps) {
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) {
+        dbias[c] += g[kWidth - 1][c];
+#pragma unroll
+        for (int k = 0; k < kWidth; ++k) dweight[k][c] = fmaf(g[kWidth - 1][c], x[k][c], dweight[k][c]);
+      }
+    }
+    const int64_t target = t - (kWidth - 1);  // the step whose g_{target .. target + width - 1} are all here now
+    float dx[kVec];
+#pragma unroll
+    for (int c = 0; c < kVec; ++c) {
+      dx[c] = 0.f;
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) dx[c] = fmaf(weight[kWidth - 1 - k][c], g[k][c], dx[c]);
+    }
+    if (target >= first_step) {
+      if (p.dx.data != nullptr && target < p.seqlen) {
+        store_floats(p.dx.data + tile.row * p.dx.batch_stride + target * p.dx.time_stride + channel, dx);
+      }
+    } else if (target < 0 && p.dinitial_state != nullptr) {
+      float* state = p.dinitial_state + (tile.row * (kWidth - 1) + target + kWidth - 1) * p.d_inner + channel;
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) state[c] = dx[c];
+    }
+  }
+  if (kSums) {
+    float* sums = partial + ((tile.row * time_blocks + tile.time_block) * p.d_inner + channel) * (kWidth + 1);
+#pragma unroll
+    for (int c = 0; c < kVec; ++c) {
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) sums[c * (kWidth + 1) + k] = dweight[k][c];
+      sums[c * (kWidth + 1) + kWidth] = dbias[c];
+    }
+  }
+}
+
+/// dweight and dbias from the sums over rows and time blocks, (d_inner, width + 1).
+__global__ void split_sums_kernel(const float* sums, int64_t d_inner, int width, float* dweight, float* dbias) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= d_inner * (width + 1)) return;
+  const int64_t channel = i / (width + 1), k = i - channel * (width + 1);
+  if (k < width && dweight != nullptr) dweight[channel * width + k] = sums[i];
+  if (k == width && dbias != nullptr) dbias[channel] = sums[i];
+}
+
+template <typename scalar_t>
+bool wants_sums(const CausalConv1dBwdParams<scalar_t>& p) {
+  return p.dweight != nullptr || p.dbias != nullptr;
+}
+
+template <typename scalar_t>
+int64_t partial_rows(const CausalConv1dBwdParams<scalar_t>& p) {
+  return p.batch * ((p.seqlen + kStepsWithSums - 1) / kStepsWithSums);
+}
+
+template <typename scalar_t, int kWidth, int kVec>
+cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspace, cudaStream_t stream) {
+  const bool sums = wants_sums(p);
+  const int steps = sums ? kStepsWithSums : kSteps;
+  const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, kVec, kThreads);
+  if (blocks == 0) return cudaErrorInvalidValue;
+  if (!sums) {
+    causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false><<<blocks, kThreads, 0, stream>>>(p, nullptr);
+    return cudaGetLastError();
+  }
+  const int64_t columns = p.d_inner * (kWidth + 1);
+  float* partial = workspace + columns;
+  causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true><<<blocks, kThreads, 0, stream>>>(p, partial);
+  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  if (const cudaError_t error = launch_sum_rows(partial, partial_rows(p), columns, workspace, stream);
+      error != cudaSuccess) {
+    return error;
+  }
+  split_sums_kernel<<<static_cast<unsigned>((columns + 255) / 256), 256, 0, stream>>>(workspace, p.d_inner, kWidth,
+                                                                                      p.dweight, p.dbias);
+  return cudaGetLastError();
+}
+
+template <typename scalar_t, int kWidth>
+cudaError_t launch_width(const CausalConv1dBwdParams<scalar_t>& p, float* workspace, cudaStream_t stream) {
+  const bool vector = inputs_are_aligned(p) &&
+                      is_vector_aligned(p.dout.data, p.dout.batch_stride, p.dout.time_stride) &&
+                      is_vector_aligned(p.dx.data, p.dx.batch_stride, p.dx.time_stride);
+  return vector ? launch_vec<scalar_t, kWidth, kVecOf<scalar_t>>(p, workspace, stream)
+                : launch_vec<scalar_t, kWidth, 1>(p, workspace, stream);
+}
+
+}  // namespace
+
+template <typename scalar_t>
+int64_t causal_conv1d_bwd_workspace_bytes(const CausalConv1dBwdParams<scalar_t>& p) {
+  if (!wants_sums(p)) return 0;
+  return (1 + partial_rows(p)) * p.d_inner * (p.width + 1) * static_cast<int64_t>(sizeof(float));
+}
+
+template <typename scalar_t>
+cudaError_t launch_causal_conv1d_bwd(const CausalConv1dBwdParams<scalar_t>& p, void* workspace, cudaStream_t stream) {
+  if (p.d_inner == 0) return cudaSuccess;
+  if (p.batch == 0 || p.seqlen == 0) {  // nothing was read: the sums are 0
+    if (p.dweight != nullptr) cudaMemsetAsync(p.dweight, 0, p.d_inner * p.width * sizeof(float), stream);
+    if (p.dbias != nullptr) cudaMemsetAsync(p.dbias, 0, p.d_inner * sizeof(float), stream);
+    if (p.dinitial_state != nullptr) {
+      cudaMemsetAsync(p.dinitial_state, 0, p.batch * (p.width - 1) * p.d_inner * sizeof(float), stream);
+    }
+    return cudaGetLastError();
+  }
+  auto* floats = static_cast<float*>(workspace);
+  switch (p.width) {
+    case 2:
+      return launch_width<scalar_t, 2>(p, floats, stream);
+    case 3:
+      return launch_width<scalar_t, 3>(p, floats, stream);
+    case 4:
+      return launch_width<scalar_t, 4>(p, floats, stream);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+#define MPEFT_INSTANTIATE(scalar_t)                                                           \
+  template int64_t causal_conv1d_bwd_workspace_bytes(const CausalConv1dBwdParams<scalar_t>&); \
+  template cudaError_t launch_causal_conv1d_bwd(const CausalConv1dBwdParams<scalar_t>&, void*, cudaStream_t);
+MPEFT_INSTANTIATE(float)
+MPEFT_INSTANTIATE(__nv_bfloat16)
+MPEFT_INSTANTIATE(__half)
+#undef MPEFT_INSTANTIATE
+
+}  // namespace mpeft::kernels

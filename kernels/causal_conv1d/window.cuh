@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/causal_conv1d/causal_conv1d_params.h"
+#include "kernels/common/cuda_math.cuh"
+#include "kernels/common/cuda_vector.cuh"
+
+// defines: ConvTile, locate_tile, conv_blocks, device_row_length, load_taps, load_input, inputs_are_aligned
+
+namespace mpeft::kernels {
+
+/// What a thread works on: kVec channels from `channel`, steps of time block `time_block`, of `row`.
+struct ConvTile {
+  int64_t row, time_block, channel;
+};
+
+/// Blocks of a one-dimensional grid over (row, time block, channel vector), or 0 when they are too many.
+template <typename scalar_t>
+inline unsigned conv_blocks(const CausalConv1dInputs<scalar_t>& p, int64_t time_blocks, int vec, int threads) {
+  const int64_t items = p.batch * time_blocks * ((p.d_inner + vec - 1) / vec);
+  const int64_t blocks = (items + threads - 1) / threads;
+  return blocks > INT32_MAX ? 0u : static_cast<unsigned>(blocks);
+}
+
+template <int kVec, typename scalar_t>
+__device__ __forceinline__ bool locate_tile(const CausalConv1dInputs<scalar_t>& p, int64_t time_blocks,
+                                            ConvTile* tile) {
+  const unsigned vectors = static_cast<unsigned>((p.d_inner + kVec - 1) / kVec);
+  const uint64_t item = static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (item >= static_cast<uint64_t>(p.batch * time_blocks) * vectors) return false;
+  const uint64_t block = item / vectors;
+  tile->channel = static_cast<int64_t>(item - block * vectors) * kVec;
+  tile->row = static_cast<int64_t>(block / static_cast<uint64_t>(time_blocks));
+  tile->time_block = static_cast<int64_t>(block) - tile->row * time_blocks;
+  return true;
+}
+
+/// row_length of sequence.h, on the device.
+__device__ __forceinline__ int64_t device_row_length(const int32_t* lengths, int64_t row, int64_t seqlen) {
+  if (lengths == nullptr) return seqlen;
+  const int64_t length = lengths[row];
+  return length < 0 ? 0 : (length > seqlen ? seqlen : length);
+}
+
+/// weight[k][c] and bias[c] of the channels from `channel`.
+template <int kWidth, int kVec, typename scalar_t>
+__device__ __forceinline__ void load_taps(float (&weight)[kWidth][kVec], float (&bias)[kVec],
+                                          const CausalConv1dInputs<scalar_t>& p, int64_t channel) {
+#pragma unroll
+  for (int c = 0; c < kVec; ++c) {
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) weight[k][c] = p.weight[(channel + c) * kWidth + k];
+    bias[c] = p.bias == nullptr ? 0.f : p.bias[channel + c];
+  }
+}
+
+/// x at step t: the initial state before step 0, 0 in the padding.
+template <int kWidth, int kVec, typename scalar_t>
+__device__ __forceinline__ void load_input(float (&x)[kVec], const CausalConv1dInputs<scalar_t>& p, int64_t row,
+                                           int64_t t, int64_t length, int64_t channel) {
+#pragma unroll
+  for (int c = 0; c < kVec; ++c) x[c] = 0.f;
+  if (t >= 0) {
+    if (t < length) load_floats(x, p.x.data + row * p.x.batch_stride + t * p.x.time_stride + channel);
+  } else if (p.initial_state != nullptr) {
+    load_floats(x, p.initial_state + row * p.initial_state_batch_stride + (t + kWidth - 1) * p.d_inner + channel);
+  }
+}
+
+template <typename scalar_t>
+inline bool inputs_are_aligned(const CausalConv1dInputs<scalar_t>& p) {
+  return p.d_inner % kVectorElements<scalar_t> == 0 && is_vector_aligned(p.x.data, p.x.batch_stride, p.x.time_stride) &&
+         is_vector_aligned(p.initial_state, p.initial_state_batch_stride);
+}
+
+}  // namespace mpeft::kernels
