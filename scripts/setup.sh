@@ -118,6 +118,7 @@ for component in "${plan[@]}"; do
   esac
 done
 plan_label=${plan_label#, }
+if [[ $plan_label == *,* ]]; then plan_label="${plan_label%, *} and ${plan_label##*, }"; fi
 if [ -z "$torch_root" ]; then
   if toolchain_holds torch-cpu && ! [[ " ${plan[*]-} " == *" torch-c"* ]]; then
     torch_label="2.11.0 ($(ui_tilde "$mpeft_toolchain"))"
@@ -132,7 +133,7 @@ if ((${#pkg_missing[@]} + ${#plan[@]} > 0)); then
   will=''
   if ((${#pkg_missing[@]} > 0)); then
     weight=$(pkg_weight || true)
-    will="install ${#pkg_missing[@]} packages with apt$([ "$(id -u)" = 0 ] || echo ' (sudo)')${weight:+ ($weight)}"
+    will="install ${#pkg_missing[@]} packages with apt$(pkg_notes "$weight")"
   fi
   if ((${#plan[@]} > 0)); then
     will+="${will:+, }put $plan_label into $(ui_tilde "$mpeft_cache") ($(ui_size "$(plan_mb component_mb)"); $(ui_size "$(ui_free_mb "$mpeft_cache")") free)"

@@ -38,6 +38,14 @@ pkg_weight() {
     sed -n 's/^After this operation, \(.*\) of additional disk space.*/\1/p'
 }
 
+# pkg_notes WEIGHT: " (sudo; 90.7 MB)".
+pkg_notes() {
+  local notes=''
+  [ "$(id -u)" = 0 ] || notes="; sudo"
+  notes+=${1:+"; $1"}
+  printf '%s' "${notes:+ (${notes#; })}"
+}
+
 # pkg_sudo: fills sudo with the words that make a command run as root, or ends with what to do.
 pkg_sudo() {
   sudo=()

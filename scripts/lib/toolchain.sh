@@ -65,13 +65,13 @@ publish_environment() {
   rm -rf "$final.old.$$"
 }
 
-# pip_into ENVIRONMENT ARGUMENT...: wheels only: nothing is compiled or run while installing.
+# pip_into ENVIRONMENT ARGUMENT...: wheels only, so nothing is compiled; no cache, so nothing stays elsewhere.
 pip_into() {
   local environment=$1
   shift
   mkdir -p "$environment/tmp"
   TMPDIR=$environment/tmp "$environment/bin/python" -m pip --disable-pip-version-check --no-input install --no-cache-dir \
-    --progress-bar off --only-binary :all: "$@"
+    --progress-bar off --no-compile --only-binary :all: "$@"
 }
 
 make_toolchain() {
