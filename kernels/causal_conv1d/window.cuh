@@ -4,9 +4,10 @@
 
 #include "kernels/causal_conv1d/causal_conv1d_params.h"
 #include "kernels/common/cuda_math.cuh"
+#include "kernels/common/cuda_sequence.cuh"
 #include "kernels/common/cuda_vector.cuh"
 
-// defines: ConvTile, locate_tile, conv_blocks, device_row_length, load_taps, load_input, inputs_are_aligned
+// defines: ConvTile, locate_tile, conv_blocks, load_taps, load_input, inputs_are_aligned
 
 namespace mpeft::kernels {
 
@@ -34,13 +35,6 @@ __device__ __forceinline__ bool locate_tile(const CausalConv1dInputs<scalar_t>& 
   tile->row = static_cast<int64_t>(block / static_cast<uint64_t>(time_blocks));
   tile->time_block = static_cast<int64_t>(block) - tile->row * time_blocks;
   return true;
-}
-
-/// row_length of sequence.h, on the device.
-__device__ __forceinline__ int64_t device_row_length(const int32_t* lengths, int64_t row, int64_t seqlen) {
-  if (lengths == nullptr) return seqlen;
-  const int64_t length = lengths[row];
-  return length < 0 ? 0 : (length > seqlen ? seqlen : length);
 }
 
 /// weight[k][c] and bias[c] of the channels from `channel`.

@@ -8,8 +8,8 @@
 
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: selective_scan_checkpoint_every, selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd,
-// launch_selective_scan_bwd
+// defines: kSelectiveScanCheckpointEvery, selective_scan_checkpoint_every, selective_scan_bwd_workspace_bytes,
+// launch_selective_scan_fwd, launch_selective_scan_bwd
 //
 // scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
 // params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of
@@ -19,7 +19,8 @@ namespace mpeft::kernels {
 
 /// Steps between two kept states. A forward that keeps checkpoints sets params.checkpoint_every to this number and
 /// gives room for (batch, ceil(seqlen / checkpoint_every), d_inner, d_state) floats.
-inline constexpr int64_t selective_scan_checkpoint_every() { return 8; }
+inline constexpr int64_t kSelectiveScanCheckpointEvery = 8;
+inline constexpr int64_t selective_scan_checkpoint_every() { return kSelectiveScanCheckpointEvery; }
 
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& params, cudaStream_t stream);

@@ -1,0 +1,102 @@
+#pragma once
+
+// Selective scan, forward, for every shape the tiled kernel does not take: any d_state up to 256, any d_inner, any
+// alignment.
+//
+// Mapping: a warp a channel, states n, n + 32, ... in lane n. Lanes first prepare one step each of 32 steps, then the
+// warp walks
+//   them with shuffles. Several times slower than the tiled kernel.
+#include "kernels/common/cuda_sequence.cuh"
+#include "kernels/common/cuda_vector.cuh"
+#include "kernels/selective_scan/scan_math.cuh"
+#include "kernels/selective_scan/selective_scan_launch.h"
+
+// defines: kMaxDState, kAnyWarps, warp_sum, selective_scan_fwd_any_kernel
+
+namespace mpeft::kernels {
+
+inline constexpr int kMaxDState = 256;
+inline constexpr int kAnyWarps = 8;
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+
+template <typename scalar_t>
+__global__ void __launch_bounds__(kAnyWarps * 32)
+    selective_scan_fwd_any_kernel(const SelectiveScanFwdParams<scalar_t> p) {
+  constexpr int kLaneStates = kMaxDState / 32;
+  constexpr int kEvery = static_cast<int>(kSelectiveScanCheckpointEvery);
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * kAnyWarps + threadIdx.x / 32;
+  if (item >= p.batch * p.d_inner) return;
+  const int64_t row = item / p.d_inner, channel = item - row * p.d_inner;
+  const int lane = threadIdx.x % 32, d_state = static_cast<int>(p.d_state);
+  const int64_t length = device_row_length(p.lengths, row, p.seqlen);
+  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery;
+
+  float A[kLaneStates], h[kLaneStates];
+#pragma unroll
+  for (int i = 0; i < kLaneStates; ++i) {
+    const int n = lane + 32 * i;
+    A[i] = n < d_state ? p.A[channel * d_state + n] : 0.f;
+    h[i] = n < d_state && p.initial_state != nullptr
+               ? p.initial_state[row * p.initial_state_batch_stride + channel * d_state + n]
+               : 0.f;
+  }
+  const float D = p.D == nullptr ? 0.f : p.D[channel];
+  const float bias = p.delta_bias == nullptr ? 0.f : p.delta_bias[channel];
+  const scalar_t* const B = p.B.data + row * p.B.batch_stride;
+  const scalar_t* const C = p.C.data + row * p.C.batch_stride;
+
+  for (int64_t first = 0; first < p.seqlen; first += 32) {
+    const int64_t t_lane = first + lane;
+    float u = 0.f, delta = 0.f, y_lane = 0.f;
+    if (t_lane < length) {
+      u = to_float(p.u.data[row * p.u.batch_stride + t_lane * p.u.time_stride + channel]);
+      const float x =
+          to_float(p.delta.data[row * p.delta.batch_stride + t_lane * p.delta.time_stride + channel]) + bias;
+      delta = p.delta_softplus ? softplus_log2<scalar_t>(x).value : x * kLog2e;
+    }
+    const int steps = static_cast<int>(min(int64_t{32}, length - first));
+    for (int q = 0; q < steps; ++q) {
+      const int64_t t = first + q;
+      const float delta_q = __shfl_sync(0xffffffffu, delta, q);
+      const float delta_u = delta_q * kLn2 * __shfl_sync(0xffffffffu, u, q);
+      float sum = 0.f;
+#pragma unroll
+      for (int i = 0; i < kLaneStates; ++i) {
+        const int n = lane + 32 * i;
+        if (32 * i < d_state && n < d_state) {
+          if (t % kEvery == 0 && p.checkpoints != nullptr) {
+            p.checkpoints[((row * checkpoints + t / kEvery) * p.d_inner + channel) * d_state + n] = h[i];
+          }
+          h[i] = fmaf(exp2_approx(delta_q * A[i]), h[i], delta_u * to_float(B[t * p.B.time_stride + n]));
+          sum = fmaf(to_float(C[t * p.C.time_stride + n]), h[i], sum);
+        }
+      }
+      sum = warp_sum(sum);
+      if (lane == q) y_lane = sum;
+    }
+    if (t_lane < p.seqlen) {
+      float out = 0.f;
+      if (t_lane < length) {
+        out = fmaf(D, u, y_lane);
+        if (p.z.data != nullptr) {
+          const float z = to_float(p.z.data[row * p.z.batch_stride + t_lane * p.z.time_stride + channel]);
+          out *= z * sigmoid<scalar_t>(z);
+        }
+      }
+      p.out[(row * p.seqlen + t_lane) * p.d_inner + channel] = from_float<scalar_t>(out);
+    }
+  }
+  if (p.last_state == nullptr) return;
+#pragma unroll
+  for (int i = 0; i < kLaneStates; ++i) {
+    const int n = lane + 32 * i;
+    if (n < d_state) p.last_state[(row * p.d_inner + channel) * d_state + n] = h[i];
+  }
+}
+
+}  // namespace mpeft::kernels

@@ -1,0 +1,7 @@
+#include "kernels/selective_scan/fwd_launch.cuh"
+
+namespace mpeft::kernels {
+
+template cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<__nv_bfloat16>&, cudaStream_t);
+
+}  // namespace mpeft::kernels

@@ -1,0 +1,82 @@
+#pragma once
+
+#include "kernels/common/cuda_math.cuh"
+
+// defines: SoftplusLog2, softplus_log2, exp2_polynomial, add_channels
+
+namespace mpeft::kernels {
+
+/// Above this, softplus(x) = x to float accuracy.
+inline constexpr float kSoftplusLinear = 20.f;
+
+/// softplus in units of ln 2, so that exp(delta A) = exp2(value * A), and its derivative.
+struct SoftplusLog2 {
+  float value, derivative;
+};
+
+template <typename scalar_t>
+__device__ __forceinline__ SoftplusLog2 softplus_log2(float x) {
+  const float e = exp2_approx(x * kLog2e), one_plus = 1.f + e;
+  // log2(1 + e) loses digits of a small e to the 1; two terms of the series do not
+  const float value = e < 1e-3f ? e * kLog2e * fmaf(-0.5f, e, 1.f) : log2_approx(one_plus);
+  const bool linear = x > kSoftplusLinear;
+  return {linear ? x * kLog2e : value, linear ? 1.f : e * reciprocal_approx(one_plus)};
+}
+
+/// float I/O: the library functions, within 2 units in the last place.
+template <>
+__device__ __forceinline__ SoftplusLog2 softplus_log2<float>(float x) {
+  const float e = expf(x);
+  const bool linear = x > kSoftplusLinear;
+  return {(linear ? x : log1pf(e)) * kLog2e, linear ? 1.f : e / (1.f + e)};
+}
+
+/// 2^x for x <= 0 on the fused multiply-add pipe, for kernels whose limit is the special function unit: round to
+/// nearest integer by a magic addend, polynomial of degree 4 on [-0.5, 0.5] (relative error 6e-6, exact at 0), exponent
+/// by integer addition. x below -126 counts as -126 (1e-38).
+__device__ __forceinline__ float exp2_polynomial(float x) {
+  constexpr float kRoundingAddend = 12582912.f;  // 1.5 * 2^23
+  x = fmaxf(x, -126.f);
+  const float rounded = x + kRoundingAddend;
+  const float f = x - (rounded - kRoundingAddend);
+  float p = fmaf(f, 0.009528352f, 0.055793332f);
+  p = fmaf(p, f, 0.240251087f);
+  p = fmaf(p, f, 0.69314718f);
+  p = fmaf(p, f, 1.f);
+  return __uint_as_float(__float_as_uint(p) + (__float_as_uint(rounded) << 23));
+}
+
+namespace detail {
+
+/// sums += a b, m16n8k8 in tf32 with float accumulation.
+__device__ __forceinline__ void mma_tf32(float (&sums)[4], const float (&a)[4], float b0, float b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
+        "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
+}
+
+}  // namespace detail
+
+/// Sums over channels by a matrix product with a 0/1 matrix: a lane's four products are its place in the left operand,
+/// and selector (one column of the right operand a lane) says which of them go into which column of the result. The
+/// unit keeps 11 significant bits of an operand; types finer than bfloat16 pass the rest in a second product (22 bits).
+template <typename scalar_t>
+__device__ __forceinline__ void add_channels(float (&sums)[4], const float (&products)[4], float selector0,
+                                             float selector1) {
+  float high[4], low[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    high[i] = __uint_as_float(__float_as_uint(products[i]) & 0xffffe000u);
+    low[i] = products[i] - high[i];
+  }
+  detail::mma_tf32(sums, high, selector0, selector1);
+  detail::mma_tf32(sums, low, selector0, selector1);
+}
+template <>
+__device__ __forceinline__ void add_channels<__nv_bfloat16>(float (&sums)[4], const float (&products)[4],
+                                                            float selector0, float selector1) {
+  detail::mma_tf32(sums, products, selector0, selector1);
+}
+
+}  // namespace mpeft::kernels
