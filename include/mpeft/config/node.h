@@ -8,6 +8,8 @@
 
 namespace mpeft::config {
 
+struct YamlValue;
+
 /// Collects `file:line:col: key: message` lines; all problems of a run of checks are thrown at once.
 class Problems {
  public:
@@ -28,8 +30,9 @@ class Node {
   /// A node that is not there.
   Node();
 
-  /// Parses a file. Syntax errors are thrown at once as ConfigError; everything found later goes to `problems`, which
-  /// must outlive the node.
+  /// Parses a file of at most 1 MiB: one document, at most 64 levels deep and 100,000 values with its aliases expanded;
+  /// a key that a map holds twice is a problem. Syntax errors are thrown at once as ConfigError; everything found later
+  /// goes to `problems`, which must outlive the node.
   static Node from_file(const std::string& path, Problems& problems);
   /// Parses text; `name` stands for the file in messages.
   static Node from_string(const std::string& yaml, const std::string& name, Problems& problems);
@@ -65,11 +68,19 @@ class Node {
   /// Adds a problem for each key of this map (and of the maps below it that were read) that nobody asked for.
   void report_unknown_keys() const;
 
-  /// Sets `a.b.c` to a YAML scalar or flow value, creating maps on the way (for --set); later reads see it.
-  /// Throws ConfigError when `value` is not YAML or the path runs through a scalar.
-  void set(const std::string& dotted_key, const std::string& value);
+  /// Sets `a.b.c` to a YAML scalar or flow value, creating maps on the way (for --set); later reads see it, and
+  /// messages give `origin` as the place. Throws ConfigError when `value` is not YAML or the path runs through a scalar
+  /// or a list.
+  void set(const std::string& dotted_key, const std::string& value, const std::string& origin = "--set");
+  /// As set, the value taken as it is, not as YAML (for flags that hold a path or a name).
+  void set_text(const std::string& dotted_key, const std::string& text, const std::string& origin);
 
-  /// "file:line:col" of this node (1-based), of its parent when absent.
+  /// The same values with a list of problems that lives as long as the nodes do: for a section that is read later.
+  Node detached() const;
+  /// The same values, their problems added to `problems`, which must outlive the node.
+  Node with_problems(Problems& problems) const;
+
+  /// "file:line:col" of this node (1-based), of its parent when absent; the flag for a value from the command line.
   std::string place() const;
   /// Dotted key of this node from the root.
   std::string key() const;
@@ -78,8 +89,9 @@ class Node {
 
  private:
   struct Impl;
-  explicit Node(std::shared_ptr<Impl> impl);
-  std::shared_ptr<Impl> impl_;
+  explicit Node(std::shared_ptr<const Impl> impl);
+  void set_value(const std::string& dotted_key, std::shared_ptr<YamlValue> value, const std::string& origin);
+  std::shared_ptr<const Impl> impl_;
 };
 
 }  // namespace mpeft::config
