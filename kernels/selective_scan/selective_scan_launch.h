@@ -25,8 +25,9 @@ inline constexpr int64_t selective_scan_checkpoint_every() { return kSelectiveSc
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& params, cudaStream_t stream);
 
-/// Bytes of device memory the backward with these params needs (its contents do not matter; alignment 256). The sizes
-/// and which pointers are null must be those of the launch; pointers are not followed.
+/// Bytes of device memory the backward needs when launched with these very params, pointers included: their alignment
+/// and which of them are null decide (nothing is read through them). The contents do not matter; the alignment is 256
+/// bytes.
 template <typename scalar_t>
 int64_t selective_scan_bwd_workspace_bytes(const SelectiveScanBwdParams<scalar_t>& params);
 

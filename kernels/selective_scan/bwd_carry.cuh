@@ -1,0 +1,112 @@
+#pragma once
+
+// Selective scan, backward, first pass over chunks of time: what each chunk hands to the chunk before it.
+//
+// Equation: with v_t = a_t g_t (a_t = exp(delta_t A), g_t = dL/dh_t), v_t = a_t (C_t dy_t + v_{t+1}). Entered with 0, a
+// chunk leaves
+//   `carry`; entered with v, it leaves carry + exp(A sum delta) v. Two numbers a state, and no state h is needed.
+// Mapping: BwdShape, one block a (channel block, chunk but the first).
+#include "kernels/selective_scan/bwd_shape.cuh"
+#include "kernels/selective_scan/scan_math.cuh"
+#include "kernels/selective_scan/selective_scan_launch.h"
+
+// defines: carry_into_chunk, selective_scan_bwd_carry_kernel
+
+namespace mpeft::kernels {
+
+template <typename scalar_t, typename Shape>
+struct CarryShared {
+  scalar_t delta[Shape::kTile][Shape::kPitch], z[Shape::kTile][Shape::kPitch], dout[Shape::kTile][Shape::kPitch];
+  scalar_t states[Shape::kTile][2 * Shape::kDState];
+  float2 drive[Shape::kTile][Shape::kChannels];  // (delta in units of ln 2, dy)
+  float BC[Shape::kTile][2 * Shape::kDState];
+};
+
+template <typename scalar_t, typename Shape>
+__global__ void __launch_bounds__(Shape::kThreads, 384 / Shape::kThreads)
+    selective_scan_bwd_carry_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
+                                    const bool state_vectors) {
+  constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
+                kDState = Shape::kDState;
+  __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
+  const ScanBlock block = locate_block<kChannels>(p);
+  const int64_t row = block.row;
+  const int chunk = blockIdx.y + 1;
+  const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
+  const int first = static_cast<int>(chunk * plan.chunk_steps);
+  const int end = min(length, static_cast<int>(first + plan.chunk_steps));
+  const BwdLane<Shape> lane;
+  const bool exists = lane.channel < block.channels;
+  const int64_t channel = block.first_channel + lane.channel;
+
+  float A[4], v[4] = {}, delta_sum = 0.f;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[channel * kDState + lane.group * 4 + i] : 0.f;
+
+  const int local = threadIdx.x % kChannels;
+  const float bias =
+      p.delta_bias != nullptr && local < block.channels ? p.delta_bias[block.first_channel + local] : 0.f;
+  for (int step = first + (end - first - 1) / kTile * kTile; step >= first && first < end; step -= kTile) {
+    const int steps = min(kTile, end - step);
+    auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
+      fetch_channels<kTile, kChannels, Shape::kPitch, kThreads>(
+          tile, x.data + row * x.batch_stride + step * x.time_stride + block.first_channel, x.time_stride, steps,
+          block.channels);
+    };
+    __syncthreads();  // the last tile is used up
+    channels(s.delta, p.delta);
+    channels(s.dout, p.dout);
+    if (p.z.data != nullptr) channels(s.z, p.z);
+    fetch_states<kTile, kDState, kThreads>(s.states, p.B, p.C, row * p.B.batch_stride + step * p.B.time_stride,
+                                           row * p.C.batch_stride + step * p.C.time_stride, steps, state_vectors);
+    copy_async_commit();
+    copy_async_wait();
+    __syncthreads();
+    for (int i = threadIdx.x; i < kTile * kChannels; i += kThreads) {
+      const int t = i / kChannels;
+      const float x = to_float(s.delta[t][local]) + bias;
+      float delta = p.delta_softplus ? softplus_log2<scalar_t>(x).value : x * kLog2e;
+      if (t >= steps) delta = 0.f;
+      float dy = to_float(s.dout[t][local]);
+      if (p.z.data != nullptr) {
+        const float z = to_float(s.z[t][local]);
+        dy *= z * sigmoid<scalar_t>(z);
+      }
+      s.drive[t][local] = make_float2(delta, dy);
+    }
+    widen_states<kTile, kDState, kThreads>(s.BC, s.states, 1.f);
+    __syncthreads();
+#pragma unroll
+    for (int t = kTile - 1; t >= 0; --t) {
+      const float2 x = s.drive[t][lane.channel];
+      float C[4];
+      load_floats(C, &s.BC[t][kDState + lane.group * 4]);
+      delta_sum += x.x;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) v[i] = exp2_approx(x.x * A[i]) * fmaf(x.y, C[i], v[i]);
+    }
+  }
+  if (!exists) return;
+  const int64_t at = (chunk * p.batch + row) * p.d_inner + channel;
+  store_floats(workspace + plan.carry + at * kDState + lane.group * 4, v);
+  if (lane.group == 0) workspace[plan.delta_sum + at] = delta_sum;
+}
+
+/// v at the end of `chunk`: the gradient of the last state, carried through the chunks after this one.
+template <typename scalar_t>
+__device__ __forceinline__ void carry_into_chunk(float (&v)[4], const float (&A)[4],
+                                                 const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
+                                                 const float* workspace, int chunk, int64_t row, int64_t channel,
+                                                 int group) {
+  if (p.dlast_state != nullptr) load_floats(v, p.dlast_state + (row * p.d_inner + channel) * p.d_state + group * 4);
+  for (int later = plan.chunks - 1; later > chunk; --later) {
+    const int64_t at = (later * p.batch + row) * p.d_inner + channel;
+    float carry[4];
+    load_floats(carry, workspace + plan.carry + at * p.d_state + group * 4);
+    const float delta_sum = workspace[plan.delta_sum + at];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = fmaf(exp2_approx(delta_sum * A[i]), v[i], carry[i]);
+  }
+}
+
+}  // namespace mpeft::kernels

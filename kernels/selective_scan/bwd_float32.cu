@@ -1,0 +1,8 @@
+#include "kernels/selective_scan/bwd_launch.cuh"
+
+namespace mpeft::kernels {
+
+template int64_t selective_scan_bwd_workspace_bytes(const SelectiveScanBwdParams<float>&);
+template cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<float>&, void*, cudaStream_t);
+
+}  // namespace mpeft::kernels

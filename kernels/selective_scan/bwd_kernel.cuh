@@ -1,0 +1,331 @@
+#pragma once
+
+// Selective scan, backward, main pass.
+//
+// Equation: with g_t = dL/dh_t, a_t = exp(delta_t A), v_t = a_t g_t:
+//   dy_t = dout_t silu(z_t),   dz_t = dout_t silu'(z_t) (C_t . h_t + D u_t),   g_t = C_t dy_t + v_{t+1}
+//   S1 = g_t . B_t,   S2 = v_t . (h_{t-1} A)
+//   du_t = D dy_t + delta_t S1,   ddelta_t = (u_t S1 + S2) softplus'(delta_t),   ddelta_bias = sum ddelta
+//   dA = sum v_t h_{t-1} delta_t,   dD = sum dy_t u_t,   dB_t = sum over channels of g_t delta_t u_t,   dC_t = ... of
+//   dy_t h_t
+// Mapping: BwdShape. A block walks a row's kChannels channels backwards in tiles of 16 steps, each in two halves of 8:
+// from the
+//   checkpoint before the half it recomputes a_t and h_t into registers, then goes back through them. Sums over a
+//   channel's states are shuffles; sums over channels are matrix products with a 0/1 matrix, then shared memory, then
+//   partials in the workspace that bwd_sums.cuh adds. Chunks of time run in parallel when channels are few
+//   (bwd_carry.cuh).
+// Accumulation: float; dB and dC terms with 11 significant bits for bfloat16, 22 for the others.
+// Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
+#include "kernels/selective_scan/bwd_carry.cuh"
+
+// defines: selective_scan_bwd_kernel
+
+namespace mpeft::kernels {
+
+template <typename scalar_t, typename Shape>
+struct BwdShared {
+  using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
+  // Two stages: one being used, one being fetched. Once a stage is in drive and its neighbours, it takes the gradients.
+  tile_t delta[2], z[2], dout[2], u[2];
+  scalar_t states[2][Shape::kTile][2 * Shape::kDState];
+  float4 drive[Shape::kTile][Shape::kDrivePitch];  // (delta in units of ln 2, delta u, dy, u)
+  float softplus_derivative[Shape::kTile][Shape::kChannels];
+  float dz_factor[Shape::kTile][Shape::kChannels];  // dout silu'(z)
+  float BC[Shape::kTile][2 * Shape::kDState];
+  float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
+};
+
+/// Place of a float4 in a row of BwdShared::dBC, so that the lanes of a warp write to different banks.
+template <typename Shape>
+__device__ __forceinline__ int dBC_place(int t, int quad) {
+  if constexpr (Shape::kDState == 8) return quad ^ (t & 2);
+  const int tig = t % Shape::kProductSteps * Shape::kHalves + (quad >> 3) % Shape::kHalves;
+  return quad ^ (tig << 1);
+}
+
+/// Adds over the lanes of a channel, values[t] being this lane's part of step t. Afterwards values[0 .. kKept) are the
+/// sums of the steps from the returned one.
+template <typename Shape>
+__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    const int kept = Shape::kSubTile >> (bit + 1);
+    const bool upper = (lane >> (2 + bit)) & 1;
+#pragma unroll
+    for (int j = 0; j < kept; ++j) {
+      const float send = upper ? values[j] : values[j + kept], keep = upper ? values[j + kept] : values[j];
+      values[j] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
+    }
+  }
+  if constexpr (Shape::kHalves == 2) values[0] += __shfl_xor_sync(0xffffffffu, values[0], 1);
+}
+
+/// First step of those that sum_over_states leaves in this lane.
+template <typename Shape>
+__device__ __forceinline__ int first_kept_step() {
+  int step = 0;
+#pragma unroll
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    step += ((threadIdx.x % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
+  }
+  return step;
+}
+
+template <typename scalar_t, typename Shape>
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
+    selective_scan_bwd_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
+                              const bool state_vectors) {
+  constexpr int kTile = Shape::kTile, kSubTile = Shape::kSubTile, kChannels = Shape::kChannels,
+                kThreads = Shape::kThreads, kDState = Shape::kDState, kPitch = Shape::kPitch;
+  constexpr int kEvery = static_cast<int>(kSelectiveScanCheckpointEvery);
+  static_assert(kEvery == kSubTile);
+  extern __shared__ __align__(16) char shared_bytes[];
+  auto& s = *reinterpret_cast<BwdShared<scalar_t, Shape>*>(shared_bytes);
+
+  const ScanBlock block = locate_block<kChannels>(p);
+  const int64_t row = block.row;
+  const int chunk = blockIdx.y;
+  const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
+  const int first = static_cast<int>(chunk * plan.chunk_steps);
+  const int64_t chunk_end = min(p.seqlen, first + plan.chunk_steps);
+  const int end = min(length, static_cast<int>(chunk_end));
+  const BwdLane<Shape> lane;
+  const bool exists = lane.channel < block.channels;
+  const int64_t channel = block.first_channel + lane.channel;
+
+  float A[4], v[4] = {}, dA[4] = {};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[channel * kDState + lane.group * 4 + i] : 0.f;
+  if (exists) carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel, lane.group);
+  const float D = exists && p.D != nullptr ? p.D[channel] : 0.f;
+  float dD = 0.f, dbias = 0.f;
+  // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
+  float selector[Shape::kProductSteps][2];
+#pragma unroll
+  for (int q = 0; q < Shape::kProductSteps; ++q) {
+    const int column = 2 * (q * Shape::kHalves + lane.half);
+    selector[q][0] = lane.g == column ? 1.f : 0.f;
+    selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
+  }
+
+  auto fetch = [&](int step, int stage) {
+    const int steps = min(kTile, end - step);
+    auto channels = [&](scalar_t(&tile)[kTile][kPitch], const Sequence<const scalar_t>& x) {
+      fetch_channels<kTile, kChannels, kPitch, kThreads>(
+          tile, x.data + row * x.batch_stride + step * x.time_stride + block.first_channel, x.time_stride, steps,
+          block.channels);
+    };
+    channels(s.delta[stage], p.delta);
+    if (p.z.data != nullptr) channels(s.z[stage], p.z);
+    channels(s.dout[stage], p.dout);
+    channels(s.u[stage], p.u);
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], p.B, p.C, row * p.B.batch_stride + step * p.B.time_stride,
+                                           row * p.C.batch_stride + step * p.C.time_stride, steps, state_vectors);
+    copy_async_commit();
+  };
+
+  constexpr int kPairs = kChannels / 2;
+  const int pair = threadIdx.x % kPairs * 2;
+  float bias[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const bool has_bias = p.delta_bias != nullptr && pair + i < block.channels;
+    bias[i] = has_bias ? p.delta_bias[block.first_channel + pair + i] : 0.f;
+  }
+  const int kept_step = first_kept_step<Shape>();
+  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery;
+  const int last_checkpoint = (length - 1) / kEvery;
+
+  const int last_tile = first + (end - first - 1) / kTile * kTile;
+  if (first < end) fetch(last_tile, 0);
+  int stage = 0;
+#pragma unroll 1
+  for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
+    const int steps = min(kTile, end - step);
+    float h_before[2][4] = {};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int kept = min(step / kEvery + half, last_checkpoint);
+      if (exists) {
+        load_floats(h_before[half],
+                    p.checkpoints + ((row * checkpoints + kept) * p.d_inner + channel) * kDState + lane.group * 4);
+      }
+    }
+    copy_async_wait();
+    __syncthreads();
+    if (step > first) fetch(step - kTile, stage ^ 1);
+
+#pragma unroll
+    for (int k = 0; k < (kTile * kPairs + kThreads - 1) / kThreads; ++k) {
+      const int t = static_cast<int>(threadIdx.x) / kPairs + k * (kThreads / kPairs);
+      if (kTile * kPairs % kThreads == 0 || t < kTile) {
+        float u[2], delta[2], z[2], dout[2], derivative[2], factor[2];
+        load_floats(u, &s.u[stage][t][pair]);
+        load_floats(delta, &s.delta[stage][t][pair]);
+        load_floats(dout, &s.dout[stage][t][pair]);
+        if (p.z.data != nullptr) load_floats(z, &s.z[stage][t][pair]);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float x = delta[i] + bias[i];
+          SoftplusLog2 softplus{x * kLog2e, 1.f};
+          if (p.delta_softplus) softplus = softplus_log2<scalar_t>(x);
+          const bool padding = t >= steps;  // fetched as zeros; the state passes through
+          const float delta_log2 = padding ? 0.f : softplus.value;
+          derivative[i] = padding ? 0.f : softplus.derivative;
+          float dy = dout[i];
+          factor[i] = 0.f;
+          if (p.z.data != nullptr) {
+            const float sigma = sigmoid<scalar_t>(z[i]);
+            dy *= z[i] * sigma;
+            factor[i] = dout[i] * silu_derivative(z[i], sigma);
+          }
+          s.drive[t][drive_slot<Shape>(pair + i)] = make_float4(delta_log2, delta_log2 * kLn2 * u[i], dy, u[i]);
+        }
+        *reinterpret_cast<float2*>(&s.softplus_derivative[t][pair]) = make_float2(derivative[0], derivative[1]);
+        *reinterpret_cast<float2*>(&s.dz_factor[t][pair]) = make_float2(factor[0], factor[1]);
+      }
+    }
+    widen_states<kTile, kDState, kThreads>(s.BC, s.states[stage], 1.f);
+    __syncthreads();
+
+    const int slot = drive_slot<Shape>(lane.channel);
+    float a[kSubTile][4], h[kSubTile + 1][4];
+#pragma unroll
+    for (int half = 1; half >= 0; --half) {
+      const int t0 = half * kSubTile;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) h[0][i] = h_before[half][i];
+#pragma unroll
+      for (int t = 0; t < kSubTile; ++t) {
+        const float2 x = *reinterpret_cast<const float2*>(&s.drive[t0 + t][slot]);
+        float B[4];
+        load_floats(B, &s.BC[t0 + t][lane.group * 4]);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          a[t][i] = exp2_approx(x.x * A[i]);
+          h[t + 1][i] = fmaf(a[t][i], h[t][i], x.y * B[i]);
+        }
+      }
+
+      float S1[kSubTile], S2[kSubTile], y[kSubTile];
+#pragma unroll
+      for (int product = kSubTile / Shape::kProductSteps - 1; product >= 0; --product) {
+        float dB_sums[4] = {}, dC_sums[4] = {};
+#pragma unroll
+        for (int q = Shape::kProductSteps - 1; q >= 0; --q) {
+          const int t = product * Shape::kProductSteps + q;
+          const float4 x = s.drive[t0 + t][slot];
+          float B[4], C[4], dB_terms[4], dC_terms[4];
+          load_floats(B, &s.BC[t0 + t][lane.group * 4]);
+          load_floats(C, &s.BC[t0 + t][kDState + lane.group * 4]);
+          S1[t] = S2[t] = y[t] = 0.f;
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const float g = fmaf(x.z, C[i], v[i]);
+            v[i] = a[t][i] * g;
+            const float vh = v[i] * h[t][i];
+            S1[t] = fmaf(g, B[i], S1[t]);
+            S2[t] = fmaf(vh, A[i], S2[t]);
+            y[t] = fmaf(C[i], h[t + 1][i], y[t]);
+            dA[i] = fmaf(vh, x.x, dA[i]);
+            dB_terms[i] = g * x.y;
+            dC_terms[i] = h[t + 1][i] * x.z;
+          }
+          add_channels<scalar_t>(dB_sums, dB_terms, selector[q][0], selector[q][1]);
+          add_channels<scalar_t>(dC_sums, dC_terms, selector[q][0], selector[q][1]);
+        }
+        // the lane's sums: step tig / kHalves, its own state group
+        const int t = t0 + product * Shape::kProductSteps + lane.tig / Shape::kHalves;
+        auto& sums = s.dBC[threadIdx.x / 32 * Shape::kPartials + lane.partial][t];
+        sums[dBC_place<Shape>(t, lane.group)] = make_float4(dB_sums[0], dB_sums[2], dB_sums[1], dB_sums[3]);
+        sums[dBC_place<Shape>(t, Shape::kGroups + lane.group)] =
+            make_float4(dC_sums[0], dC_sums[2], dC_sums[1], dC_sums[3]);
+      }
+      sum_over_states<Shape>(S1);
+      sum_over_states<Shape>(S2);
+      sum_over_states<Shape>(y);
+      if (lane.half == 0) {
+#pragma unroll
+        for (int j = 0; j < kSubTile / Shape::kGroupsInG; ++j) {
+          const int t = t0 + kept_step + j;
+          const float4 x = s.drive[t][slot];
+          const float ddelta = fmaf(x.w, S1[j], S2[j]) * s.softplus_derivative[t][lane.channel];
+          dD = fmaf(x.z, x.w, dD);
+          dbias += ddelta;
+          s.u[stage][t][lane.channel] = from_float<scalar_t>(fmaf(x.x * kLn2, S1[j], D * x.z));
+          s.delta[stage][t][lane.channel] = from_float<scalar_t>(ddelta);
+          s.z[stage][t][lane.channel] = from_float<scalar_t>(fmaf(D, x.w, y[j]) * s.dz_factor[t][lane.channel]);
+        }
+      }
+    }
+    __syncthreads();
+
+    float* const dBC =
+        workspace + plan.dBC + ((block.first_channel / kChannels * p.batch + row) * p.seqlen + step) * 2 * kDState;
+    constexpr int kQuads = kDState / 2, kItems = kTile * kQuads;
+#pragma unroll
+    for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * kThreads, t = i / kQuads, quad = i % kQuads;
+      if ((kItems % kThreads == 0 || i < kItems) && t < steps) {
+        float4 sum = s.dBC[0][t][dBC_place<Shape>(t, quad)];
+#pragma unroll
+        for (int part = 1; part < Shape::kWarps * Shape::kPartials; ++part) {
+          const float4 x = s.dBC[part][t][dBC_place<Shape>(t, quad)];
+          sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
+        }
+        *reinterpret_cast<float4*>(dBC + i * 4) = sum;
+      }
+    }
+    constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec, kStores = kTile * kRow;
+#pragma unroll
+    for (int k = 0; k < (kStores + kThreads - 1) / kThreads; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * kThreads, t = i / kRow, c = i % kRow * kVec;
+      if ((kStores % kThreads == 0 || i < kStores) && t < steps && c < block.channels) {
+        auto store = [&](const Sequence<scalar_t>& gradient, const scalar_t* source) {
+          if (gradient.data == nullptr) return;
+          scalar_t* to =
+              gradient.data + row * gradient.batch_stride + (step + t) * gradient.time_stride + block.first_channel + c;
+          *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(source);
+        };
+        store(p.du, &s.u[stage][t][c]);
+        store(p.ddelta, &s.delta[stage][t][c]);
+        store(p.dz, &s.z[stage][t][c]);
+      }
+    }
+  }
+
+  // padding of this chunk
+  constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec;
+  const int c = static_cast<int>(threadIdx.x) % kRow * kVec;
+  for (int64_t t = max(end, first) + static_cast<int>(threadIdx.x) / kRow; t < chunk_end; t += kThreads / kRow) {
+    auto clear = [&](const Sequence<scalar_t>& gradient) {
+      if (gradient.data == nullptr || c >= block.channels) return;
+      scalar_t* to = gradient.data + row * gradient.batch_stride + t * gradient.time_stride + block.first_channel + c;
+      *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+    };
+    clear(p.du);
+    clear(p.ddelta);
+    clear(p.dz);
+  }
+
+  // a lane holds dD and dbias of the steps it kept: add the lanes of a channel
+#pragma unroll
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    dD += __shfl_xor_sync(0xffffffffu, dD, 4 << bit);
+    dbias += __shfl_xor_sync(0xffffffffu, dbias, 4 << bit);
+  }
+  if (!exists) return;
+  const int64_t at = (chunk * p.batch + row) * p.d_inner + channel;
+  if (p.dA != nullptr) {
+    const float scaled[4] = {dA[0] * kLn2, dA[1] * kLn2, dA[2] * kLn2, dA[3] * kLn2};
+    store_floats(workspace + plan.dA + at * kDState + lane.group * 4, scaled);
+  }
+  if (lane.group == 0 && p.dD != nullptr) workspace[plan.dD + at] = dD;
+  if (lane.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + at] = dbias;
+  if (p.dinitial_state != nullptr && chunk == 0) {
+    store_floats(p.dinitial_state + (row * p.d_inner + channel) * kDState + lane.group * 4, v);
+  }
+}
+
+}  // namespace mpeft::kernels

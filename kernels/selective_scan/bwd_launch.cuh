@@ -1,0 +1,167 @@
+#pragma once
+
+// Which backward kernels run, and the workspace they share. One .cu file a scalar type instantiates this.
+#include <algorithm>
+
+#include "kernels/selective_scan/bwd_any.cuh"
+#include "kernels/selective_scan/bwd_kernel.cuh"
+#include "kernels/selective_scan/bwd_sums.cuh"
+
+namespace mpeft::kernels {
+namespace bwd {
+
+// d_state, warps, blocks a multiprocessor: as many as the registers of the unrolled halves allow without spilling
+using DState8 = BwdShape<8, 2, 5>;
+template <typename scalar_t>
+using DState16 = BwdShape<16, 4, sizeof(scalar_t) == 2 ? 3 : 2>;
+using DState32 = BwdShape<32, 4, 2>;
+using DState64 = BwdShape<64, 8, 1>;
+
+template <typename scalar_t>
+bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
+  const bool specialised = p.d_state == 8 || p.d_state == 16 || p.d_state == 32 || p.d_state == 64;
+  return specialised && p.d_inner % kVectorElements<scalar_t> == 0 && is_vector_aligned(p.u) &&
+         is_vector_aligned(p.delta) && is_vector_aligned(p.z) && is_vector_aligned(p.dout) && is_vector_aligned(p.du) &&
+         is_vector_aligned(p.ddelta) && is_vector_aligned(p.dz) && is_vector_aligned(p.checkpoints) &&
+         is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
+}
+
+/// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
+/// its tail.
+inline int chunks_for(int64_t blocks, int64_t seqlen, int64_t tile) {
+  int device = 0, multiprocessors = 0;
+  cudaGetDevice(&device);
+  if (cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
+  const int64_t tiles = (seqlen + tile - 1) / tile, resident = 3 * static_cast<int64_t>(multiprocessors);
+  int64_t chunks = std::max<int64_t>(1, resident / blocks);
+  if (blocks * chunks < resident * 9 / 10 && tiles / chunks >= 64) chunks *= 2;
+  return static_cast<int>(std::clamp<int64_t>(tiles / 4, 1, std::min<int64_t>(chunks, 64)));
+}
+
+/// channels: of a block; tile: 0 when time is not divided.
+template <typename scalar_t>
+BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile) {
+  BwdPlan plan{};
+  plan.channels = channels;
+  plan.channel_blocks = (p.d_inner + channels - 1) / channels;
+  plan.chunks = 1;
+  plan.chunk_steps = p.seqlen;
+  if (tile > 0) {
+    const int64_t tiles = std::max<int64_t>(1, (p.seqlen + tile - 1) / tile);
+    const int64_t wanted = chunks_for(p.batch * plan.channel_blocks, p.seqlen, tile);
+    plan.chunk_steps = (tiles + wanted - 1) / wanted * tile;
+    plan.chunks = static_cast<int>((tiles * tile + plan.chunk_steps - 1) / plan.chunk_steps);
+  }
+  auto take = [&](int64_t floats) {
+    const int64_t at = plan.floats;
+    plan.floats += (floats + 63) / 64 * 64;
+    return at;
+  };
+  const int64_t rows = plan.chunks * p.batch;
+  plan.dBC = take(plan.channel_blocks * p.batch * p.seqlen * 2 * p.d_state);
+  if (p.dA != nullptr) plan.dA = take(rows * p.d_inner * p.d_state);
+  if (p.dD != nullptr) plan.dD = take(rows * p.d_inner);
+  if (p.ddelta_bias != nullptr) plan.dbias = take(rows * p.d_inner);
+  if (plan.chunks > 1) {
+    plan.carry = take(rows * p.d_inner * p.d_state);
+    plan.delta_sum = take(rows * p.d_inner);
+  }
+  return plan;
+}
+
+template <typename scalar_t>
+BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
+  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p.d_state) * kAnyChannels, 0);
+  switch (p.d_state) {
+    case 8:
+      return make_plan(p, DState8::kChannels, DState8::kTile);
+    case 16:
+      return make_plan(p, DState16<scalar_t>::kChannels, DState16<scalar_t>::kTile);
+    case 32:
+      return make_plan(p, DState32::kChannels, DState32::kTile);
+    default:
+      return make_plan(p, DState64::kChannels, DState64::kTile);
+  }
+}
+
+template <typename Shape, typename scalar_t>
+cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+                         cudaStream_t stream) {
+  const unsigned blocks = scan_blocks(p.batch, p.d_inner, Shape::kChannels);
+  if (blocks == 0) return cudaErrorInvalidValue;
+  const bool state_vectors = is_vector_aligned(p.B) && is_vector_aligned(p.C);
+  if (plan.chunks > 1) {
+    const dim3 grid(blocks, static_cast<unsigned>(plan.chunks - 1));
+    selective_scan_bwd_carry_kernel<scalar_t, Shape>
+        <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
+    if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  }
+  constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape>));
+  const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape>;
+  // above 48 KB shared memory is granted by this call only; it is cheap and belongs to the current device
+  if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+      error != cudaSuccess) {
+    return error;
+  }
+  const dim3 grid(blocks, static_cast<unsigned>(plan.chunks));
+  kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
+  return cudaGetLastError();
+}
+
+template <typename scalar_t>
+cudaError_t launch_any(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+                       cudaStream_t stream) {
+  const int64_t blocks = p.batch * plan.channel_blocks;
+  if (blocks > INT32_MAX) return cudaErrorInvalidValue;
+  const int bytes = any_bwd_shared_bytes(p.d_state);
+  const auto kernel = selective_scan_bwd_any_kernel<scalar_t>;
+  if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+      error != cudaSuccess) {
+    return error;
+  }
+  kernel<<<static_cast<unsigned>(blocks), any_bwd_warps(p.d_state) * 32, bytes, stream>>>(p, plan, workspace);
+  return cudaGetLastError();
+}
+
+template <typename scalar_t>
+cudaError_t launch_main(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+                        cudaStream_t stream) {
+  if (!takes_tiles(p)) return launch_any(p, plan, workspace, stream);
+  switch (p.d_state) {
+    case 8:
+      return launch_tiled<DState8>(p, plan, workspace, stream);
+    case 16:
+      return launch_tiled<DState16<scalar_t>>(p, plan, workspace, stream);
+    case 32:
+      return launch_tiled<DState32>(p, plan, workspace, stream);
+    default:
+      return launch_tiled<DState64>(p, plan, workspace, stream);
+  }
+}
+
+}  // namespace bwd
+
+template <typename scalar_t>
+int64_t selective_scan_bwd_workspace_bytes(const SelectiveScanBwdParams<scalar_t>& p) {
+  if (p.batch == 0 || p.d_inner == 0 || p.d_state < 1 || p.d_state > kMaxDState) return 0;
+  return bwd::plan_for(p).floats * static_cast<int64_t>(sizeof(float));
+}
+
+template <typename scalar_t>
+cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& p, void* workspace, cudaStream_t stream) {
+  if (p.d_state < 1 || p.d_state > kMaxDState || p.seqlen > INT32_MAX - 64) return cudaErrorInvalidValue;
+  if (p.checkpoint_every != kSelectiveScanCheckpointEvery) return cudaErrorInvalidValue;
+  if (p.d_inner == 0) return cudaSuccess;
+  if (p.batch == 0) {  // empty sums
+    if (p.dA != nullptr) cudaMemsetAsync(p.dA, 0, p.d_inner * p.d_state * sizeof(float), stream);
+    if (p.dD != nullptr) cudaMemsetAsync(p.dD, 0, p.d_inner * sizeof(float), stream);
+    if (p.ddelta_bias != nullptr) cudaMemsetAsync(p.ddelta_bias, 0, p.d_inner * sizeof(float), stream);
+    return cudaGetLastError();
+  }
+  auto* floats = static_cast<float*>(workspace);
+  const BwdPlan plan = bwd::plan_for(p);
+  if (const cudaError_t error = bwd::launch_main(p, plan, floats, stream); error != cudaSuccess) return error;
+  return launch_bwd_sums(p, plan, floats, stream);
+}
+
+}  // namespace mpeft::kernels

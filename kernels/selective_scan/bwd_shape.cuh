@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/selective_scan/scan_tile.cuh"
+
+// defines: BwdShape, BwdPlan, BwdLane
+
+namespace mpeft::kernels {
+
+/// The backward's mapping: 4 states a lane, so d_state / 4 state groups a channel. Of a lane's number, the two low bits
+/// (tig) and the three high ones (g) are coordinates of a matrix fragment: summing over tig is what the matrix unit
+/// does for free. So tig counts channels, and g counts state groups, then more channels. With 16 groups the low bit of
+/// tig is the high bit of the group.
+template <int kDState_, int kWarps_, int kBlocks_>
+struct BwdShape {
+  static constexpr int kDState = kDState_, kWarps = kWarps_, kBlocks = kBlocks_;
+  static constexpr int kThreads = kWarps * 32, kTile = 16, kSubTile = 8;
+  static constexpr int kGroups = kDState / 4, kGroupsInG = kGroups < 8 ? kGroups : 8, kHalves = kGroups / kGroupsInG;
+  static constexpr int kWarpChannels = 32 / kGroups, kChannels = kWarps * kWarpChannels;
+  static constexpr int kPartials =
+      8 / kGroupsInG;  ///< sums over channels a warp leaves, one a value of g's channel bits
+  static constexpr int kProductSteps = 4 / kHalves;  ///< steps whose sums share one accumulator
+  static constexpr int kPitch = kChannels + 8;       ///< of the input tiles
+  static constexpr int kDrivePitch = kChannels + 8;  ///< float4
+  static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);
+};
+
+/// How one launch divides time, and where its partial results lie in the workspace (floats). Partials of row b, chunk k
+/// are row k * batch + b of their array.
+struct BwdPlan {
+  int64_t channels;        ///< of a block
+  int64_t channel_blocks;  ///< of a row
+  int64_t chunk_steps;     ///< a multiple of the tile
+  int chunks;
+  int64_t dBC;        ///< [channel_block][batch][seqlen][2 d_state]
+  int64_t dA;         ///< [chunk * batch][d_inner][d_state]
+  int64_t dD, dbias;  ///< [chunk * batch][d_inner]
+  int64_t carry;      ///< [chunk * batch][d_inner][d_state]: what a chunk hands to the one before it, entered with 0
+  int64_t delta_sum;  ///< [chunk * batch][d_inner], in units of ln 2
+  int64_t floats;     ///< in all
+};
+
+/// A lane's place in its warp.
+template <typename Shape>
+struct BwdLane {
+  int tig, g, half, group, channel, partial;
+
+  __device__ __forceinline__ BwdLane() {
+    const int lane = threadIdx.x % 32;
+    tig = lane % 4;
+    g = lane / 4;
+    half = tig % Shape::kHalves;
+    group = g % Shape::kGroupsInG + 8 * half;
+    partial = g / Shape::kGroupsInG;
+    channel = threadIdx.x / 32 * Shape::kWarpChannels + partial * (4 / Shape::kHalves) + tig / Shape::kHalves;
+  }
+};
+
+/// Place of a channel in a row of drive: even channels, then odd ones, so that neither pairs written together nor the
+/// channels a warp reads share a bank.
+template <typename Shape>
+__device__ __forceinline__ int drive_slot(int channel) {
+  return (channel >> 1) + (channel & 1) * (Shape::kChannels / 2 + 4);
+}
+
+}  // namespace mpeft::kernels

@@ -1,0 +1,77 @@
+#pragma once
+
+// Selective scan, backward: the sums of the partials that the blocks left, in a fixed order.
+#include "kernels/common/cuda_reduce.cuh"
+#include "kernels/common/cuda_sequence.cuh"
+#include "kernels/common/cuda_vector.cuh"
+#include "kernels/selective_scan/bwd_shape.cuh"
+#include "kernels/selective_scan/selective_scan_launch.h"
+
+// defines: launch_bwd_sums
+
+namespace mpeft::kernels {
+namespace detail {
+
+inline constexpr int kSumWarps = 8;
+
+/// dB and dC of 32 kVec neighbouring numbers of (batch, seqlen, 2 d_state): a warp adds every eighth channel block.
+template <typename scalar_t, int kVec>
+__global__ void __launch_bounds__(kSumWarps * 32)
+    sum_dBC_kernel(const SelectiveScanBwdParams<scalar_t> p, const float* partial, int64_t channel_blocks) {
+  __shared__ float warp_sum[kSumWarps][32][kVec];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int64_t width = 2 * p.d_state, total = p.batch * p.seqlen * width;
+  const int64_t i = (static_cast<int64_t>(blockIdx.x) * 32 + lane) * kVec;
+  const int64_t token = i / width, row = token / p.seqlen, t = token - row * p.seqlen;
+  float sum[kVec] = {};
+  if (i < total && t < device_row_length(p.lengths, row, p.seqlen)) {  // padding has no partials, its gradient is 0
+#pragma unroll 4
+    for (int64_t block = warp; block < channel_blocks; block += kSumWarps) {
+      float x[kVec];
+      load_floats(x, partial + block * total + i);
+#pragma unroll
+      for (int k = 0; k < kVec; ++k) sum[k] += x[k];
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kVec; ++k) warp_sum[warp][lane][k] = sum[k];
+  __syncthreads();
+  if (warp != 0 || i >= total) return;
+#pragma unroll
+  for (int other = 1; other < kSumWarps; ++other) {
+#pragma unroll
+    for (int k = 0; k < kVec; ++k) sum[k] += warp_sum[other][lane][k];
+  }
+  const int64_t n = i - token * width;
+  const bool is_C = n >= p.d_state;  // d_state is a multiple of kVec
+  const Sequence<scalar_t>& gradient = is_C ? p.dC : p.dB;
+  if (gradient.data == nullptr) return;
+  scalar_t* to = gradient.data + row * gradient.batch_stride + t * gradient.time_stride + (is_C ? n - p.d_state : n);
+#pragma unroll
+  for (int k = 0; k < kVec; ++k) to[k] = from_float<scalar_t>(sum[k]);
+}
+
+}  // namespace detail
+
+template <typename scalar_t>
+cudaError_t launch_bwd_sums(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, const float* workspace,
+                            cudaStream_t stream) {
+  if ((p.dB.data != nullptr || p.dC.data != nullptr) && p.seqlen > 0) {
+    const int vec = p.d_state % 4 == 0 ? 4 : 1;
+    const int64_t blocks = (p.batch * p.seqlen * 2 * p.d_state + 32 * vec - 1) / (32 * vec);
+    if (blocks > INT32_MAX) return cudaErrorInvalidValue;
+    const auto kernel = vec == 4 ? detail::sum_dBC_kernel<scalar_t, 4> : detail::sum_dBC_kernel<scalar_t, 1>;
+    kernel<<<static_cast<unsigned>(blocks), detail::kSumWarps * 32, 0, stream>>>(p, workspace + plan.dBC,
+                                                                                 plan.channel_blocks);
+    if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
+  }
+  const int64_t rows = plan.chunks * p.batch;
+  auto sum = [&](float* gradient, int64_t partial, int64_t columns) {
+    return gradient == nullptr ? cudaSuccess : launch_sum_rows(workspace + partial, rows, columns, gradient, stream);
+  };
+  if (const cudaError_t error = sum(p.dA, plan.dA, p.d_inner * p.d_state); error != cudaSuccess) return error;
+  if (const cudaError_t error = sum(p.dD, plan.dD, p.d_inner); error != cudaSuccess) return error;
+  return sum(p.ddelta_bias, plan.dbias, p.d_inner);
+}
+
+}  // namespace mpeft::kernels
