@@ -104,7 +104,7 @@ ui_step() {
   if ! ui_is_tty; then printf '%s %s\n' "$ui_head" "$ui_ellipsis"; fi
   ui_watch $$ "$ui_head" "$log" "$start" &
   ui_watcher=$!
-  "$@" >> "$log" 2>&1 < /dev/null || status=$?
+  ("$@") >> "$log" 2>&1 < /dev/null || status=$?  # a subshell: this shell's traps keep their own output
   ui_stop_watch
   progress=$(ui_progress "$log")
   if ((status == 0)); then
