@@ -47,11 +47,44 @@ int64_t Trainer::steps_per_epoch() const {
   return (static_cast<int64_t>(examples_.size()) + rows_per_step - 1) / rows_per_step;
 }
 
+int64_t Trainer::total_steps() const {
+  const int64_t all = steps_per_epoch() * options_.num_epochs;
+  return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
+}
+
+bool Trainer::is_finished() const { return state_.step >= total_steps(); }
+
+bool Trainer::is_evaluation_due() const {
+  if (!hooks_.evaluate || options_.eval_epochs <= 0) return false;
+  return is_finished() || (state_.steps_in_epoch == 0 && state_.epoch % options_.eval_epochs == 0);
+}
+
+// A run that was killed between a checkpoint and its evaluation makes up for it when it goes on.
+void Trainer::evaluate_if_missing(MetricsLog& log) {
+  if (state_.step == 0 ? !options_.eval_before_training : !is_evaluation_due()) return;
+  const auto lines = read_eval_lines(options_.output_dir / "metrics.jsonl");
+  const bool is_done = std::any_of(lines.begin(), lines.end(), [&](const EvalLine& line) { return line.step == state_.step; });
+  if (!is_done) evaluate(log);
+}
+
+std::optional<int64_t> Trainer::best_step() const {
+  std::optional<int64_t> best;
+  double best_value = 0;
+  for (const auto& line : read_eval_lines(options_.output_dir / "metrics.jsonl")) {
+    const auto it = line.metrics.find(options_.first_metric);
+    if (it == line.metrics.end() || (best && !(it->second > best_value))) continue;
+    best = line.step;
+    best_value = it->second;
+  }
+  return best;
+}
+
 // What a checkpoint must agree with to be continued: the order of the data and the schedule hang on it.
 std::string Trainer::fingerprint() const {
   return mpeft::str("examples ", examples_.size(), ", batch_size ", options_.batch_size, ", gradient_accumulation_steps ",
                     options_.gradient_accumulation_steps, ", num_epochs ", options_.num_epochs, ", seed ", options_.seed,
-                    ", learning_rate ", options_.learning_rate, ", warmup_steps ", options_.warmup_steps);
+                    ", max_steps ", options_.max_steps, ", learning_rate ", options_.learning_rate, ", warmup_steps ",
+                    options_.warmup_steps);
 }
 
 std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const {
@@ -71,8 +104,8 @@ std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order
 void Trainer::run() {
   const InterruptGuard interrupt;
   MetricsLog log(options_.output_dir / "metrics.jsonl", state_.step);
-  if (state_.step == 0 && options_.eval_before_training) evaluate(log);
-  while (state_.epoch < options_.num_epochs) run_epoch(log);
+  evaluate_if_missing(log);
+  while (!is_finished()) run_epoch(log);
 }
 
 void Trainer::run_epoch(MetricsLog& log) {
@@ -88,7 +121,7 @@ void Trainer::run_epoch(MetricsLog& log) {
   StepStatistics shown;
   double tokens_per_second = 0;
   auto window_begin = Clock::now();
-  while (state_.steps_in_epoch < n_steps) {
+  while (state_.steps_in_epoch < n_steps && !is_finished()) {
     const auto batches = step_batches(order, state_.steps_in_epoch);
     // Dropout's numbers hang on the step alone: a resumed run draws the same ones.
     seed_generators(device, derive_seed(options_.seed, "dropout", static_cast<uint64_t>(state_.step)));
@@ -98,7 +131,7 @@ void Trainer::run_epoch(MetricsLog& log) {
     ++state_.steps_in_epoch;
     for (const auto& batch : batches) tokens += batch.n_tokens();
 
-    const bool is_last = state_.steps_in_epoch == n_steps;
+    const bool is_last = state_.steps_in_epoch == n_steps || is_finished();
     if (state_.step % options_.log_steps == 0 || is_last) {
       shown = runner_.take_statistics();
       const double seconds = std::chrono::duration<double>(Clock::now() - window_begin).count();
@@ -123,15 +156,16 @@ void Trainer::run_epoch(MetricsLog& log) {
     }
   }
   progress.clear();
-  ++state_.epoch;
-  state_.steps_in_epoch = 0;
+  if (state_.steps_in_epoch == n_steps) {
+    ++state_.epoch;
+    state_.steps_in_epoch = 0;
+  }
   log::info(mpeft::str("epoch ", state_.epoch, "/", options_.num_epochs, "  step ", with_thousands(state_.step), "  loss ",
                        fixed(shown.loss, 4), "  ", with_thousands(std::llround(tokens_per_second)), " tok/s  ",
                        human_bytes(peak_memory_bytes(device))));
   save_checkpoint();
-  const bool is_final = state_.epoch == options_.num_epochs;
-  if (options_.eval_epochs > 0 && (is_final || state_.epoch % options_.eval_epochs == 0)) evaluate(log);
-  if (InterruptGuard::requested() && !is_final) {
+  if (is_evaluation_due()) evaluate(log);
+  if (InterruptGuard::requested() && !is_finished()) {
     throw Interrupted(mpeft::str("interrupted after epoch ", state_.epoch, ": add --resume to go on"));
   }
 }
@@ -185,7 +219,9 @@ void Trainer::save_checkpoint() {
     checkpoint::write_training_state(folder, saved);
     hooks_.save_weights(folder);
   });
-  checkpoint::prune_training_folders(options_.output_dir, options_.save_total_limit);
+  std::vector<int64_t> keep;
+  if (const auto best = best_step()) keep.push_back(*best);
+  checkpoint::prune_training_folders(options_.output_dir, options_.save_total_limit, keep);
 }
 
 void Trainer::resume(const checkpoint::TrainingFolder& folder) {

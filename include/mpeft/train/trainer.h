@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,7 @@ namespace mpeft::train {
 
 struct TrainerOptions {
   int64_t num_epochs = 10;
+  int64_t max_steps = 0;                     ///< end after so many optimizer steps; 0: num_epochs alone decides
   int64_t batch_size = 4;                    ///< rows of a micro-batch
   int64_t gradient_accumulation_steps = 1;   ///< micro-batches of an optimizer step
   uint64_t seed = 42;
@@ -32,7 +34,7 @@ struct TrainerOptions {
   int64_t log_steps = 10;                    ///< optimizer steps between lines of metrics.jsonl
   int64_t eval_epochs = 1;                   ///< evaluate after every so many epochs, and after the last; 0: never
   bool eval_before_training = false;
-  int64_t save_total_limit = 2;              ///< checkpoints kept; 0: all
+  int64_t save_total_limit = 2;              ///< checkpoints kept beside the best one; 0: all
   bool no_save = false;
   std::map<int64_t, double> min_metric_after_epoch;  ///< stop when the first metric is below this after that epoch
   std::string first_metric;                          ///< which metric that is
@@ -69,7 +71,7 @@ class Trainer {
   void run();
 
   int64_t steps_per_epoch() const;
-  int64_t total_steps() const { return steps_per_epoch() * options_.num_epochs; }
+  int64_t total_steps() const;
   const TrainState& state() const { return state_; }
 
  private:
@@ -77,6 +79,10 @@ class Trainer {
   std::vector<data::Batch> step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const;
   void evaluate(MetricsLog& log);
   void save_checkpoint();
+  bool is_finished() const;
+  bool is_evaluation_due() const;
+  void evaluate_if_missing(MetricsLog& log);
+  std::optional<int64_t> best_step() const;
   void check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches);
   std::string fingerprint() const;
 

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace mpeft::train {
+
+/// The output folder of one run, locked for this process while the object lives. The lock is the kernel's (flock): it goes with its process, so a
+/// dead process leaves no stale lock.
+class RunFolder {
+ public:
+  /// Opens (makes) the folder and takes its lock. Returns nothing when another process holds it.
+  static std::optional<RunFolder> open(const std::filesystem::path& path);
+  ~RunFolder();
+  RunFolder(RunFolder&& other) noexcept;
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  RunFolder& operator=(RunFolder&&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// True when a run in this folder went to its end (`manifest.json` says so).
+  bool is_finished() const;
+  /// True when there is a checkpoint to go on from.
+  bool has_checkpoint() const;
+  /// Removes what a run writes here, by name; anything else in the folder stays.
+  void clear() const;
+
+ private:
+  RunFolder(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
+  std::filesystem::path path_;
+  int fd_ = -1;
+};
+
+}  // namespace mpeft::train

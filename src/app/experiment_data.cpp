@@ -1,0 +1,75 @@
+#include "app/experiment_data.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "mpeft/checkpoint/model_folder.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::app {
+
+namespace sfs = std::filesystem;
+
+ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
+  const auto open = [](const sfs::path& path) { return ExperimentTokenizer{text::make_tokenizer(path.string()), path.string()}; };
+  const auto in_hub = [](const std::string& id) -> sfs::path {
+    const auto snapshots = checkpoint::hub_cache_folder() / ("models--" + join(split(id, '/'), "--")) / "snapshots";
+    std::error_code ignored;
+    for (const auto& entry : sfs::directory_iterator(snapshots, ignored)) {
+      if (sfs::exists(entry.path() / "tokenizer.json")) return entry.path();
+    }
+    return {};
+  };
+
+  std::vector<std::string> tried;
+  if (!config.tokenizer.empty()) {
+    if (sfs::exists(config.tokenizer)) return open(config.tokenizer);
+    if (const auto folder = in_hub(config.tokenizer); !folder.empty()) return open(folder);
+    tried = {config.tokenizer, "the hub cache for " + config.tokenizer};
+  } else {
+    std::vector<sfs::path> candidates = {sfs::path(config.model) / "tokenizer.json"};
+    if (const auto folder = in_hub(config.model); !folder.empty()) candidates.push_back(folder);
+    candidates.push_back(sfs::path(config.data_root) / "tokenizer/20B_tokenizer.json");
+    if (const auto folder = in_hub("EleutherAI/gpt-neox-20b"); !folder.empty()) candidates.push_back(folder);
+    for (const auto& candidate : candidates) {
+      if (sfs::exists(candidate)) return open(candidate);
+      tried.push_back(candidate.string());
+    }
+    tried.push_back("the hub cache for EleutherAI/gpt-neox-20b");
+  }
+  throw DataError(mpeft::str("no tokenizer; looked for\n  ", join(tried, "\n  "),
+                             "\n  name one with --set tokenizer=PATH, or fetch the published models' on a machine with a network:"
+                             "\n  hf download EleutherAI/gpt-neox-20b tokenizer.json"));
+}
+
+data::DatasetRequest dataset_request(const config::ExperimentConfig& config, bool for_training) {
+  data::DatasetRequest request;
+  request.name = for_training || config.val_data.empty() ? config.data : config.val_data;
+  request.split = for_training ? data::Split::kTrain : data::split_from_string(config.val_data_split);
+  request.data_root = config.data_root;
+  request.options = config.data_options;
+  request.prompt = config.prompt;
+  return request;
+}
+
+eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
+                                       const std::vector<data::Example>& examples, int64_t vocab_size) {
+  const auto& section = config.eval_gen;
+  eval::GenerateOptions options;
+  int64_t longest = 0;
+  for (const auto& example : examples) longest = std::max(longest, example.prompt_length);
+  options.max_new_tokens = section.max_new_tokens > 0 ? section.max_new_tokens : std::max<int64_t>(1, section.max_length - longest);
+  options.min_new_tokens = std::max<int64_t>(0, section.min_length);
+  options.num_beams = section.num_beams;
+  options.do_sample = section.do_sample;
+  options.filter = {section.temperature, section.top_k, section.top_p};
+  options.length_penalty = section.length_penalty;
+  options.seed = config.seed;
+  options.eos_id = tokenizer.eos_id();
+  options.n_valid_tokens = std::min(tokenizer.vocab_size(), vocab_size);
+  if (config.eval_batch_size > 0) options.batch_size = config.eval_batch_size;
+  return options;
+}
+
+}  // namespace mpeft::app

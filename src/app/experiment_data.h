@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+
+#include "mpeft/config/experiment.h"
+#include "mpeft/data/dataset.h"
+#include "mpeft/eval/generate.h"
+#include "mpeft/text/tokenizer.h"
+
+namespace mpeft::app {
+
+/// The tokenizer of an experiment and the file it came from.
+struct ExperimentTokenizer {
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  std::string path;
+};
+
+/// `tokenizer:` of the experiment, or else the one beside the model, or else the published models' (`tokenizer/20B_tokenizer.json` under the data
+/// root, or EleutherAI/gpt-neox-20b in the hub cache). Throws DataError that lists where it looked.
+ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config);
+
+/// The request for one split of the experiment's data (`data:`, or `val_data:` for evaluation).
+data::DatasetRequest dataset_request(const config::ExperimentConfig& config, bool for_training);
+
+/// How evaluation generates for these examples: `eval_gen` with its limits turned into new tokens.
+eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
+                                       const std::vector<data::Example>& examples, int64_t vocab_size);
+
+}  // namespace mpeft::app

@@ -1,0 +1,41 @@
+#include "app/main_guard.h"
+
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+
+#include <c10/util/Exception.h>
+
+#include "kernels/registration.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/logging.h"
+
+namespace mpeft::app {
+
+int run_guarded(const std::function<int()>& body) {
+  // cuBLAS is deterministic only with a fixed workspace, which it reads from the environment when it starts.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  ops::ensure_registered();
+  try {
+    return body();
+  } catch (const Error& e) {
+    log::error(e.what());
+    return static_cast<int>(e.exit_code());
+  } catch (const c10::OutOfMemoryError& e) {
+    log::error(std::string("out of GPU memory: ") + e.what_without_backtrace() +
+               "\n  what was saved is intact; try a smaller batch (--set batch_size=…) with --set gradient_accumulation_steps=…");
+    return static_cast<int>(ExitCode::kInternal);
+  } catch (const c10::Error& e) {
+    log::error(std::string("LibTorch: ") + e.what_without_backtrace());
+    return static_cast<int>(ExitCode::kInternal);
+  } catch (const std::bad_alloc&) {
+    log::error("out of memory");
+    return static_cast<int>(ExitCode::kInternal);
+  } catch (const std::exception& e) {
+    log::error(e.what());
+    return static_cast<int>(ExitCode::kInternal);
+  }
+}
+
+}  // namespace mpeft::app

@@ -1,0 +1,48 @@
+#include "app/manifest.h"
+
+#include <torch/version.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/version.h"
+#include "mpeft/core/fs.h"
+
+namespace mpeft::app {
+namespace {
+
+using nlohmann::json;
+
+json hashes(const std::vector<std::filesystem::path>& files) {
+  json result = json::object();
+  for (const auto& file : files) result[file.string()] = "sha256:" + fs::sha256_file(file);
+  return result;
+}
+
+}  // namespace
+
+void write_manifest(const Manifest& manifest) {
+  const json object = {{"program", "mamba-peft " + version()},
+                       {"commit", git_commit()},
+                       {"libtorch", TORCH_VERSION},
+                       {"experiment", manifest.config.path},
+                       {"seed", manifest.config.seed},
+                       {"precision", manifest.config.prec},
+                       {"device", manifest.device},
+                       {"model", manifest.model.description},
+                       {"weights", hashes(manifest.model.weight_files)},
+                       {"data", hashes(manifest.data_files)},
+                       {"tokenizer", manifest.tokenizer_fingerprint},
+                       {"trainable_parameters", manifest.n_trainable},
+                       {"total_parameters", manifest.n_total},
+                       {"finished", false}};
+  fs::write_file_atomic(std::filesystem::path(manifest.config.output_dir) / "manifest.json", object.dump(2) + "\n");
+}
+
+void mark_finished(const std::filesystem::path& output_dir) {
+  const auto path = output_dir / "manifest.json";
+  json object = json::parse(fs::read_file(path, 64 << 20));
+  object["finished"] = true;
+  fs::write_file_atomic(path, object.dump(2) + "\n");
+}
+
+}  // namespace mpeft::app

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "mpeft/config/experiment.h"
+#include "mpeft/model/factory.h"
+
+namespace mpeft::app {
+
+/// What a run was made of, for `manifest.json`: enough to say later whether two runs are comparable.
+struct Manifest {
+  const config::ExperimentConfig& config;
+  const model::ModelSource& model;
+  std::vector<std::filesystem::path> data_files;
+  std::string tokenizer_fingerprint;
+  std::string device;
+  int64_t n_trainable = 0;
+  int64_t n_total = 0;
+};
+
+/// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files, `finished`: false.
+void write_manifest(const Manifest& manifest);
+
+/// Sets `finished` to true in an output folder's manifest.
+void mark_finished(const std::filesystem::path& output_dir);
+
+}  // namespace mpeft::app

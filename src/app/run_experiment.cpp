@@ -1,0 +1,276 @@
+#include "app/run_experiment.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "app/experiment_data.h"
+#include "app/manifest.h"
+#include "mpeft/checkpoint/safetensors.h"
+#include "mpeft/checkpoint/training_folder.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/logging.h"
+#include "mpeft/core/strings.h"
+#include "mpeft/eval/evaluator.h"
+#include "mpeft/model/factory.h"
+#include "mpeft/model/precision.h"
+#include "mpeft/peft/adapter.h"
+#include "mpeft/peft/trainable_report.h"
+#include "mpeft/train/device.h"
+#include "mpeft/train/progress.h"
+#include "mpeft/train/run_folder.h"
+#include "mpeft/train/trainer.h"
+
+namespace mpeft::app {
+namespace {
+
+namespace sfs = std::filesystem;
+
+constexpr size_t kDebugExamples = 16;
+
+// The model with what trains on it.
+struct Subject {
+  model::MambaLM model{nullptr};
+  model::ModelSource source;
+  std::unique_ptr<peft::PeftMethod> method;  // null: full fine-tuning
+};
+
+// One split, tokenised.
+struct Split {
+  data::TextDataset text;
+  data::TokenizedDataset tokens;
+};
+
+Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer, bool for_training) {
+  Split split;
+  split.text = data::read_dataset(dataset_request(config, for_training));
+  if (config.debug && split.text.examples.size() > kDebugExamples) split.text.examples.resize(kDebugExamples);
+  data::TokenizeOptions options;
+  options.max_length = config.max_length;
+  options.for_training = for_training;
+  split.tokens = data::tokenize(split.text, tokenizer, options);
+  if (split.tokens.examples.empty()) {
+    throw DataError(mpeft::str(config.data, ": no example is left for ", for_training ? "training" : "evaluation", " (", split.tokens.n_dropped,
+                               " are longer than max_length ", config.max_length, ")"));
+  }
+  return split;
+}
+
+Subject make_subject(const config::ExperimentConfig& config) {
+  Subject subject;
+  auto loaded = model::make_model(config.model, config.seed);
+  subject.model = loaded.model;
+  subject.source = loaded.source;
+  if (config.peft.empty()) {
+    for (auto& parameter : subject.model->parameters()) parameter.set_requires_grad(true);
+  } else if (config.peft.size() == 1) {
+    subject.method = peft::make_peft_method(fs::read_file(config.peft[0], 4 << 20), config.peft[0]);
+    subject.method->inject(subject.model, config.seed);
+  } else {
+    throw ConfigError(mpeft::str(config.path, ": peft: ", config.peft.size(), " adapter files: one at a time is supported"));
+  }
+  return subject;
+}
+
+std::string length_summary(const std::vector<data::Example>& examples) {
+  std::vector<size_t> lengths;
+  for (const auto& example : examples) lengths.push_back(example.ids.size());
+  std::sort(lengths.begin(), lengths.end());
+  return mpeft::str("tokens p50 ", lengths[lengths.size() / 2], " p95 ", lengths[lengths.size() * 95 / 100], " max ", lengths.back());
+}
+
+void print_overview(const config::ExperimentConfig& config, const Subject& subject, const peft::TrainableReport& report,
+                    const Split& train, const Split* validation, at::Device device, int64_t steps_per_epoch) {
+  const auto line = [](std::string_view name, const std::string& text) {
+    log::info(mpeft::str(name, std::string(12 - std::min<size_t>(name.size(), 11), ' '), text));
+  };
+  line("experiment", mpeft::str(config.path, "  →  ", config.output_dir));
+  line("model", mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec));
+  line(subject.method ? "adapter" : "training", mpeft::str(subject.method ? subject.method->type() + "   " : "full fine-tuning   ",
+                                                           with_thousands(report.n_trainable), " trainable = ", fixed(100 * report.share(), 3), " %"));
+  if (subject.method) {
+    for (const auto& covered : report.coverage()) line("", covered);
+  }
+  line("data", mpeft::str(config.data, "   train ", with_thousands(static_cast<int64_t>(train.tokens.examples.size())), " (",
+                          train.tokens.n_dropped, " dropped as too long)",
+                          validation ? mpeft::str("   ", config.val_data_split, " ", with_thousands(static_cast<int64_t>(validation->tokens.examples.size()))) : "",
+                          "   ", length_summary(train.tokens.examples)));
+  for (const auto& note : train.text.notes) line("", note);
+  line("step", mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ", with_thousands(steps_per_epoch),
+                          " steps an epoch, ", config.num_epochs, " epochs"));
+  line("device", train::describe_device(device));
+}
+
+std::vector<std::pair<std::string, at::Tensor>> trainable_parameters(model::MambaLM& model) {
+  std::vector<std::pair<std::string, at::Tensor>> parameters;
+  for (const auto& item : model->named_parameters()) {
+    if (item.value().requires_grad()) parameters.emplace_back(item.key(), item.value());
+  }
+  return parameters;
+}
+
+// Into an existing checkpoint or output folder: `adapter/`, or `model/` with the tokenizer beside it.
+void save_weights(Subject& subject, const config::ExperimentConfig& config, const std::string& tokenizer_path, const sfs::path& folder) {
+  if (subject.method) {
+    peft::save_adapter(*subject.method, config.model, folder / "adapter");
+    return;
+  }
+  model::save_model(subject.model, folder / "model");
+  const sfs::path tokenizer = sfs::is_directory(tokenizer_path) ? sfs::path(tokenizer_path) / "tokenizer.json" : sfs::path(tokenizer_path);
+  if (tokenizer.extension() == ".json" && sfs::exists(tokenizer)) {
+    fs::write_file_atomic(folder / "model" / "tokenizer.json", fs::read_file(tokenizer));
+  }
+}
+
+void load_weights(Subject& subject, const sfs::path& folder) {
+  if (subject.method) {
+    const auto path = folder / "adapter/adapter_model.safetensors";
+    peft::load_parameters(*subject.method, checkpoint::read_safetensors(path), path.string());
+    return;
+  }
+  const auto path = folder / "model/model.safetensors";
+  auto saved = checkpoint::read_safetensors(path);
+  const torch::NoGradGuard no_grad;
+  for (auto& item : subject.model->named_parameters()) {
+    const auto it = saved.find(item.key());
+    if (it == saved.end() || it->second.sizes() != item.value().sizes()) {
+      throw CheckpointError(mpeft::str(path.string(), ": ", item.key(), ": missing or of another shape"));
+    }
+    item.value().copy_(it->second);
+  }
+}
+
+void print_results(const sfs::path& output_dir, const std::string& first_metric) {
+  const auto lines = train::read_eval_lines(output_dir / "metrics.jsonl");
+  if (lines.empty()) return;
+  size_t best = 0;
+  const auto value = [&](const train::EvalLine& line) {
+    const auto it = line.metrics.find(first_metric);
+    return it == line.metrics.end() ? -1e300 : it->second;
+  };
+  for (size_t i = 1; i < lines.size(); ++i) {
+    if (value(lines[i]) > value(lines[best])) best = i;
+  }
+  for (size_t i = 0; i < lines.size(); ++i) {
+    std::string row = mpeft::str("epoch ", lines[i].epoch, "  step ", with_thousands(lines[i].step));
+    for (const auto& [name, metric] : lines[i].metrics) row += mpeft::str("  ", name, " ", fixed(metric, 4));
+    log::info(row + (i == best ? "  ← best" : ""));
+  }
+}
+
+}  // namespace
+
+int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
+  const sfs::path output_dir = config.output_dir;
+  std::optional<train::RunFolder> run;
+  if (!dry_run) {
+    run = train::RunFolder::open(output_dir);
+    if (!run) {
+      const std::string message = output_dir.string() + ": another process is running this experiment";
+      if (!config.lock) throw ConfigError(message + "; --lock skips it, --output names another folder");
+      log::info(message + "; skipped");
+      return 0;
+    }
+    if (config.overwrite) run->clear();
+    if (run->is_finished()) {
+      log::info(output_dir.string() + ": already finished; --overwrite starts anew");
+      return 0;
+    }
+    if (run->has_checkpoint() && !config.resume) {
+      throw ConfigError(output_dir.string() + ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
+    }
+    if (!config.resume) run->clear();  // what a run left that stopped before its first checkpoint
+    log::log_to_file((output_dir / "log.txt").string());
+  }
+
+  const at::Device device = train::resolve_device(config.device == "auto" ? (config.backend == "cpu" ? "cpu" : "") : config.device);
+  const auto dtype = model::dtype_from_string(config.prec);
+  const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
+  const Split train_split = read_split(config, *tokenizer, /*for_training=*/true);
+  const bool evaluates = !config.skip_eval && config.generate && !train_split.text.metrics.empty();
+  std::optional<Split> validation;
+  if (evaluates) validation = read_split(config, *tokenizer, /*for_training=*/false);
+
+  Subject subject = make_subject(config);
+  if (tokenizer->vocab_size() > subject.model->config().vocab_size) {
+    throw ConfigError(mpeft::str(config.path, ": the tokenizer (", tokenizer_path, ") has ", tokenizer->vocab_size(), " ids, the model an embedding of ",
+                                 subject.model->config().vocab_size, " rows: they do not belong together"));
+  }
+  model::place_parameters(subject.model, device, dtype, config.master_weights);
+  const auto report = peft::report_trainable(subject.model);
+
+  train::TrainerOptions options;
+  options.num_epochs = config.num_epochs;
+  options.max_steps = config.max_steps;
+  options.batch_size = config.batch_size;
+  options.gradient_accumulation_steps = config.gradient_accumulation_steps;
+  options.seed = config.seed;
+  options.pad_id = tokenizer->eos_id();
+  options.adamw.weight_decay = config.weight_decay;
+  options.adamw.max_grad_norm = config.max_grad_norm;
+  options.schedule = optim::schedule_shape_from_string(config.lr_scheduler);
+  options.learning_rate = config.learning_rate;
+  options.warmup_steps = config.warmup_steps;
+  options.use_loss_scale = dtype == at::kHalf;
+  options.log_steps = config.log_steps;
+  options.eval_epochs = config.eval_epochs;
+  options.eval_before_training = config.eval_before_training;
+  options.save_total_limit = config.save_total_limit;
+  options.no_save = config.no_save;
+  options.min_metric_after_epoch = config.min_eval_metric_after_epoch;
+  if (evaluates) options.first_metric = train_split.text.metrics.front();
+  options.output_dir = output_dir;
+
+  train::TrainerHooks hooks;
+  hooks.save_weights = [&](const sfs::path& folder) { save_weights(subject, config, tokenizer_path, folder); };
+  if (evaluates) {
+    hooks.evaluate = [&](int64_t step) {
+      const auto generate = generate_options(config, *tokenizer, validation->tokens.examples, subject.model->config().vocab_size);
+      train::Progress progress("eval", static_cast<int64_t>(validation->tokens.examples.size()));
+      const auto result = eval::evaluate_generation(subject.model, *tokenizer, validation->tokens.examples, validation->tokens.metrics, generate,
+                                                    [&](int64_t done, int64_t, int64_t n_tokens) {
+                                                      progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
+                                                    });
+      progress.clear();
+      const auto format = eval::predictions_format_from_string(config.predictions_format);
+      eval::write_predictions(output_dir / mpeft::str("predictions-", step, eval::file_extension(format)), result.predictions, format);
+      return result.scores;
+    };
+  }
+
+  train::Trainer trainer(subject.model, trainable_parameters(subject.model), train_split.tokens.examples, options, hooks);
+  print_overview(config, subject, report, train_split, validation ? &*validation : nullptr, device, trainer.steps_per_epoch());
+  if (dry_run) {
+    log::info("dry run: everything is in place; nothing was written");
+    return 0;
+  }
+
+  if (config.resume) {
+    if (const auto latest = checkpoint::latest_training_folder(output_dir)) {
+      load_weights(subject, latest->path);
+      trainer.resume(*latest);
+      log::info(mpeft::str("resuming from ", latest->path.string(), " (epoch ", trainer.state().epoch, ", step ", trainer.state().step, ")"));
+    } else {
+      log::info(output_dir.string() + ": no checkpoint to resume from; starting at the beginning");
+    }
+  }
+  fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
+  std::vector<sfs::path> data_files(train_split.text.source_files.begin(), train_split.text.source_files.end());
+  if (validation) data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
+  write_manifest({config, subject.source, data_files, tokenizer->fingerprint(), train::describe_device(device), report.n_trainable, report.n_total});
+
+  trainer.run();
+  if (!config.no_save) {
+    save_weights(subject, config, tokenizer_path, output_dir);
+    log::info(mpeft::str("saved ", (output_dir / (subject.method ? "adapter" : "model")).string()));
+  }
+  mark_finished(output_dir);
+  print_results(output_dir, options.first_metric);
+  if (!config.no_save) {
+    log::info(subject.method ? mpeft::str("use it: mpeft generate --model ", config.model, " --adapter ", (output_dir / "adapter").string())
+                             : mpeft::str("use it: mpeft generate --model ", (output_dir / "model").string()));
+  }
+  return 0;
+}
+
+}  // namespace mpeft::app

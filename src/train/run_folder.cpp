@@ -1,0 +1,57 @@
+#include "mpeft/train/run_folder.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "mpeft/checkpoint/training_folder.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::train {
+
+std::optional<RunFolder> RunFolder::open(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw DataError(mpeft::str(path.string(), ": cannot create the output folder: ", error.message()));
+  const auto lock_path = path / ".lock";
+  const int fd = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) throw DataError(mpeft::str(lock_path.string(), ": cannot be opened: ", std::strerror(errno)));
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd);
+    return std::nullopt;
+  }
+  return RunFolder(path, fd);
+}
+
+RunFolder::RunFolder(RunFolder&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+RunFolder::~RunFolder() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool RunFolder::is_finished() const {
+  const auto manifest = path_ / "manifest.json";
+  if (!std::filesystem::exists(manifest)) return false;
+  const auto object = nlohmann::json::parse(fs::read_file(manifest, 64 << 20), nullptr, /*allow_exceptions=*/false);
+  return object.is_object() && object.value("finished", false);
+}
+
+bool RunFolder::has_checkpoint() const { return !checkpoint::list_training_folders(path_).empty(); }
+
+void RunFolder::clear() const {
+  for (const auto& name : fs::list_folder(path_)) {
+    const bool ours = name == "cfg.yaml" || name == "manifest.json" || name == "metrics.jsonl" || name == "log.txt" || name == "adapter" ||
+                      name == "model" || name.starts_with("checkpoint-") || name.starts_with("predictions-");
+    if (ours) std::filesystem::remove_all(path_ / name);
+  }
+}
+
+}  // namespace mpeft::train
