@@ -63,6 +63,7 @@ void read_run(const Node& root, ExperimentConfig& config) {
   config.backend = root["backend"].as_one_of(config.backend, {"auto", "cuda", "cpu"});
   config.device = read_device(root["device"]);
   config.num_data_workers = root["num_data_workers"].as_int_in(config.num_data_workers, 0, 4096);
+  config.log_steps = root["log_steps"].as_int_in(config.log_steps, 1, kMaxCount);
   config.save_total_limit = count_or_null(root["save_total_limit"], config.save_total_limit, 0);
   config.debug = root["debug"].as_bool(false);
   config.resume = root["resume"].as_bool(false);
@@ -92,6 +93,7 @@ void read_training(const Node& root, ExperimentConfig& config) {
 
 void read_evaluation(const Node& root, ExperimentConfig& config) {
   config.skip_eval = root["skip_eval"].as_bool(false);
+  config.eval_before_training = root["eval_before_training"].as_bool(false);
   config.eval_epochs = root["eval_epochs"].as_int_in(config.eval_epochs, 1, kMaxCount);
   config.eval_batch_size = count_or_null(root["eval_batch_size"], 0, 0);
   const Node generation = root["eval_gen"];

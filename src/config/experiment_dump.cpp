@@ -113,6 +113,7 @@ std::string dump_yaml(const ExperimentConfig& config) {
 
   out.flag("skip_eval", config.skip_eval);
   out.integer("eval_epochs", config.eval_epochs);
+  out.flag("eval_before_training", config.eval_before_training);
   out.integer("eval_batch_size", config.eval_batch_size);
   write_generation(out, config);
   write_metric_floors(out, config);
@@ -121,6 +122,7 @@ std::string dump_yaml(const ExperimentConfig& config) {
   out.word("backend", config.backend);
   out.word("device", config.device);
   out.integer("num_data_workers", config.num_data_workers);
+  out.integer("log_steps", config.log_steps);
   out.integer("save_total_limit", config.save_total_limit);
   out.flag("debug", config.debug);
   out.flag("resume", config.resume);
