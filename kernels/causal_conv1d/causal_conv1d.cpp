@@ -10,6 +10,10 @@
 #include "kernels/glue/checks.h"
 #include "kernels/glue/dispatch.h"
 #include "kernels/registration.h"
+#ifdef MPEFT_HAS_CUDA
+#include "kernels/causal_conv1d/causal_conv1d_launch.h"
+#include "kernels/glue/cuda.h"
+#endif
 
 namespace mpeft::ops {
 
@@ -103,13 +107,32 @@ kernels::CausalConv1dFwdParams<scalar_t> forward_params(const Inputs& in, const 
 std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
                                        const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu) {
   const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
-  auto [out, last_state] = allocate_forward(in);
-  dispatch_cpu_dtype(kOp, x.scalar_type(),
-                     [&, &out = out, &last_state = last_state]<typename scalar_t>(std::type_identity<scalar_t>) {
-                       kernels::causal_conv1d_fwd_cpu(forward_params<scalar_t>(in, out, last_state), at_parallel_for);
-                     });
-  return {out, last_state};
+  const auto outputs = allocate_forward(in);
+  const Tensor& out = std::get<0>(outputs);
+  const Tensor& last_state = std::get<1>(outputs);
+  dispatch_cpu_dtype(kOp, x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+    kernels::causal_conv1d_fwd_cpu(forward_params<scalar_t>(in, out, last_state), at_parallel_for);
+  });
+  return outputs;
 }
+
+#ifdef MPEFT_HAS_CUDA
+std::tuple<Tensor, Tensor> forward_cuda(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
+                                        const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu) {
+  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
+  const c10::cuda::CUDAGuard guard(x.device());
+  const auto outputs = allocate_forward(in);
+  const Tensor& out = std::get<0>(outputs);
+  const Tensor& last_state = std::get<1>(outputs);
+  if (last_state.numel() > 0) {
+    dispatch_cuda_dtype(kOp, x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+      C10_CUDA_CHECK(kernels::launch_causal_conv1d_fwd(forward_params<scalar_t>(in, out, last_state),
+                                                       c10::cuda::getCurrentCUDAStream().stream()));
+    });
+  }
+  return outputs;
+}
+#endif
 
 std::tuple<Tensor, Tensor> forward_meta(const Tensor& x, const Tensor& weight, const OptionalTensor&,
                                         const OptionalTensor&, const OptionalTensor&, bool) {
@@ -190,6 +213,30 @@ Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dlas
                         });
                       });
 }
+
+#ifdef MPEFT_HAS_CUDA
+Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dlast_state, const Tensor& x,
+                        const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
+                        const OptionalTensor& lengths, bool silu, Mask mask) {
+  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
+  const c10::cuda::CUDAGuard guard(x.device());
+  return run_backward(
+      dout_in, dlast_state, in, mask, [&](const Tensor& dout, const std::array<Tensor, kGradients>& grads) {
+        if (x.numel() == 0) {  // nothing to launch on
+          for (const Tensor& grad : grads) {
+            if (grad.defined()) grad.zero_();
+          }
+          return;
+        }
+        dispatch_cuda_dtype(kOp, x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+          const auto params = backward_params<scalar_t>(in, dout, grads);
+          const Tensor workspace = cuda_workspace(kernels::causal_conv1d_bwd_workspace_bytes(params), x);
+          C10_CUDA_CHECK(kernels::launch_causal_conv1d_bwd(params, workspace.mutable_data_ptr(),
+                                                           c10::cuda::getCurrentCUDAStream().stream()));
+        });
+      });
+}
+#endif
 
 Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, const Tensor& x, const Tensor& weight,
                         const OptionalTensor& bias, const OptionalTensor& initial_state, const OptionalTensor&, bool,
@@ -292,6 +339,10 @@ void register_causal_conv1d(torch::Library& library) {
   library.impl("causal_conv1d", c10::DispatchKey::Autograd, TORCH_FN(conv_autograd));
   library.impl("causal_conv1d_backward", c10::DispatchKey::CPU, TORCH_FN(backward_cpu));
   library.impl("causal_conv1d_backward", c10::DispatchKey::Meta, TORCH_FN(backward_meta));
+#ifdef MPEFT_HAS_CUDA
+  library.impl("causal_conv1d", c10::DispatchKey::CUDA, TORCH_FN(forward_cuda));
+  library.impl("causal_conv1d_backward", c10::DispatchKey::CUDA, TORCH_FN(backward_cuda));
+#endif
   library.impl("causal_conv1d_backward", c10::DispatchKey::Autograd, TORCH_FN(backward_autograd));
 }
 

@@ -38,7 +38,8 @@ CpuCapability cpu_capability() {
   return std::min(capability, static_cast<CpuCapability>(limit.load(std::memory_order_relaxed)));
 }
 
-ScopedCpuCapability::ScopedCpuCapability(CpuCapability capability) : previous_(limit.exchange(static_cast<int>(capability))) {}
+ScopedCpuCapability::ScopedCpuCapability(CpuCapability capability)
+    : previous_(limit.exchange(static_cast<int>(capability))) {}
 
 ScopedCpuCapability::~ScopedCpuCapability() { limit.store(previous_); }
 

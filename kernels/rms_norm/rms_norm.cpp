@@ -10,6 +10,10 @@
 #include "kernels/glue/dispatch.h"
 #include "kernels/registration.h"
 #include "kernels/rms_norm/cpu.h"
+#ifdef MPEFT_HAS_CUDA
+#include "kernels/glue/cuda.h"
+#include "kernels/rms_norm/rms_norm_launch.h"
+#endif
 
 namespace mpeft::ops {
 
@@ -87,6 +91,23 @@ std::tuple<Tensor, Tensor, Tensor> forward_cpu(const Tensor& x_in, const Optiona
                      });
 }
 
+#ifdef MPEFT_HAS_CUDA
+std::tuple<Tensor, Tensor, Tensor> forward_cuda(const Tensor& x_in, const OptionalTensor& residual_in,
+                                                const Tensor& weight_in, double eps) {
+  const c10::cuda::CUDAGuard guard(x_in.device());
+  return run_forward(x_in, residual_in, weight_in,
+                     [&](const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& out,
+                         const Tensor& residual_out, const Tensor& rstd) {
+                       if (x.numel() == 0) return;
+                       dispatch_cuda_dtype(kOp, x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+                         C10_CUDA_CHECK(kernels::launch_rms_norm_fwd(
+                             forward_params<scalar_t>(x, residual, weight, eps, out, residual_out, rstd),
+                             c10::cuda::getCurrentCUDAStream().stream()));
+                       });
+                     });
+}
+#endif
+
 std::tuple<Tensor, Tensor, Tensor> forward_meta(const Tensor& x, const OptionalTensor&, const Tensor&, double) {
   const auto acc = x.options().dtype(accumulation_dtype(x.scalar_type()));
   return {at::empty_symint(x.sym_sizes(), x.options()), at::empty_symint(x.sym_sizes(), acc),
@@ -152,6 +173,30 @@ Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dres
                         });
                       });
 }
+
+#ifdef MPEFT_HAS_CUDA
+Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dresidual_out_in,
+                        const Tensor& residual_out_in, const Tensor& weight_in, const Tensor& rstd_in,
+                        at::ScalarType x_dtype, Mask mask) {
+  const c10::cuda::CUDAGuard guard(residual_out_in.device());
+  return run_backward(
+      dout_in, dresidual_out_in, residual_out_in, weight_in, rstd_in, x_dtype, mask,
+      [&](const Tensor& dout, const Tensor& dresidual_out, const Tensor& residual_out, const Tensor& weight,
+          const Tensor& rstd, const Tensor& dx, const Tensor& dresidual, const Tensor& dweight) {
+        if (residual_out.numel() == 0) {
+          if (dweight.defined()) dweight.zero_();
+          return;
+        }
+        dispatch_cuda_dtype(kOp, x_dtype, [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+          const auto params =
+              backward_params<scalar_t>(dout, dresidual_out, residual_out, weight, rstd, dx, dresidual, dweight);
+          const Tensor workspace = cuda_workspace(kernels::rms_norm_bwd_workspace_bytes(params), residual_out);
+          C10_CUDA_CHECK(kernels::launch_rms_norm_bwd(params, workspace.mutable_data_ptr(),
+                                                      c10::cuda::getCurrentCUDAStream().stream()));
+        });
+      });
+}
+#endif
 
 Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, const Tensor& residual_out, const Tensor& weight,
                         const Tensor&, at::ScalarType x_dtype, Mask mask) {
@@ -256,6 +301,10 @@ void register_rms_norm(torch::Library& library) {
   library.impl("rms_norm_forward", c10::DispatchKey::Meta, TORCH_FN(forward_meta));
   library.impl("rms_norm_backward", c10::DispatchKey::CPU, TORCH_FN(backward_cpu));
   library.impl("rms_norm_backward", c10::DispatchKey::Meta, TORCH_FN(backward_meta));
+#ifdef MPEFT_HAS_CUDA
+  library.impl("rms_norm_forward", c10::DispatchKey::CUDA, TORCH_FN(forward_cuda));
+  library.impl("rms_norm_backward", c10::DispatchKey::CUDA, TORCH_FN(backward_cuda));
+#endif
   library.impl("rms_norm_backward", c10::DispatchKey::Autograd, TORCH_FN(backward_autograd));
 }
 

@@ -1,18 +1,90 @@
 #include "kernels/selective_scan/cpu.h"
 
+#include <optional>
+#include <type_traits>
+
+#include "kernels/common/cpu_partition.h"
 #include "kernels/common/half.h"
+#include "kernels/selective_scan/cpu_tasks.h"
 #include "kernels/selective_scan/reference.h"
 
 namespace mpeft::kernels {
 
+static_assert(kCpuCheckpointEvery == kScanTile);
+
+namespace {
+
 template <typename scalar_t>
-void selective_scan_fwd_cpu(const SelectiveScanFwdParams<scalar_t>& p, const ParallelFor&, CpuCapability) {
-  selective_scan_fwd_reference(p);
+SelectiveScanTasks<scalar_t> tasks_for([[maybe_unused]] CpuCapability capability) {
+#if defined(__x86_64__)
+  if (capability == CpuCapability::kAvx512) return selective_scan_tasks_avx512<scalar_t>();
+  if (capability == CpuCapability::kAvx2) return selective_scan_tasks_avx2<scalar_t>();
+#endif
+  return selective_scan_tasks_baseline<scalar_t>();
+}
+
+/// (n_chunks, batch, seqlen, d_state) to (batch, seqlen, d_state): the sum over chunks, in order; 0 for padding.
+template <typename scalar_t>
+void sum_chunks(const SelectiveScanInputs<scalar_t>& p, const float* partial, int64_t n_chunks,
+                const Sequence<scalar_t>& to, const ParallelFor& parallel_for) {
+  if (to.data == nullptr) return;
+  const int64_t N = p.d_state, chunk_size = p.batch * p.seqlen * N;
+  parallel_for(p.batch * p.seqlen, [&](int64_t begin, int64_t end) {
+    const AlignedBuffer sums(N);
+    float* const sum = sums.data();
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i / p.seqlen, t = i % p.seqlen;
+      for (int64_t n = 0; n < N; ++n) sum[n] = 0.0f;
+      for (int64_t c = 0; t < row_length(p.lengths, row, p.seqlen) && c < n_chunks; ++c) {
+        const float* const from = partial + c * chunk_size + i * N;
+        for (int64_t n = 0; n < N; ++n) sum[n] += from[n];
+      }
+      for (int64_t n = 0; n < N; ++n) from_acc(sum[n], to.data[row * to.batch_stride + t * to.time_stride + n]);
+    }
+  });
+}
+
+}  // namespace
+
+template <typename scalar_t>
+void selective_scan_fwd_cpu(const SelectiveScanFwdParams<scalar_t>& p, const ParallelFor& parallel_for,
+                            CpuCapability capability) {
+  if constexpr (std::is_same_v<scalar_t, double>) {
+    selective_scan_fwd_reference(p);
+  } else {
+    const auto tasks = tasks_for<scalar_t>(capability);
+    const int64_t chunks = n_parts(p.d_inner, kScanChunk);
+    for_each_task(parallel_for, p.batch * chunks, tasks.fwd_scratch(p.d_state),
+                  [&](int64_t i, float* scratch) { tasks.fwd(p, i / chunks, i % chunks, scratch); });
+  }
 }
 
 template <typename scalar_t>
-void selective_scan_bwd_cpu(const SelectiveScanBwdParams<scalar_t>& p, const ParallelFor&, CpuCapability) {
-  selective_scan_bwd_reference(p);
+void selective_scan_bwd_cpu(const SelectiveScanBwdParams<scalar_t>& p, const ParallelFor& parallel_for,
+                            CpuCapability capability) {
+  if constexpr (std::is_same_v<scalar_t, double>) {
+    selective_scan_bwd_reference(p);
+  } else {
+    const auto tasks = tasks_for<scalar_t>(capability);
+    const int64_t chunks = n_parts(p.d_inner, kScanChunk);
+    const int64_t bc_size = chunks * p.batch * p.seqlen * p.d_state;
+    std::optional<AlignedBuffer> dB, dC, dA, dD, ddelta_bias;
+    SelectiveScanPartials partials;
+    partials.dB = allocate_if(p.dB.data != nullptr, bc_size, dB);
+    partials.dC = allocate_if(p.dC.data != nullptr, bc_size, dC);
+    partials.dA = allocate_if(p.dA != nullptr, p.batch * p.d_inner * p.d_state, dA);
+    partials.dD = allocate_if(p.dD != nullptr, p.batch * p.d_inner, dD);
+    partials.ddelta_bias = allocate_if(p.ddelta_bias != nullptr, p.batch * p.d_inner, ddelta_bias);
+
+    for_each_task(parallel_for, p.batch * chunks, tasks.bwd_scratch(p.d_state),
+                  [&](int64_t i, float* scratch) { tasks.bwd(p, partials, i / chunks, i % chunks, scratch); });
+
+    sum_chunks(p, partials.dB, chunks, p.dB, parallel_for);
+    sum_chunks(p, partials.dC, chunks, p.dC, parallel_for);
+    sum_rows(partials.dA, p.batch, p.d_inner * p.d_state, p.dA, parallel_for);
+    sum_rows(partials.dD, p.batch, p.d_inner, p.dD, parallel_for);
+    sum_rows(partials.ddelta_bias, p.batch, p.d_inner, p.ddelta_bias, parallel_for);
+  }
 }
 
 #define MPEFT_INSTANTIATE(scalar_t)                                                                                 \

@@ -10,6 +10,10 @@
 #include "kernels/glue/dispatch.h"
 #include "kernels/registration.h"
 #include "kernels/selective_scan/cpu.h"
+#ifdef MPEFT_HAS_CUDA
+#include "kernels/glue/cuda.h"
+#include "kernels/selective_scan/selective_scan_launch.h"
+#endif
 
 namespace mpeft::ops {
 
@@ -140,20 +144,45 @@ kernels::SelectiveScanFwdParams<scalar_t> forward_params(const Inputs& in, const
   return p;
 }
 
+// The cadence belongs to the device's kernels: they accept no other.
+void check_checkpoint_every(int64_t checkpoint_every, int64_t expected, const Inputs& in) {
+  TORCH_CHECK(checkpoint_every == 0 || checkpoint_every == expected, kOp, ": checkpoint_every must be 0 or ", expected,
+              " on ", in.u.device(), ", got ", checkpoint_every);
+}
+
 std::tuple<Tensor, Tensor, Tensor> forward_cpu(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
                                                const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
                                                const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
                                                const OptionalTensor& lengths, bool delta_softplus,
                                                int64_t checkpoint_every) {
   const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
-  TORCH_CHECK(checkpoint_every == 0 || checkpoint_every == kernels::kCpuCheckpointEvery, kOp,
-              ": checkpoint_every must be 0 or ", kernels::kCpuCheckpointEvery, " on the CPU, got ", checkpoint_every);
+  check_checkpoint_every(checkpoint_every, kernels::kCpuCheckpointEvery, in);
   const ForwardOutputs outputs = allocate_forward(in, checkpoint_every);
   dispatch_cpu_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
     kernels::selective_scan_fwd_cpu(forward_params<scalar_t>(in, outputs, checkpoint_every), at_parallel_for);
   });
   return {outputs.out, outputs.last_state, outputs.checkpoints};
 }
+
+#ifdef MPEFT_HAS_CUDA
+std::tuple<Tensor, Tensor, Tensor> forward_cuda(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
+                                                const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
+                                                const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
+                                                const OptionalTensor& lengths, bool delta_softplus,
+                                                int64_t checkpoint_every) {
+  const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+  check_checkpoint_every(checkpoint_every, kernels::selective_scan_checkpoint_every(), in);
+  const c10::cuda::CUDAGuard guard(u.device());
+  const ForwardOutputs outputs = allocate_forward(in, checkpoint_every);
+  if (outputs.last_state.numel() > 0) {
+    dispatch_cuda_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+      C10_CUDA_CHECK(kernels::launch_selective_scan_fwd(forward_params<scalar_t>(in, outputs, checkpoint_every),
+                                                        c10::cuda::getCurrentCUDAStream().stream()));
+    });
+  }
+  return {outputs.out, outputs.last_state, outputs.checkpoints};
+}
+#endif
 
 // Shapes only, symbolic ones too (torch.compile, opcheck).
 std::tuple<Tensor, Tensor, Tensor> forward_meta(const Tensor& u, const Tensor&, const Tensor& A, const Tensor&,
@@ -259,8 +288,7 @@ Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dlas
                        const OptionalTensor& lengths, bool delta_softplus, const Tensor& checkpoints,
                        int64_t checkpoint_every, Mask mask) {
   const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
-  TORCH_CHECK(checkpoint_every == kernels::kCpuCheckpointEvery, kOp, ": checkpoint_every must be ",
-              kernels::kCpuCheckpointEvery, " on the CPU, got ", checkpoint_every);
+  check_checkpoint_every(checkpoint_every, kernels::kCpuCheckpointEvery, in);
   return run_backward(dout_in, dlast_state_in, in, checkpoints, checkpoint_every, mask,
                       [&](const Tensor& dout, const Tensor& dlast_state, const std::array<Tensor, kGradients>& grads) {
                         dispatch_cpu_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
@@ -270,6 +298,35 @@ Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dlas
                         });
                       });
 }
+
+#ifdef MPEFT_HAS_CUDA
+Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dlast_state_in, const Tensor& u,
+                        const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
+                        const OptionalTensor& z, const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
+                        const OptionalTensor& lengths, bool delta_softplus, const Tensor& checkpoints,
+                        int64_t checkpoint_every, Mask mask) {
+  const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+  check_checkpoint_every(checkpoint_every, kernels::selective_scan_checkpoint_every(), in);
+  const c10::cuda::CUDAGuard guard(u.device());
+  return run_backward(
+      dout_in, dlast_state_in, in, checkpoints, checkpoint_every, mask,
+      [&](const Tensor& dout, const Tensor& dlast_state, const std::array<Tensor, kGradients>& grads) {
+        if (u.numel() == 0) {  // nothing to launch on: the state passes through, the sums are empty
+          for (const Tensor& grad : grads) {
+            if (grad.defined()) grad.zero_();
+          }
+          if (grads[kInitialState].defined() && dlast_state.defined()) grads[kInitialState].copy_(dlast_state);
+          return;
+        }
+        dispatch_cuda_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+          const auto params = backward_params<scalar_t>(in, dout, dlast_state, checkpoints, checkpoint_every, grads);
+          const Tensor workspace = cuda_workspace(kernels::selective_scan_bwd_workspace_bytes(params), u);
+          C10_CUDA_CHECK(kernels::launch_selective_scan_bwd(params, workspace.mutable_data_ptr(),
+                                                            c10::cuda::getCurrentCUDAStream().stream()));
+        });
+      });
+}
+#endif
 
 Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, const Tensor& u, const Tensor& delta,
                         const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
@@ -321,7 +378,13 @@ Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dl
 
 // --- the public operator ---
 
-int64_t checkpoint_every_for(const Tensor& u, int64_t d_state);
+// Steps between two states that the device's kernels keep for the backward.
+int64_t checkpoint_every_on([[maybe_unused]] const at::Device& device) {
+#ifdef MPEFT_HAS_CUDA
+  if (device.is_cuda()) return kernels::selective_scan_checkpoint_every();
+#endif
+  return kernels::kCpuCheckpointEvery;
+}
 
 class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunction> {
  public:
@@ -330,7 +393,7 @@ class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunc
                                const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
                                const OptionalTensor& lengths, bool delta_softplus) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const int64_t every = checkpoint_every_for(u, A.size(-1));
+    const int64_t every = checkpoint_every_on(u.device());
     auto [out, last_state, checkpoints] =
         forward_op().call(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus, every);
     ctx->save_for_backward({u, delta, A, B, C, value_or_undefined(D), value_or_undefined(z),
@@ -384,8 +447,6 @@ using ScanSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, c
                                                  const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
                                                  bool);
 
-int64_t checkpoint_every_for(const Tensor&, int64_t) { return kernels::kCpuCheckpointEvery; }
-
 }  // namespace
 
 std::tuple<Tensor, Tensor> selective_scan(const SelectiveScanArgs& args) {
@@ -416,6 +477,10 @@ void register_selective_scan(torch::Library& library) {
   library.impl("selective_scan_forward", c10::DispatchKey::Meta, TORCH_FN(forward_meta));
   library.impl("selective_scan_backward", c10::DispatchKey::CPU, TORCH_FN(backward_cpu));
   library.impl("selective_scan_backward", c10::DispatchKey::Meta, TORCH_FN(backward_meta));
+#ifdef MPEFT_HAS_CUDA
+  library.impl("selective_scan_forward", c10::DispatchKey::CUDA, TORCH_FN(forward_cuda));
+  library.impl("selective_scan_backward", c10::DispatchKey::CUDA, TORCH_FN(backward_cuda));
+#endif
   library.impl("selective_scan_backward", c10::DispatchKey::Autograd, TORCH_FN(backward_autograd));
 }
 

@@ -1,0 +1,16 @@
+#include "kernels/common/vec_avx2.h"
+// The Vec of this unit comes first.
+#include "kernels/causal_conv1d/cpu_simd.h"
+
+namespace mpeft::kernels {
+
+template <typename scalar_t>
+CausalConv1dTasks<scalar_t> causal_conv1d_tasks_avx2() {
+  return conv_tasks<scalar_t>();
+}
+
+template CausalConv1dTasks<float> causal_conv1d_tasks_avx2();
+template CausalConv1dTasks<BFloat16> causal_conv1d_tasks_avx2();
+template CausalConv1dTasks<Half> causal_conv1d_tasks_avx2();
+
+}  // namespace mpeft::kernels

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstdint>
+#include <immintrin.h>
+
+#include "kernels/common/half.h"
+
+// defines: Vec (16 lanes)
+//
+// vec_avx2.h, twice as wide: the same operations in the same order. Instructions that gcc 12 implements over an
+// undefined vector are written in their zero-masked form, which costs nothing and keeps -Wmaybe-uninitialized quiet.
+
+namespace mpeft::kernels {
+namespace {
+
+struct Vec {
+  static constexpr int64_t kLanes = 16;
+  static constexpr __mmask16 kAll = 0xffff;
+  __m512 v;
+
+  static inline Vec broadcast(float x) { return {_mm512_set1_ps(x)}; }
+  static inline Vec zero() { return {_mm512_setzero_ps()}; }
+
+  static inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static inline Vec load(const BFloat16* p) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(kAll, _mm512_maskz_cvtepu16_epi32(kAll, bits), 16))};
+  }
+  static inline Vec load(const Half* p) {
+    return {_mm512_maskz_cvtph_ps(kAll, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
+
+  inline void store(float* p) const { _mm512_storeu_ps(p, v); }
+  inline void store(BFloat16* p) const {  // to nearest even; NaN keeps its upper bits and becomes quiet
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(kAll, bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(_mm512_set1_epi32(0x7fff), odd));
+    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m512i upper = _mm512_maskz_srli_epi32(kAll, _mm512_mask_blend_epi32(is_nan, rounded, quiet), 16);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_maskz_cvtepi32_epi16(kAll, upper));
+  }
+  inline void store(Half* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_maskz_cvtps_ph(kAll, v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+
+  /// The sum of the lanes, always in the same order.
+  inline float sum() const {
+    const __m256 half =
+        _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v, 0), _mm512_maskz_extractf32x8_ps(0xff, v, 1));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+};
+
+inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+/// a b + c
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+/// c - a b
+inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+/// x inside [lo, hi]; NaN stays NaN (these instructions return their second operand then).
+inline Vec clamp(Vec x, Vec lo, Vec hi) {
+  return {_mm512_maskz_min_ps(Vec::kAll, hi.v, _mm512_maskz_max_ps(Vec::kAll, lo.v, x.v))};
+}
+/// -|x|
+inline Vec negative_abs(Vec x) { return {_mm512_or_ps(x.v, _mm512_set1_ps(-0.0f))}; }
+/// Lane by lane: b where the sign bit of x is set, else a.
+inline Vec select_by_sign(Vec x, Vec a, Vec b) {
+  return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x.v)), a.v, b.v)};
+}
+
+// Powers of two, n in p 2^n: this instruction set rounds and scales with exact limits of its own, 0 and infinity
+// included.
+
+/// An integer n, and what times_power_of_two wants to know it by.
+struct Exponent {
+  Vec n;
+};
+/// x such that round_exponent works on it.
+inline Vec limit_exponent(Vec x) { return x; }
+/// The integer nearest to x.
+inline Exponent round_exponent(Vec x) {
+  return {{_mm512_maskz_roundscale_ps(Vec::kAll, x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}};
+}
+/// p 2^n
+inline Vec times_power_of_two(Vec p, Exponent e) { return {_mm512_maskz_scalef_ps(Vec::kAll, p.v, e.n.v)}; }
+
+}  // namespace
+}  // namespace mpeft::kernels

@@ -1,0 +1,16 @@
+#include "kernels/common/vec_avx2.h"
+// The Vec of this unit comes first.
+#include "kernels/rms_norm/cpu_simd.h"
+
+namespace mpeft::kernels {
+
+template <typename scalar_t>
+RmsNormTasks<scalar_t> rms_norm_tasks_avx2() {
+  return norm_tasks<scalar_t>();
+}
+
+template RmsNormTasks<float> rms_norm_tasks_avx2();
+template RmsNormTasks<BFloat16> rms_norm_tasks_avx2();
+template RmsNormTasks<Half> rms_norm_tasks_avx2();
+
+}  // namespace mpeft::kernels

@@ -1,0 +1,16 @@
+#include "kernels/common/vec_avx2.h"
+// The Vec of this unit comes first.
+#include "kernels/selective_scan/cpu_simd.h"
+
+namespace mpeft::kernels {
+
+template <typename scalar_t>
+SelectiveScanTasks<scalar_t> selective_scan_tasks_avx2() {
+  return scan_tasks<scalar_t>();
+}
+
+template SelectiveScanTasks<float> selective_scan_tasks_avx2();
+template SelectiveScanTasks<BFloat16> selective_scan_tasks_avx2();
+template SelectiveScanTasks<Half> selective_scan_tasks_avx2();
+
+}  // namespace mpeft::kernels
