@@ -1,0 +1,177 @@
+#include "mpeft/eval/predictions.h"
+
+#include <nlohmann/json.hpp>
+
+#include "mpeft/config/node.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::eval {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string to_json_line(const Prediction& prediction) {
+  ordered_json object;
+  object["record"] = prediction.record;
+  object["input"] = prediction.input;
+  object["prediction"] = prediction.prediction;
+  object["references"] = prediction.references;
+  return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+/// A double-quoted YAML scalar: JSON's escapes, and what YAML does not allow (or folds) inside quotes.
+std::string yaml_quoted(const std::string& bytes) {
+  const std::string text = to_valid_utf8(bytes);
+  std::string json = ordered_json(text).dump();
+  std::string quoted;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const auto at = [&](size_t k) { return i + k < json.size() ? static_cast<unsigned char>(json[i + k]) : 0U; };
+    if (at(0) == 0x7F) {
+      quoted += "\\x7F";
+    } else if (at(0) == 0xC2 && at(1) >= 0x80 && at(1) < 0xA0) {  // U+0080 … U+009F
+      constexpr const char* kHex = "0123456789ABCDEF";
+      quoted += std::string("\\x") + kHex[at(1) >> 4] + kHex[at(1) & 15];
+      i += 1;
+    } else if (at(0) == 0xE2 && at(1) == 0x80 && (at(2) == 0xA8 || at(2) == 0xA9)) {
+      quoted += at(2) == 0xA8 ? "\\u2028" : "\\u2029";
+      i += 2;
+    } else if (at(0) == 0xEF && at(1) == 0xBB && at(2) == 0xBF) {
+      quoted += "\\uFEFF";
+      i += 2;
+    } else {
+      quoted += json[i];
+    }
+  }
+  return quoted;
+}
+
+std::string to_yaml_item(const Prediction& prediction) {
+  std::string item = str("- record: ", prediction.record, "\n  input: ", yaml_quoted(prediction.input),
+                         "\n  prediction: ", yaml_quoted(prediction.prediction), "\n  references:");
+  if (prediction.references.empty()) return item + " []\n";
+  for (const auto& reference : prediction.references) item += "\n    - " + yaml_quoted(reference);
+  return item + "\n";
+}
+
+class JsonRecord {
+ public:
+  JsonRecord(const std::string& line, std::string place) : place_(std::move(place)) {
+    object_ = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (object_.is_discarded()) fail("not JSON");
+    if (!object_.is_object()) fail("expected a JSON object");
+  }
+  std::string string(const char* key) const {
+    const auto& value = at(key);
+    if (!value.is_string()) fail(str("'", key, "': expected a string, got ", value.type_name()));
+    return value.get<std::string>();
+  }
+  std::vector<std::string> strings(const char* key) const {
+    const auto& value = at(key);
+    if (!value.is_array()) fail(str("'", key, "': expected a list of strings, got ", value.type_name()));
+    std::vector<std::string> result;
+    for (const auto& item : value) {
+      if (!item.is_string()) fail(str("'", key, "': expected strings, got ", item.type_name()));
+      result.push_back(item.get<std::string>());
+    }
+    return result;
+  }
+  int64_t integer(const char* key) const {
+    const auto& value = at(key);
+    if (!value.is_number_integer()) fail(str("'", key, "': expected an integer, got ", value.type_name()));
+    return value.get<int64_t>();
+  }
+  bool has(const char* key) const { return object_.contains(key); }
+
+ private:
+  const ordered_json& at(const char* key) const {
+    const auto it = object_.find(key);
+    if (it == object_.end()) fail(str("'", key, "' is missing"));
+    return *it;
+  }
+  [[noreturn]] void fail(const std::string& reason) const { throw DataError(str(place_, ": ", reason)); }
+
+  ordered_json object_;
+  std::string place_;
+};
+
+std::vector<Prediction> read_json_lines(const std::string& content, const std::string& path) {
+  std::vector<Prediction> predictions;
+  int64_t line_number = 0;
+  for (size_t begin = 0; begin < content.size();) {
+    const size_t end = std::min(content.find('\n', begin), content.size());
+    const std::string line(trim(std::string_view(content).substr(begin, end - begin)));
+    begin = end + 1;
+    ++line_number;
+    if (line.empty()) continue;
+    const JsonRecord record(line, str(path, ":", line_number));
+    Prediction prediction;
+    prediction.record = record.has("record") ? record.integer("record") : static_cast<int64_t>(predictions.size());
+    if (record.has("input")) prediction.input = record.string("input");
+    prediction.prediction = record.string("prediction");
+    prediction.references = record.strings("references");
+    predictions.push_back(std::move(prediction));
+  }
+  return predictions;
+}
+
+std::vector<Prediction> read_yaml(const std::string& content, const std::string& path) {
+  std::vector<Prediction> predictions;
+  try {
+    config::Problems problems;
+    const auto root = config::Node::from_string(content, path, problems);
+    if (!root.is_list()) throw DataError(path + ": expected a list of predictions");
+    for (const auto& item : root.items()) {
+      Prediction prediction;
+      prediction.record = item["record"].as_int(static_cast<int64_t>(predictions.size()));
+      prediction.input = item["input"].as_string();
+      for (const char* key : {"prediction", "references"}) {
+        if (!item[key].is_present()) item.problem(str("'", key, "' is missing"));
+      }
+      prediction.prediction = item["prediction"].as_string();
+      prediction.references = item["references"].as_strings();
+      predictions.push_back(std::move(prediction));
+    }
+    problems.throw_if_any();
+  } catch (const ConfigError& e) {  // a predictions file is data, whatever its notation
+    throw DataError(e.what());
+  }
+  return predictions;
+}
+
+}  // namespace
+
+PredictionsFormat predictions_format_from_string(const std::string& name) {
+  if (name == "jsonl") return PredictionsFormat::kJsonLines;
+  if (name == "yaml") return PredictionsFormat::kYaml;
+  throw ConfigError(str("predictions_format: expected jsonl or yaml, got '", name, "'"));
+}
+
+std::string file_extension(PredictionsFormat format) { return format == PredictionsFormat::kYaml ? ".yaml" : ".jsonl"; }
+
+void write_predictions(const std::filesystem::path& path, const std::vector<Prediction>& predictions,
+                       PredictionsFormat format) {
+  std::string content;
+  for (const auto& prediction : predictions) {
+    content += format == PredictionsFormat::kYaml ? to_yaml_item(prediction) : to_json_line(prediction);
+  }
+  if (content.empty() && format == PredictionsFormat::kYaml) content = "[]\n";
+  fs::write_file_atomic(path, content);
+}
+
+std::vector<Prediction> read_predictions(const std::filesystem::path& path) {
+  const std::string content = fs::read_file(path);
+  const auto extension = path.extension();
+  const bool is_yaml = extension == ".yaml" || extension == ".yml";
+  return is_yaml ? read_yaml(content, path.string()) : read_json_lines(content, path.string());
+}
+
+std::vector<metrics::Record> to_records(const std::vector<Prediction>& predictions) {
+  std::vector<metrics::Record> records;
+  records.reserve(predictions.size());
+  for (const auto& prediction : predictions) records.push_back({prediction.prediction, prediction.references});
+  return records;
+}
+
+}  // namespace mpeft::eval
