@@ -50,6 +50,7 @@ data::DatasetRequest dataset_request(const config::ExperimentConfig& config, boo
   request.data_root = config.data_root;
   request.options = config.data_options;
   request.prompt = config.prompt;
+  request.shares_file = config.val_data.empty() || config.val_data == config.data;
   return request;
 }
 

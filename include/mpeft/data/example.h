@@ -17,6 +17,7 @@ struct TextExample {
   std::vector<std::string> input_parts;  ///< tokenised one by one and concatenated (COMPATIBILITY: instruction, input)
   std::string target;                    ///< the label text; without the end token
   std::vector<std::string> references;   ///< all texts that count as right; at least `target`
+  int64_t record = 0;                    ///< index in the source file
 };
 
 /// A tokenised example. ids = prompt + target (+ end token).

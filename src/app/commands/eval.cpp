@@ -1,0 +1,109 @@
+#include <filesystem>
+#include <iostream>
+
+#include <nlohmann/json.hpp>
+
+#include "app/commands/command.h"
+#include "app/experiment_data.h"
+#include "mpeft/config/experiment.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/logging.h"
+#include "mpeft/core/strings.h"
+#include "mpeft/data/dataset.h"
+#include "mpeft/eval/evaluator.h"
+#include "mpeft/model/factory.h"
+#include "mpeft/model/precision.h"
+#include "mpeft/peft/adapter.h"
+#include "mpeft/train/device.h"
+#include "mpeft/train/progress.h"
+
+namespace mpeft::app {
+namespace {
+
+namespace sfs = std::filesystem;
+
+struct Options {
+  std::string cfg, checkpoint, split = "val", predictions, output;
+  std::vector<std::string> metrics;
+  config::ExperimentOverrides overrides;
+  bool json_output = false;
+};
+
+void print_scores(const metrics::Scores& scores, bool as_json) {
+  if (as_json) {
+    std::cout << nlohmann::json({{"metrics", scores}}).dump() << '\n';
+    return;
+  }
+  for (const auto& [name, value] : scores) std::cout << name << "  " << fixed(value, 6) << '\n';
+}
+
+// A checkpoint, run or output folder holds `adapter/` or `model/`; an adapter or model folder is one itself.
+model::MambaLM load_checkpoint(const config::ExperimentConfig& config, const sfs::path& path) {
+  const sfs::path adapter = sfs::exists(path / "adapter") ? path / "adapter" : path;
+  if (sfs::exists(adapter / "adapter_config.json")) {
+    auto loaded = model::make_model(config.model, config.seed);
+    peft::load_adapter(loaded.model, adapter);
+    return loaded.model;
+  }
+  const sfs::path folder = sfs::exists(path / "model") ? path / "model" : path;
+  return model::make_model(folder.string(), config.seed).model;
+}
+
+void evaluate_checkpoint(const Options& options) {
+  const auto config = config::load_experiment(options.cfg, options.overrides);
+  const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
+  auto request = dataset_request(config, /*for_training=*/false);
+  request.split = data::split_from_string(options.split);
+  const auto dataset = data::read_dataset(request);
+  data::TokenizeOptions tokenize_options;
+  tokenize_options.max_length = config.max_length;
+  tokenize_options.for_training = false;
+  const auto tokens = data::tokenize(dataset, *tokenizer, tokenize_options);
+  if (tokens.examples.empty()) throw DataError(config.data + ": no example is left to evaluate");
+
+  auto model = load_checkpoint(config, options.checkpoint);
+  for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
+  model::place_parameters(model, train::resolve_device(config.device == "auto" ? "" : config.device), model::dtype_from_string(config.prec));
+  model->eval();
+  train::Progress progress("eval", static_cast<int64_t>(tokens.examples.size()));
+  const auto result = eval::evaluate_generation(
+      model, *tokenizer, tokens.examples, tokens.metrics, generate_options(config, *tokenizer, tokens.examples, model->config().vocab_size),
+      [&](int64_t done, int64_t, int64_t n_tokens) { progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens")); });
+  progress.clear();
+  if (!options.output.empty()) {
+    eval::write_predictions(options.output, result.predictions);
+    log::info("wrote " + options.output);
+  }
+  print_scores(result.scores, options.json_output);
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  auto* command = app.add_subcommand("eval", "evaluate a checkpoint, or rescore predictions");
+  command->footer("  mpeft eval --cfg cfg/quickstart/lora.yaml --checkpoint weights/quickstart/lora --split val\n"
+                  "  mpeft eval --predictions weights/quickstart/lora/predictions-390.jsonl --metrics bleu meteor");
+  command->add_option("--cfg", options->cfg, "experiment file: data, tokenizer, model, eval_gen");
+  command->add_option("--checkpoint", options->checkpoint, "run, checkpoint, adapter or model folder");
+  command->add_option("--split", options->split, "train, val or test")->capture_default_str();
+  command->add_option("--output", options->output, "write the predictions to this JSON lines file");
+  command->add_option("--predictions", options->predictions, "rescore this file instead of running a model");
+  command->add_option("--metrics", options->metrics, "with --predictions")->delimiter(',');
+  command->add_option("--set", options->overrides.set, "key=value over the experiment file")->allow_extra_args(false);
+  for (const auto& [flag, key] : {std::pair{"--device", "device"}, std::pair{"--prec", "prec"}, std::pair{"--model", "model"}, std::pair{"--data-root", "data_root"}}) {
+    command->add_option_function<std::string>(flag, [options, key = std::string(key)](const std::string& text) { options->overrides.flags[key] = text; });
+  }
+  command->add_flag("--json", options->json_output, "one JSON document on standard output");
+  command->callback([options] {
+    if (!options->predictions.empty()) {
+      if (options->metrics.empty()) throw ConfigError("--predictions needs --metrics NAME…");
+      print_scores(eval::score_predictions(eval::read_predictions(options->predictions), options->metrics), options->json_output);
+      return;
+    }
+    if (options->cfg.empty() || options->checkpoint.empty()) throw ConfigError("eval needs --cfg and --checkpoint, or --predictions and --metrics");
+    evaluate_checkpoint(*options);
+  });
+}
+
+}  // namespace mpeft::app
