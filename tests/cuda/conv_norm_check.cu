@@ -1,0 +1,215 @@
+// Correctness of causal_conv1d's and rms_norm's CUDA kernels against the fp64 references.
+#include <memory>
+
+#include "kernels/causal_conv1d/causal_conv1d_launch.h"
+#include "kernels/causal_conv1d/reference.h"
+#include "kernels/rms_norm/reference.h"
+#include "kernels/rms_norm/rms_norm_launch.h"
+
+#include "tests/cuda/checks.h"
+
+namespace mpeft::cuda_check {
+namespace {
+
+using namespace kernels;
+
+double stored_tolerance(DType dtype) {
+  return dtype == DType::kFloat32 ? 2e-6 : dtype == DType::kFloat16 ? 5e-4 : 3e-3;
+}
+double sums_tolerance(DType dtype) { return dtype == DType::kFloat32 ? 5e-6 : dtype == DType::kFloat16 ? 1e-4 : 1e-3; }
+
+template <typename T>
+bool repeats(Tensor<T>& tensor, const auto& launch) {
+  const auto before = tensor.array().download();
+  launch();
+  const auto after = tensor.array().download();
+  return std::memcmp(before.data(), after.data(), before.size() * sizeof(T)) == 0;
+}
+
+template <typename scalar_t>
+void conv(const ConvCase& c, DType dtype, Report& report) {
+  const int64_t pad = c.misaligned ? 1 : 0, pitch = c.strided ? 2 * c.d_inner : 0;
+  Tensor<scalar_t> x(c.batch, c.seqlen, c.d_inner, pitch, pad), dout(c.batch, c.seqlen, c.d_inner);
+  Tensor<scalar_t> state(c.initial_state == 2 ? c.batch : 1, c.width - 1, c.d_inner);
+  Tensor<float> weight(1, c.d_inner, c.width), bias(1, 1, c.d_inner);
+  Tensor<scalar_t> out(c.batch, c.seqlen, c.d_inner), last(c.batch, c.width - 1, c.d_inner);
+  Tensor<scalar_t> dx(c.batch, c.seqlen, c.d_inner, pitch, pad);
+  Tensor<float> dweight(1, c.d_inner, c.width), dbias(1, 1, c.d_inner), dstate(c.batch, c.width - 1, c.d_inner);
+  std::mt19937 random(static_cast<unsigned>(c.seqlen * 31 + c.d_inner + c.width));
+  std::vector<int32_t> lengths;
+  for (int64_t b = 0; c.lengths && b < c.batch; ++b) {
+    lengths.push_back(static_cast<int32_t>(b == 0 ? c.seqlen : (b * 977) % (c.seqlen + 1)));
+  }
+  const DeviceArray<int32_t> lengths_device(lengths);
+  for (Tensor<scalar_t>* t : {&x, &dout, &state}) {
+    t->fill(random);
+    if (t != &state) t->poison_padding(lengths);
+    t->upload();
+  }
+  for (Tensor<float>* t : {&weight, &bias}) {
+    t->fill(random);
+    t->upload();
+  }
+  auto inputs = [&](auto& p, auto x_sequence, auto* w, auto* b, auto* s, const int32_t* l) {
+    p.batch = c.batch, p.seqlen = c.seqlen, p.d_inner = c.d_inner, p.width = c.width, p.silu = c.silu;
+    p.x = x_sequence, p.weight = w;
+    if (c.bias) p.bias = b;
+    if (c.initial_state) p.initial_state = s;
+    p.initial_state_batch_stride = c.initial_state == 2 ? (c.width - 1) * c.d_inner : 0;
+    if (c.lengths) p.lengths = l;
+  };
+  auto device_inputs = [&](auto& p) {
+    inputs(p, x.template device<const scalar_t>(), weight.device_data(), bias.device_data(), state.device_data(),
+           lengths_device.data());
+  };
+  auto host_inputs = [&](auto& p) {
+    inputs(p, x.template host<const double>(), weight.host_data(), bias.host_data(), state.host_data(), lengths.data());
+  };
+  auto forward = [&] {
+    CausalConv1dFwdParams<scalar_t> p;
+    device_inputs(p);
+    p.out = out.device_data(), p.last_state = last.device_data();
+    for (Tensor<scalar_t>* t : {&out, &last}) t->array().poison();
+    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(p, cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  };
+  auto backward = [&] {
+    CausalConv1dBwdParams<scalar_t> p;
+    device_inputs(p);
+    p.dout = dout.template device<const scalar_t>(), p.dx = dx.device();
+    if (c.sums) p.dweight = dweight.device_data();
+    if (c.sums && c.bias) p.dbias = dbias.device_data();
+    if (c.initial_state) p.dinitial_state = dstate.device_data();
+    dx.array().poison();
+    for (Tensor<float>* t : {&dweight, &dbias, &dstate}) t->array().poison();
+    DeviceArray<char> workspace(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(p)));
+    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(p, workspace.data(), cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  };
+  CausalConv1dFwdParams<double> f;
+  host_inputs(f);
+  f.out = out.host_data(), f.last_state = last.host_data();
+  causal_conv1d_fwd_reference(f);
+  CausalConv1dBwdParams<double> g;
+  host_inputs(g);
+  g.dout = dout.template host<const double>(), g.dx = dx.host();
+  g.dweight = dweight.host_data(), g.dbias = dbias.host_data(), g.dinitial_state = dstate.host_data();
+  causal_conv1d_bwd_reference(g);
+
+  char text[160];
+  std::snprintf(text, sizeof text, "conv %s B%d L%d D%d W%d silu%d bias%d h0%d len%d st%d mis%d sums%d", name_of(dtype),
+                (int)c.batch, (int)c.seqlen, (int)c.d_inner, (int)c.width, c.silu, c.bias, c.initial_state, c.lengths,
+                c.strided, c.misaligned, c.sums);
+  const double stored = stored_tolerance(dtype), sums = sums_tolerance(dtype);
+  forward();
+  report.compare("conv", "out", out, stored, text);
+  report.compare("conv", "last_state", last, 0, text);
+  report.require(repeats(out, forward), std::string(text) + ": out differs between two runs");
+  backward();
+  report.compare("conv", "dx", dx, stored, text);
+  if (c.sums) report.compare("conv", "dweight", dweight, sums, text);
+  if (c.sums && c.bias) report.compare("conv", "dbias", dbias, sums, text);
+  if (c.initial_state) report.compare("conv", "dinitial_state", dstate, sums, text);
+  report.require(repeats(dweight, backward), std::string(text) + ": dweight differs between two runs");
+}
+
+template <typename scalar_t>
+void norm(const NormCase& c, DType dtype, Report& report) {
+  const int64_t pad = c.misaligned ? 1 : 0;
+  Tensor<scalar_t> x(1, c.rows, c.d_model, 0, pad), dout(1, c.rows, c.d_model), out(1, c.rows, c.d_model, 0, pad);
+  Tensor<scalar_t> dx(1, c.rows, c.d_model);
+  Tensor<float> residual(1, c.rows, c.d_model), weight(1, 1, c.d_model), residual_out(1, c.rows, c.d_model);
+  Tensor<float> rstd(1, 1, c.rows), dresidual_out(1, c.rows, c.d_model), dresidual(1, c.rows, c.d_model);
+  Tensor<float> dweight(1, 1, c.d_model);
+  std::mt19937 random(static_cast<unsigned>(c.rows * 31 + c.d_model));
+  for (Tensor<scalar_t>* t : {&x, &dout}) {
+    t->fill(random);
+    t->upload();
+  }
+  for (Tensor<float>* t : {&residual, &weight, &dresidual_out}) {
+    t->fill(random);
+    t->upload();
+  }
+  RmsNormFwdParams<double> f;
+  f.rows = c.rows, f.d_model = c.d_model, f.x = x.host_data(), f.weight = weight.host_data();
+  if (c.residual) f.residual = residual.host_data();
+  f.out = out.host_data(), f.residual_out = residual_out.host_data(), f.rstd = rstd.host_data();
+  rms_norm_fwd_reference(f);
+  RmsNormBwdParams<double> g;
+  g.rows = c.rows, g.d_model = c.d_model, g.dout = dout.host_data(), g.residual_out = residual_out.host_data();
+  if (c.dresidual_out) g.dresidual_out = dresidual_out.host_data();
+  g.weight = weight.host_data(), g.rstd = rstd.host_data();
+  g.dx = dx.host_data(), g.dresidual = dresidual.host_data(), g.dweight = dweight.host_data();
+  rms_norm_bwd_reference(g);
+
+  auto forward = [&] {
+    RmsNormFwdParams<scalar_t> p;
+    p.rows = c.rows, p.d_model = c.d_model, p.x = x.device_data(), p.weight = weight.device_data();
+    if (c.residual) p.residual = residual.device_data();
+    p.out = out.device_data(), p.residual_out = residual_out.device_data(), p.rstd = rstd.device_data();
+    out.array().poison();
+    MPEFT_CUDA_REQUIRE(launch_rms_norm_fwd(p, cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  };
+  auto backward = [&] {
+    RmsNormBwdParams<scalar_t> p;
+    p.rows = c.rows, p.d_model = c.d_model, p.dout = dout.device_data(), p.residual_out = residual_out.device_data();
+    if (c.dresidual_out) p.dresidual_out = dresidual_out.device_data();
+    p.weight = weight.device_data(), p.rstd = rstd.device_data();
+    p.dx = dx.device_data(), p.dresidual = dresidual.device_data();
+    if (c.dweight) p.dweight = dweight.device_data();
+    dx.array().poison();
+    for (Tensor<float>* t : {&dresidual, &dweight}) t->array().poison();
+    DeviceArray<char> workspace(static_cast<size_t>(rms_norm_bwd_workspace_bytes(p)));
+    MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(p, workspace.data(), cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  };
+  char text[120];
+  std::snprintf(text, sizeof text, "norm %s rows%d d%d residual%d dresidual%d dweight%d mis%d", name_of(dtype),
+                (int)c.rows, (int)c.d_model, c.residual, c.dresidual_out, c.dweight, c.misaligned);
+  const double stored = stored_tolerance(dtype);
+  forward();
+  report.compare("norm", "out", out, stored, text);
+  report.compare("norm", "residual_out", residual_out, 1e-6, text);
+  report.compare("norm", "rstd", rstd, 1e-6, text);
+  report.require(repeats(out, forward), std::string(text) + ": out differs between two runs");
+  backward();
+  report.compare("norm", "dx", dx, stored, text);
+  report.compare("norm", "dresidual", dresidual, 2e-6, text);
+  if (c.dweight) report.compare("norm", "dweight", dweight, 5e-6, text);
+  report.require(repeats(dweight, backward), std::string(text) + ": dweight differs between two runs");
+}
+
+}  // namespace
+
+void check_conv(const ConvCase& c, DType dtype, Report& report) {
+  Report::dtype = name_of(dtype);
+  switch (dtype) {
+    case DType::kBFloat16:
+      conv<__nv_bfloat16>(c, dtype, report);
+      break;
+    case DType::kFloat16:
+      conv<__half>(c, dtype, report);
+      break;
+    case DType::kFloat32:
+      conv<float>(c, dtype, report);
+      break;
+  }
+}
+
+void check_norm(const NormCase& c, DType dtype, Report& report) {
+  Report::dtype = name_of(dtype);
+  switch (dtype) {
+    case DType::kBFloat16:
+      norm<__nv_bfloat16>(c, dtype, report);
+      break;
+    case DType::kFloat16:
+      norm<__half>(c, dtype, report);
+      break;
+    case DType::kFloat32:
+      norm<float>(c, dtype, report);
+      break;
+  }
+}
+
+}  // namespace mpeft::cuda_check

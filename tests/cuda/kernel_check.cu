@@ -1,0 +1,180 @@
+// Bare test of the CUDA kernels, without LibTorch: every output and gradient against the fp64 references at odd shapes,
+// each twice (the second run must be bitwise the first), then times. Usage: kernel_check [check] [small] [time]
+//   check: the whole grid; small: a few cases, for compute-sanitizer; time: medians at the shapes of published models.
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "tests/cuda/checks.h"
+
+namespace mpeft::cuda_check {
+
+thread_local const char* Report::dtype = "";
+
+namespace {
+
+using Job = std::function<void(Report&)>;
+
+void add(std::vector<Job>& jobs, const ScanCase& c, std::initializer_list<DType> dtypes) {
+  for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_scan(c, dtype, report); });
+}
+void add(std::vector<Job>& jobs, const ConvCase& c, std::initializer_list<DType> dtypes) {
+  for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_conv(c, dtype, report); });
+}
+void add(std::vector<Job>& jobs, const NormCase& c, std::initializer_list<DType> dtypes) {
+  for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_norm(c, dtype, report); });
+}
+
+constexpr std::initializer_list<DType> kAll = {DType::kBFloat16, DType::kFloat16, DType::kFloat32};
+constexpr std::initializer_list<DType> kBf16 = {DType::kBFloat16};
+
+/// Option number i of a case: walks through combinations of the optional inputs.
+ScanCase with_options(ScanCase c, int i) {
+  c.z = i % 2 == 0;
+  c.D = i / 2 % 2 == 0;
+  c.delta_bias = i / 3 % 2 == 0;
+  c.softplus = i / 5 % 2 == 0;
+  c.initial_state = i % 3;
+  c.lengths = i % 4 == 1;
+  c.dlast_state = i % 2 == 1;
+  c.last_state = i % 5 != 2;
+  c.strided = i % 3 == 1;
+  c.rank = i % 4 == 3 ? 5 : 8;  // 5: B and C not on 16-byte boundaries
+  c.wanted = i % 4 == 2 ? 1u << (i / 4 % 9) : 511u;
+  return c;
+}
+
+std::vector<Job> small_jobs() {
+  std::vector<Job> jobs;
+  int option = 0;
+  for (const int64_t d_state : {8, 16, 32, 64, 20}) {
+    for (const int64_t seqlen : {1, 37}) {
+      ScanCase c;
+      c.seqlen = seqlen, c.d_state = d_state, c.d_inner = 40;
+      add(jobs, with_options(c, option++), kAll);
+    }
+  }
+  ScanCase chunked;
+  chunked.seqlen = 150;
+  add(jobs, chunked, kBf16);
+  ScanCase many;
+  many.d_inner = 6400, many.seqlen = 18;  // the forward for many channels
+  add(jobs, many, kBf16);
+  for (const int i : {0, 1, 2}) {
+    ConvCase c;
+    c.initial_state = i, c.lengths = i == 1, c.width = 2 + i, c.misaligned = i == 2;
+    add(jobs, c, kAll);
+  }
+  for (const int64_t d_model : {24, 2560, 9000}) {
+    NormCase c;
+    c.d_model = d_model;
+    add(jobs, c, kAll);
+  }
+  return jobs;
+}
+
+std::vector<Job> all_jobs() {
+  std::vector<Job> jobs = small_jobs();
+  int option = 0;
+  for (const int64_t d_state : {4, 8, 16, 32, 64}) {
+    for (const int64_t seqlen : {1, 2, 8, 15, 16, 17, 33, 37, 64, 600, 1100}) {
+      for (const int64_t d_inner : {8, 24, 64}) {
+        if (seqlen > 64 && d_inner != 64) continue;
+        ScanCase c;
+        c.seqlen = seqlen, c.d_state = d_state, c.d_inner = d_inner;
+        c.batch = 1 + option % 5;
+        if (seqlen > 64) c.batch = 2;
+        add(jobs, with_options(c, option++), kAll);
+      }
+    }
+  }
+  for (int i = 0; i < 32; ++i) {  // every option at the main state size
+    ScanCase c;
+    c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3;
+    add(jobs, with_options(c, i), kAll);
+  }
+  for (const int64_t d_state : {8, 16, 32, 64}) {
+    ScanCase wide;
+    wide.d_inner = 1544, wide.seqlen = 37, wide.batch = 5, wide.d_state = d_state;
+    add(jobs, wide, kAll);
+    ScanCase extreme;
+    extreme.extreme = true, extreme.d_state = d_state, extreme.seqlen = 100;
+    add(jobs, extreme, kAll);
+    ScanCase misaligned;
+    misaligned.misaligned = true, misaligned.d_state = d_state, misaligned.strided = true;
+    add(jobs, misaligned, kAll);
+  }
+  for (const int64_t d_inner : {5120, 12800}) {  // the forward's other shapes: 20480 and 51200 channels
+    ScanCase many;
+    many.batch = 4, many.d_inner = d_inner, many.seqlen = 19;
+    add(jobs, many, {DType::kBFloat16, DType::kFloat16});
+  }
+  for (const int64_t d_state : {1, 3, 20, 100, 256}) {
+    ScanCase any;
+    any.d_state = d_state, any.d_inner = 13, any.lengths = d_state == 3, any.initial_state = d_state == 20 ? 2 : 1;
+    any.dlast_state = true;
+    add(jobs, any, kAll);
+  }
+  int conv = 0;
+  for (const int64_t width : {2, 3, 4}) {
+    for (const int64_t seqlen : {1, 2, 16, 37, 65, 600}) {
+      for (const int64_t d_inner : {7, 8, 24, 1544}) {
+        ConvCase c;
+        c.width = width, c.seqlen = seqlen, c.d_inner = d_inner, c.batch = 1 + conv % 4;
+        c.silu = conv % 3 != 0, c.bias = conv % 4 != 1, c.initial_state = conv % 3, c.lengths = conv % 2 == 1;
+        c.strided = conv % 2 == 0, c.misaligned = conv % 5 == 3, c.sums = conv % 7 != 6;
+        ++conv;
+        add(jobs, c, kAll);
+      }
+    }
+  }
+  int norm = 0;
+  for (const int64_t rows : {1, 5, 600}) {
+    for (const int64_t d_model : {5, 7, 8, 64, 768, 1000, 1024, 2048, 2560, 5120, 10001, 12288}) {
+      NormCase c;
+      c.rows = rows, c.d_model = d_model, c.residual = norm % 2 == 0, c.dresidual_out = norm % 3 != 0;
+      c.dweight = norm % 4 != 3, c.misaligned = norm % 5 == 4;
+      ++norm;
+      add(jobs, c, kAll);
+    }
+  }
+  return jobs;
+}
+
+/// The references are slow: cases run on all cores, each thread on its own stream.
+bool run(const std::vector<Job>& jobs, unsigned threads) {
+  Report report;
+  std::atomic<size_t> next{0};
+  std::vector<std::thread> workers;
+  for (unsigned i = 0; i < threads; ++i) {
+    workers.emplace_back([&] {
+      for (size_t job = next++; job < jobs.size(); job = next++) jobs[job](report);
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+  report.print();
+  return report.passed();
+}
+
+}  // namespace
+}  // namespace mpeft::cuda_check
+
+int main(int argc, char** argv) {
+  using namespace mpeft::cuda_check;
+  const std::vector<std::string> modes(argv + 1, argv + argc);
+  bool ok = true;
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  for (const std::string& mode : modes) {
+    if (mode == "check") {
+      ok = run(all_jobs(), cores) && ok;
+    } else if (mode == "small") {
+      ok = run(small_jobs(), 1) && ok;
+    } else if (mode == "time") {
+      time_all();
+    } else {
+      std::fprintf(stderr, "usage: kernel_check [check] [small] [time]; not '%s'\n", mode.c_str());
+      return 2;
+    }
+  }
+  return ok ? 0 : 1;
+}

@@ -1,0 +1,194 @@
+// Times of the kernels at the shapes of published models, bf16: medians of CUDA-event timings.
+#include <algorithm>
+#include <functional>
+
+#include "kernels/causal_conv1d/causal_conv1d_launch.h"
+#include "kernels/rms_norm/rms_norm_launch.h"
+#include "kernels/selective_scan/selective_scan_launch.h"
+
+#include "tests/cuda/checks.h"
+
+namespace mpeft::cuda_check {
+namespace {
+
+using namespace kernels;
+using scalar_t = __nv_bfloat16;
+
+double median_ms(const std::function<void()>& launch) {
+  cudaEvent_t start, stop;
+  MPEFT_CUDA_REQUIRE(cudaEventCreate(&start));
+  MPEFT_CUDA_REQUIRE(cudaEventCreate(&stop));
+  std::vector<float> times;
+  for (int i = 0; i < 28; ++i) {
+    MPEFT_CUDA_REQUIRE(cudaEventRecord(start));
+    launch();
+    MPEFT_CUDA_REQUIRE(cudaEventRecord(stop));
+    MPEFT_CUDA_REQUIRE(cudaEventSynchronize(stop));
+    float ms = 0;
+    MPEFT_CUDA_REQUIRE(cudaEventElapsedTime(&ms, start, stop));
+    if (i >= 3) times.push_back(ms);
+  }
+  std::sort(times.begin(), times.end());
+  cudaEventDestroy(start);
+  cudaEventDestroy(stop);
+  return times[times.size() / 2];
+}
+
+/// size random values: normal, or uniform in [low, high). A pool is repeated: drawing them all would take longer than
+/// the timing.
+template <typename T>
+DeviceArray<T> drawn(int64_t size, double low = 0, double high = 0) {
+  static std::mt19937 random(1);
+  std::normal_distribution<double> normal;
+  std::uniform_real_distribution<double> uniform(low, high);
+  std::vector<T> pool(static_cast<size_t>(std::min<int64_t>(size, 1 << 18)) + 1);
+  for (T& x : pool) from_double(low == high ? normal(random) : uniform(random), x);
+  DeviceArray<T> array(static_cast<size_t>(size));
+  for (int64_t i = 0; i < size; i += static_cast<int64_t>(pool.size())) {
+    const auto n = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(pool.size()), size - i));
+    MPEFT_CUDA_REQUIRE(cudaMemcpy(array.data() + i, pool.data(), n * sizeof(T), cudaMemcpyHostToDevice));
+  }
+  return array;
+}
+
+struct Shape {
+  int64_t batch, d_inner, seqlen;
+  double peer_scan_fwd, peer_scan_bwd, peer_conv_fwd,
+      peer_conv_bwd;  ///< ms on an H200 by Mamba's own kernels; 0: unknown
+};
+
+/// The scan as a model calls it: u and delta contiguous, z half of a wider buffer, B and C in the rows of x_proj's
+/// output.
+void time_scan(const Shape& s, int64_t d_state, bool peers) {
+  const int64_t tokens = s.batch * s.seqlen, inner = tokens * s.d_inner, rank = 48, columns = rank + 2 * d_state;
+  auto u = drawn<scalar_t>(inner), z = drawn<scalar_t>(2 * inner), dout = drawn<scalar_t>(inner);
+  auto delta = drawn<scalar_t>(inner, -2, -1), x_dbl = drawn<scalar_t>(tokens * columns);
+  auto A = drawn<float>(s.d_inner * d_state, -8.5, -0.5), D = drawn<float>(s.d_inner);
+  auto bias = drawn<float>(s.d_inner, -1, 0);
+  DeviceArray<scalar_t> out(static_cast<size_t>(inner)), du(static_cast<size_t>(inner));
+  DeviceArray<scalar_t> ddelta(static_cast<size_t>(inner)), dz(static_cast<size_t>(2 * inner));
+  DeviceArray<scalar_t> dx_dbl(static_cast<size_t>(tokens * columns));
+  DeviceArray<float> checkpoints(static_cast<size_t>(s.batch * ((s.seqlen + 7) / 8) * s.d_inner * d_state));
+  DeviceArray<float> dA(A.size()), dD(D.size()), dbias(bias.size());
+  auto sequence = [&](auto* data, int64_t pitch) {
+    return Sequence<std::remove_pointer_t<decltype(data)>>{data, s.seqlen * pitch, pitch};
+  };
+  auto constant = [](const scalar_t* data) { return data; };
+  auto inputs = [&](SelectiveScanInputs<scalar_t>& p) {
+    p.batch = s.batch, p.seqlen = s.seqlen, p.d_inner = s.d_inner, p.d_state = d_state, p.delta_softplus = true;
+    p.u = sequence(constant(u.data()), s.d_inner), p.delta = sequence(constant(delta.data()), s.d_inner);
+    p.z = sequence(constant(z.data() + s.d_inner), 2 * s.d_inner);
+    p.B = sequence(constant(x_dbl.data() + rank), columns);
+    p.C = sequence(constant(x_dbl.data() + rank + d_state), columns);
+    p.A = A.data(), p.D = D.data(), p.delta_bias = bias.data();
+  };
+  SelectiveScanFwdParams<scalar_t> f;
+  inputs(f);
+  f.out = out.data(), f.checkpoint_every = selective_scan_checkpoint_every(), f.checkpoints = checkpoints.data();
+  SelectiveScanBwdParams<scalar_t> b;
+  inputs(b);
+  b.dout = sequence(constant(dout.data()), s.d_inner);
+  b.checkpoint_every = f.checkpoint_every, b.checkpoints = checkpoints.data();
+  b.du = sequence(du.data(), s.d_inner), b.ddelta = sequence(ddelta.data(), s.d_inner);
+  b.dz = sequence(dz.data() + s.d_inner, 2 * s.d_inner);
+  b.dB = sequence(dx_dbl.data() + rank, columns), b.dC = sequence(dx_dbl.data() + rank + d_state, columns);
+  b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
+  DeviceArray<char> workspace(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
+  auto forward = [&] { MPEFT_CUDA_REQUIRE(launch_selective_scan_fwd(f, nullptr)); };
+  auto backward = [&] { MPEFT_CUDA_REQUIRE(launch_selective_scan_bwd(b, workspace.data(), nullptr)); };
+  const double fwd = median_ms(forward), bwd = median_ms(backward);
+  b.dA = b.dD = b.ddelta_bias = nullptr;
+  const double frozen = median_ms(backward);
+  f.checkpoints = nullptr;
+  const double inference = median_ms(forward);
+  std::printf("scan %2d,%5d,%5d N%-3d fwd %.4f", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state, fwd);
+  if (peers && s.peer_scan_fwd > 0) std::printf(" (%.2f)", fwd / s.peer_scan_fwd);
+  std::printf("  without checkpoints %.4f  bwd %.4f", inference, bwd);
+  if (peers && s.peer_scan_bwd > 0) std::printf(" (%.2f)", bwd / s.peer_scan_bwd);
+  std::printf("  without dA dD dbias %.4f\n", frozen);
+  std::fflush(stdout);
+}
+
+void time_conv(const Shape& s) {
+  const int64_t inner = s.batch * s.seqlen * s.d_inner;
+  auto x = drawn<scalar_t>(2 * inner), dout = drawn<scalar_t>(inner);
+  auto weight = drawn<float>(s.d_inner * 4), bias = drawn<float>(s.d_inner);
+  DeviceArray<scalar_t> out(static_cast<size_t>(inner)), dx(static_cast<size_t>(2 * inner));
+  DeviceArray<float> dweight(weight.size()), dbias(bias.size());
+  auto inputs = [&](CausalConv1dInputs<scalar_t>& p) {
+    p.batch = s.batch, p.seqlen = s.seqlen, p.d_inner = s.d_inner, p.width = 4;
+    p.x = {x.data(), 2 * s.d_inner * s.seqlen, 2 * s.d_inner};
+    p.weight = weight.data(), p.bias = bias.data();
+  };
+  CausalConv1dFwdParams<scalar_t> f;
+  inputs(f);
+  f.out = out.data();
+  CausalConv1dBwdParams<scalar_t> b;
+  inputs(b);
+  b.dout = {dout.data(), s.d_inner * s.seqlen, s.d_inner};
+  b.dx = {dx.data(), 2 * s.d_inner * s.seqlen, 2 * s.d_inner};
+  const double fwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(f, nullptr)); });
+  const double frozen = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, nullptr, nullptr)); });
+  b.dweight = dweight.data(), b.dbias = dbias.data();
+  DeviceArray<char> workspace(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(b)));
+  const double bwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, workspace.data(), nullptr)); });
+  std::printf("conv %2d,%5d,%5d fwd %.4f (%.2f) %5.0f GB/s  bwd %.4f (%.2f)  dx only %.4f %5.0f GB/s\n", (int)s.batch,
+              (int)s.d_inner, (int)s.seqlen, fwd, s.peer_conv_fwd > 0 ? fwd / s.peer_conv_fwd : 0., inner * 4e-6 / fwd,
+              bwd, s.peer_conv_bwd > 0 ? bwd / s.peer_conv_bwd : 0., frozen, inner * 6e-6 / frozen);
+}
+
+void time_norm(int64_t rows, int64_t d_model) {
+  const int64_t n = rows * d_model;
+  auto x = drawn<scalar_t>(n), dout = drawn<scalar_t>(n);
+  auto residual = drawn<float>(n), weight = drawn<float>(d_model), dresidual_out = drawn<float>(n);
+  DeviceArray<scalar_t> out(static_cast<size_t>(n)), dx(static_cast<size_t>(n));
+  DeviceArray<float> residual_out(static_cast<size_t>(n)), rstd(static_cast<size_t>(rows));
+  DeviceArray<float> dresidual(static_cast<size_t>(n)), dweight(static_cast<size_t>(d_model));
+  RmsNormFwdParams<scalar_t> f;
+  f.rows = rows, f.d_model = d_model, f.x = x.data(), f.residual = residual.data(), f.weight = weight.data();
+  f.out = out.data(), f.residual_out = residual_out.data(), f.rstd = rstd.data();
+  const double fwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_fwd(f, nullptr)); });
+  RmsNormBwdParams<scalar_t> b;
+  b.rows = rows, b.d_model = d_model, b.dout = dout.data(), b.residual_out = residual_out.data();
+  b.dresidual_out = dresidual_out.data(), b.weight = weight.data(), b.rstd = rstd.data();
+  b.dx = dx.data(), b.dresidual = dresidual.data();
+  const double bwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, nullptr, nullptr)); });
+  b.dweight = dweight.data();
+  DeviceArray<char> workspace(static_cast<size_t>(rms_norm_bwd_workspace_bytes(b)));
+  const double full = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, workspace.data(), nullptr)); });
+  std::printf("norm %5d,%5d fwd %.4f %5.0f GB/s  bwd %.4f %5.0f GB/s  with dweight %.4f\n", (int)rows, (int)d_model,
+              fwd, n * 12e-6 / fwd, bwd, n * 16e-6 / bwd, full);
+}
+
+void time_copy() {
+  const int64_t bytes = int64_t{1} << 30;
+  DeviceArray<char> from(static_cast<size_t>(bytes)), to(static_cast<size_t>(bytes));
+  const double ms = median_ms([&] {
+    MPEFT_CUDA_REQUIRE(cudaMemcpyAsync(to.data(), from.data(), static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice));
+  });
+  std::printf("copy %.0f GB/s (read + written)\n", 2. * static_cast<double>(bytes) * 1e-6 / ms);
+}
+
+}  // namespace
+
+void time_all() {
+  // (batch, d_inner, seqlen): state-spaces/mamba's selective_scan_cuda and causal_conv1d, N = 16, one H200
+  const Shape shapes[] = {{1, 1536, 512, .0255, .117, .0061, .0090},  {4, 1536, 128, .0298, .102, 0, 0},
+                          {4, 1536, 256, .0387, .162, .0101, .0188},  {4, 1536, 512, .0636, .234, .0105, .0191},
+                          {4, 1536, 600, .187, .514, 0, 0},           {4, 1536, 2048, .234, .920, .0188, .0306},
+                          {4, 4096, 512, .148, .549, .0200, .0407},   {4, 4096, 600, .466, 1.307, 0, 0},
+                          {4, 4096, 2048, .591, 2.336, .0413, .0682}, {4, 5120, 512, .180, .676, .0246, .0503},
+                          {4, 5120, 2048, .733, 2.891, .0497, .0821}, {1, 5120, 8192, .909, 3.316, .0500, .0747},
+                          {32, 1536, 512, .407, 1.577, .0508, .109}};
+  time_copy();
+  for (const Shape& s : shapes) time_scan(s, 16, true);
+  for (const int64_t d_state : {8, 12, 32, 64, 128}) time_scan({4, 1536, 512, 0, 0, 0, 0}, d_state, false);
+  for (const int64_t rows : {1, 5, 80}) time_scan({rows, 1536, 1, 0, 0, 0, 0}, 16, false);
+  for (const Shape& s : shapes) time_conv(s);
+  time_conv({5, 1536, 1, 0, 0, 0, 0});
+  for (const int64_t d_model : {768, 2048, 2560}) {
+    for (const int64_t rows : {5, 512, 2048, 8192, 32768}) time_norm(rows, d_model);
+  }
+}
+
+}  // namespace mpeft::cuda_check

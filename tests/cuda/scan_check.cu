@@ -1,0 +1,247 @@
+// Correctness of the selective scan's CUDA kernels against the fp64 reference.
+#include <memory>
+
+#include "kernels/selective_scan/reference.h"
+#include "kernels/selective_scan/selective_scan_launch.h"
+
+#include "tests/cuda/checks.h"
+
+namespace mpeft::cuda_check {
+namespace {
+
+using kernels::SelectiveScanBwdParams;
+using kernels::SelectiveScanFwdParams;
+using kernels::SelectiveScanInputs;
+
+template <typename scalar_t>
+struct Tolerance {
+  double stored;  ///< tensors in scalar_t
+  double sums;    ///< tensors in float
+};
+template <typename scalar_t>
+Tolerance<scalar_t> tolerance() {
+  if (sizeof(scalar_t) == 4) return {1e-5, 1e-5};
+  return Report::dtype[0] == 'b' ? Tolerance<scalar_t>{3e-3, 3e-4} : Tolerance<scalar_t>{5e-4, 5e-5};
+}
+
+template <typename scalar_t>
+class ScanCheck {
+ public:
+  ScanCheck(const ScanCase& c, Report& report)
+      : c_(c),
+        report_(report),
+        x_dbl_columns_(c.rank + 2 * c.d_state),
+        pad_(c.misaligned ? 1 : 0),
+        u(c.batch, c.seqlen, c.d_inner, c.strided ? c.d_inner + 16 : 0, pad_),
+        delta(c.batch, c.seqlen, c.d_inner, 0, pad_),
+        z(c.batch, c.seqlen, c.d_inner, c.strided ? 2 * c.d_inner : 0, c.strided && !c.misaligned ? c.d_inner : pad_),
+        dout(c.batch, c.seqlen, c.d_inner),
+        B(c.batch, c.seqlen, c.d_state, x_dbl_columns_, c.rank),
+        C(c.batch, c.seqlen, c.d_state, x_dbl_columns_, c.rank + c.d_state),
+        A(1, c.d_inner, c.d_state),
+        D(1, 1, c.d_inner),
+        delta_bias(1, 1, c.d_inner),
+        initial_state(c.initial_state == 2 ? c.batch : 1, c.d_inner, c.d_state),
+        dlast_state(c.batch, c.d_inner, c.d_state),
+        out(c.batch, c.seqlen, c.d_inner),
+        last_state(c.batch, c.d_inner, c.d_state),
+        du(c.batch, c.seqlen, c.d_inner),
+        ddelta(c.batch, c.seqlen, c.d_inner),
+        dz(c.batch, c.seqlen, c.d_inner, c.strided ? 2 * c.d_inner : 0, c.strided ? c.d_inner : 0),
+        dB(c.batch, c.seqlen, c.d_state, x_dbl_columns_, c.rank),
+        dC(c.batch, c.seqlen, c.d_state, x_dbl_columns_, c.rank + c.d_state),
+        dA(1, c.d_inner, c.d_state),
+        dD(1, 1, c.d_inner),
+        ddelta_bias(1, 1, c.d_inner),
+        dinitial_state(c.batch, c.d_inner, c.d_state) {
+    draw();
+  }
+
+  void run() {
+    const auto tol = tolerance<scalar_t>();
+    auto same = [&](auto& tensor, auto&& launch) {
+      const auto before = tensor.array().download();
+      launch();
+      const auto after = tensor.array().download();
+      return std::memcmp(before.data(), after.data(), before.size() * sizeof(before[0])) == 0;
+    };
+    forward();
+    report_.compare("scan", "out", out, tol.stored, name());
+    if (c_.last_state) report_.compare("scan", "last_state", last_state, tol.sums, name());
+    report_.require(same(out, [&] { launch_forward(); }), name() + ": out differs between two runs");
+
+    backward();
+    auto check = [&](const char* tensor_name, auto& tensor, double tol_of, bool wanted) {
+      if (wanted) report_.compare("scan", tensor_name, tensor, tol_of, name());
+      report_.require(same(tensor, [&] { launch_backward(); }),
+                      name() + ": " + tensor_name + " differs between two runs");
+    };
+    const unsigned w = c_.wanted;
+    check("du", du, tol.stored, w & 1);
+    check("ddelta", ddelta, tol.stored, w & 2);
+    check("dz", dz, tol.stored, (w & 4) && c_.z);
+    check("dB", dB, tol.stored, w & 8);
+    check("dC", dC, tol.stored, w & 16);
+    check("dA", dA, tol.sums, w & 32);
+    check("dD", dD, tol.sums, (w & 64) && c_.D);
+    check("ddelta_bias", ddelta_bias, tol.sums, (w & 128) && c_.delta_bias);
+    check("dinitial_state", dinitial_state, tol.sums, (w & 256) && c_.initial_state);
+  }
+
+ private:
+  void draw() {
+    std::mt19937 random(static_cast<unsigned>(c_.batch * 7919 + c_.seqlen * 31 + c_.d_inner * 7 + c_.d_state));
+    for (Tensor<scalar_t>* x : {&u, &z, &dout, &B, &C}) x->fill(random);
+    if (c_.extreme) {
+      delta.fill(random, -20, 30);
+    } else {
+      delta.fill(random, c_.softplus ? -3. : 0.001, c_.softplus ? 1. : 0.3);
+    }
+    for (Tensor<float>* x : {&D, &initial_state, &dlast_state}) x->fill(random);
+    delta_bias.fill(random, c_.softplus ? -1. : 0.001, 0.1);  // without softplus delta must stay positive
+    A.fill(random, c_.extreme ? -22026.5 : -8.5, c_.extreme ? -1000. : -0.5);
+    for (int64_t d = 0; d < c_.d_inner; ++d) A.at(0, d, 0) = static_cast<float>(-0.01);
+    if (c_.lengths) {
+      for (int64_t b = 0; b < c_.batch; ++b) {
+        lengths_.push_back(static_cast<int32_t>(b == 0 ? c_.seqlen : (b * 977) % (c_.seqlen + 1)));
+      }
+      lengths_device_ = std::make_unique<DeviceArray<int32_t>>(lengths_);
+    }
+    for (Tensor<scalar_t>* x : {&u, &delta, &z, &dout, &B, &C}) {
+      x->poison_padding(lengths_);
+      x->upload();
+    }
+    for (Tensor<float>* x : {&A, &D, &delta_bias, &initial_state, &dlast_state}) x->upload();
+    const int64_t kept = (c_.seqlen + 7) / 8;
+    checkpoints_ = std::make_unique<DeviceArray<float>>(static_cast<size_t>(c_.batch * kept * c_.d_inner * c_.d_state));
+  }
+
+  void sizes(auto& p) const {
+    p.batch = c_.batch, p.seqlen = c_.seqlen, p.d_inner = c_.d_inner, p.d_state = c_.d_state;
+    p.delta_softplus = c_.softplus;
+    p.initial_state_batch_stride = c_.initial_state == 2 ? c_.d_inner * c_.d_state : 0;
+  }
+  void device_inputs(SelectiveScanInputs<scalar_t>& p) {
+    sizes(p);
+    using in_t = const scalar_t;
+    p.u = u.template device<in_t>(), p.delta = delta.template device<in_t>();
+    p.B = B.template device<in_t>(), p.C = C.template device<in_t>();
+    if (c_.z) p.z = z.template device<in_t>();
+    p.A = A.device_data();
+    if (c_.D) p.D = D.device_data();
+    if (c_.delta_bias) p.delta_bias = delta_bias.device_data();
+    if (c_.initial_state) p.initial_state = initial_state.device_data();
+    if (c_.lengths) p.lengths = lengths_device_->data();
+  }
+  void host_inputs(SelectiveScanInputs<double>& p) {
+    sizes(p);
+    p.u = u.template host<const double>(), p.delta = delta.template host<const double>();
+    p.B = B.template host<const double>(), p.C = C.template host<const double>();
+    if (c_.z) p.z = z.template host<const double>();
+    p.A = A.host_data();
+    if (c_.D) p.D = D.host_data();
+    if (c_.delta_bias) p.delta_bias = delta_bias.host_data();
+    if (c_.initial_state) p.initial_state = initial_state.host_data();
+    if (c_.lengths) p.lengths = lengths_.data();
+  }
+
+  void launch_forward() {
+    SelectiveScanFwdParams<scalar_t> p;
+    device_inputs(p);
+    p.out = out.device_data();
+    if (c_.last_state) p.last_state = last_state.device_data();
+    p.checkpoint_every = kernels::selective_scan_checkpoint_every();
+    p.checkpoints = checkpoints_->data();
+    out.array().poison();
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(p, cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  }
+  void forward() {
+    launch_forward();
+    SelectiveScanFwdParams<double> p;
+    host_inputs(p);
+    p.out = out.host_data(), p.last_state = last_state.host_data();
+    kernels::selective_scan_fwd_reference(p);
+  }
+
+  template <typename params_t, typename sequence_of, typename pointer_of>
+  void gradients(params_t& p, sequence_of&& sequence, pointer_of&& pointer, unsigned wanted) {
+    if (wanted & 1) p.du = sequence(du);
+    if (wanted & 2) p.ddelta = sequence(ddelta);
+    if ((wanted & 4) && c_.z) p.dz = sequence(dz);
+    if (wanted & 8) p.dB = sequence(dB);
+    if (wanted & 16) p.dC = sequence(dC);
+    if (wanted & 32) p.dA = pointer(dA);
+    if ((wanted & 64) && c_.D) p.dD = pointer(dD);
+    if ((wanted & 128) && c_.delta_bias) p.ddelta_bias = pointer(ddelta_bias);
+    if ((wanted & 256) && c_.initial_state) p.dinitial_state = pointer(dinitial_state);
+  }
+  void launch_backward() {
+    SelectiveScanBwdParams<scalar_t> p;
+    device_inputs(p);
+    p.dout = dout.template device<const scalar_t>();
+    if (c_.dlast_state) p.dlast_state = dlast_state.device_data();
+    p.checkpoint_every = kernels::selective_scan_checkpoint_every();
+    p.checkpoints = checkpoints_->data();
+    gradients(
+        p, [](auto& x) { return x.device(); }, [](auto& x) { return x.device_data(); }, c_.wanted);
+    for (Tensor<scalar_t>* x : {&du, &ddelta, &dz, &dB, &dC}) x->array().poison();
+    for (Tensor<float>* x : {&dA, &dD, &ddelta_bias, &dinitial_state}) x->array().poison();
+    const int64_t bytes = kernels::selective_scan_bwd_workspace_bytes(p);
+    DeviceArray<char> workspace(static_cast<size_t>(bytes));
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(p, workspace.data(), cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  }
+  void backward() {
+    launch_backward();
+    SelectiveScanBwdParams<double> p;
+    host_inputs(p);
+    p.dout = dout.template host<const double>();
+    if (c_.dlast_state) p.dlast_state = dlast_state.host_data();
+    gradients(
+        p, [](auto& x) { return x.host(); }, [](auto& x) { return x.host_data(); }, 511);
+    kernels::selective_scan_bwd_reference(p);
+  }
+
+  std::string name() const {
+    char text[200];
+    std::snprintf(text, sizeof text,
+                  "scan %s B%d L%d D%d N%d rank%d z%d D%d bias%d h0%d len%d last%d dlast%d sp%d st%d mis%d ext%d w%x",
+                  Report::dtype, (int)c_.batch, (int)c_.seqlen, (int)c_.d_inner, (int)c_.d_state, (int)c_.rank, c_.z,
+                  c_.D, c_.delta_bias, c_.initial_state, c_.lengths, c_.last_state, c_.dlast_state, c_.softplus,
+                  c_.strided, c_.misaligned, c_.extreme, c_.wanted);
+    return text;
+  }
+
+  ScanCase c_;
+  Report& report_;
+  int64_t x_dbl_columns_, pad_;
+  Tensor<scalar_t> u, delta, z, dout, B, C;
+  Tensor<float> A, D, delta_bias, initial_state, dlast_state;
+  Tensor<scalar_t> out;
+  Tensor<float> last_state;
+  Tensor<scalar_t> du, ddelta, dz, dB, dC;
+  Tensor<float> dA, dD, ddelta_bias, dinitial_state;
+  std::vector<int32_t> lengths_;
+  std::unique_ptr<DeviceArray<int32_t>> lengths_device_;
+  std::unique_ptr<DeviceArray<float>> checkpoints_;
+};
+
+}  // namespace
+
+void check_scan(const ScanCase& c, DType dtype, Report& report) {
+  Report::dtype = name_of(dtype);
+  switch (dtype) {
+    case DType::kBFloat16:
+      ScanCheck<__nv_bfloat16>(c, report).run();
+      break;
+    case DType::kFloat16:
+      ScanCheck<__half>(c, report).run();
+      break;
+    case DType::kFloat32:
+      ScanCheck<float>(c, report).run();
+      break;
+  }
+}
+
+}  // namespace mpeft::cuda_check
