@@ -128,7 +128,8 @@ if [ -z "$torch_root" ]; then
 fi
 needs="g++ $(have_compiler && echo "$ui_yes" || echo missing)   python3 $ui_yes   "
 needs+="Debian packages: $( ((${#pkg_missing[@]})) && echo "${#pkg_missing[@]} missing" || echo "$ui_yes")   "
-ui_fact needs "${needs}LibTorch 2.11.0: ${torch_label/#2.11.0 /$ui_yes }   $gpu_label"
+if [ "$torch_label" = missing ]; then needs+="LibTorch 2.11.0: missing"; else needs+="LibTorch ${torch_label/ /: $ui_yes }"; fi
+ui_fact needs "$needs   $gpu_label"
 if ((${#pkg_missing[@]} + ${#plan[@]} > 0)); then
   will=''
   if ((${#pkg_missing[@]} > 0)); then
