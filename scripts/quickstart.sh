@@ -17,12 +17,18 @@ cd "$mpeft_root"
 ui_step_head train
 ui_say "$ui_head"
 
-# train_run NAME: one configuration; `train` skips a finished run and resumes an unfinished one by itself.
+# train_run NAME: one configuration. `train` skips a finished run and goes on with an interrupted one by itself.
 train_run() {
-  local name=$1 status=0
-  build/release/bin/train --cfg "cfg/quickstart/$name.yaml" || status=$?
+  local name=$1 status=0 folder=weights/quickstart/$1 log=build/log/quickstart-$1.log
+  ui_head="      $name"
+  # A terminal's line is short and counts seconds; the whole screen of `train` is in the log.
+  ui_run "$log" build/release/bin/train --cfg "cfg/quickstart/$name.yaml" || status=$?
   if ((status == 130)); then exit 130; fi
-  ((status == 0)) || ui_die "training $name failed with exit code $status (its message is above)." "again: build/release/bin/train --cfg cfg/quickstart/$name.yaml"
+  if ((status != 0)); then
+    tail -n 20 "$log" >&2
+    ui_die "training $name ended with exit code $status (see above)." "log: $log" "again: build/release/bin/train --cfg cfg/quickstart/$name.yaml --overwrite"
+  fi
+  python3 scripts/quickstart_summary.py --run "$folder" "$log"
 }
 train_run base
 train_run lora

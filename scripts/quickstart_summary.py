@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Prints what the quickstart made: metrics before and after LoRA, one record with its output, where the files are.
 
-usage: quickstart_summary.py FOLDER      FOLDER holds base/ and lora/ as `train` writes them
+usage: quickstart_summary.py FOLDER            FOLDER holds base/ and lora/ as `train` writes them
+       quickstart_summary.py --run FOLDER LOG  one line about one run, from its folder and what it printed
 """
 import json
 import os
@@ -36,6 +37,20 @@ def predictions(folder):
     return records(os.path.join(folder, last))
 
 
+def describe_run(folder, log):
+    """What trained, how much of it, and how the loss fell."""
+    with open(os.path.join(folder, "manifest.json"), encoding="utf-8") as file:
+        manifest = json.load(file)
+    trained, total = manifest["trainable_parameters"], manifest["total_parameters"]
+    losses = [r["loss"] for r in records(os.path.join(folder, "metrics.jsonl")) if r.get("kind") == "train"]
+    with open(log, encoding="utf-8", errors="replace") as file:
+        skipped = "already finished" in file.read()
+    text = f"        {trained:,} weights" if trained == total else f"        {trained:,} of {total:,} weights ({100 * trained / total:.2f} %)"
+    if losses and None not in (losses[0], losses[-1]):
+        text += f"   loss {losses[0]:.2f} -> {losses[-1]:.2f}"
+    return text + ("   (from an earlier run)" if skipped else "")
+
+
 def example(rows):
     """A record that the model got right, of the longer inputs; else the first."""
     right = [r for r in rows if r["prediction"].strip() in [x.strip() for x in r["references"]]]
@@ -43,6 +58,9 @@ def example(rows):
 
 
 def main():
+    if len(sys.argv) == 4 and sys.argv[1] == "--run":
+        print(describe_run(sys.argv[2], sys.argv[3]))
+        return
     folder = sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__)
     lora = os.path.join(folder, "lora")
     runs = evaluations(lora)

@@ -51,8 +51,10 @@ ui_free_mb() {
 # ui_tilde PATH: the home folder as ~.
 ui_tilde() { case "$1" in "$HOME"/*) printf '~/%s' "${1#"$HOME"/}" ;; *) printf '%s' "$1" ;; esac; }
 
-# ui_progress LOG: what a log's tail tells about progress: ninja's [done/total], or nothing.
-ui_progress() { tail -c 2000 "$1" 2>/dev/null | grep -aoE '^\[[0-9]+/[0-9]+\]' | tail -1 | tr -d '[]'; }
+# ui_progress LOG: what a log's tail tells about progress: ninja's "57/214", train's "epoch 2/12  61 %  ...", or nothing.
+ui_progress() {
+  tail -c 4000 "$1" 2>/dev/null | sed -nE 's|^\[([0-9]+/[0-9]+)\].*|\1|p; s/^.*((epoch|eval) .*[0-9] %.*)$/\1/p' | tail -1 | cut -c1-100
+}
 
 ui_watch() {  # PARENT HEAD LOG START
   local parent=$1 head=$2 log=$3 start=$4 frame=0 said=0 now progress
@@ -60,7 +62,7 @@ ui_watch() {  # PARENT HEAD LOG START
     now=$((SECONDS - start))
     progress=$(ui_progress "$log")
     if ui_is_tty; then
-      printf '\r%s %s %s%s\e[K' "$head" "${ui_frames[frame++ % ${#ui_frames[@]}]}" "${progress:+$progress  }" "$(ui_duration $now)"
+      printf '\r%s %s %s%s\e[K' "$head" "${ui_frames[frame++ % ${#ui_frames[@]}]}" "$(ui_duration $now)" "${progress:+  $progress}"
       sleep 0.2
     else
       if ((now - said >= 30)); then
@@ -96,9 +98,15 @@ ui_step_skip() {
 
 # ui_step NAME LOG COMMAND...: runs one step; returns the command's exit status.
 ui_step() {
-  local name=$1 log=$2 status=0 start=$SECONDS progress
-  shift 2
-  ui_step_head "$name"
+  ui_step_head "$1"
+  shift
+  ui_run "$@"
+}
+
+# ui_run LOG COMMAND...: runs a command under the line $ui_head.
+ui_run() {
+  local log=$1 status=0 start=$SECONDS progress
+  shift
   mkdir -p "$(dirname "$log")"
   : > "$log"
   if ! ui_is_tty; then printf '%s %s\n' "$ui_head" "$ui_ellipsis"; fi
@@ -107,6 +115,7 @@ ui_step() {
   ("$@") >> "$log" 2>&1 < /dev/null || status=$?  # a subshell: this shell's traps keep their own output
   ui_stop_watch
   progress=$(ui_progress "$log")
+  case $progress in *%*) progress= ;; esac  # of interest only while it moves
   if ((status == 0)); then
     printf '%s %s %s%s\n' "$ui_head" "$ui_ellipsis" "${progress:+$progress  }" "$(ui_duration $((SECONDS - start)))"
   else
