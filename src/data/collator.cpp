@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "mpeft/core/check.h"
+
 namespace mpeft::data {
 
 int64_t Batch::n_tokens() const { return std::accumulate(lengths.begin(), lengths.end(), int64_t{0}); }
@@ -11,21 +13,24 @@ int64_t Batch::n_labels() const {
   return std::count_if(labels.begin(), labels.end(), [](int64_t label) { return label != kIgnoreLabel; });
 }
 
-Batch collate(const std::vector<const Example*>& examples, text::TokenId pad_id) {
+Batch collate(const std::vector<const Example*>& rows, text::TokenId pad_id) {
+  MPEFT_ASSERT(!rows.empty(), "a batch of no rows");
   Batch batch;
-  batch.rows = static_cast<int64_t>(examples.size());
-  for (const auto* example : examples) batch.seqlen = std::max(batch.seqlen, static_cast<int64_t>(example->ids.size()));
-  const auto n = static_cast<size_t>(batch.rows * batch.seqlen);
-  batch.ids.assign(n, pad_id);
-  batch.labels.assign(n, kIgnoreLabel);
-  for (size_t row = 0; row < examples.size(); ++row) {
-    const auto& ids = examples[row]->ids;
-    const size_t begin = row * static_cast<size_t>(batch.seqlen);
-    batch.lengths.push_back(static_cast<int64_t>(ids.size()));
-    std::copy(ids.begin(), ids.end(), batch.ids.begin() + static_cast<int64_t>(begin));
-    for (auto t = static_cast<size_t>(std::max<int64_t>(examples[row]->prompt_length, 1)); t < ids.size(); ++t) {
-      batch.labels[begin + t - 1] = ids[t];
-    }
+  batch.rows = static_cast<int64_t>(rows.size());
+  for (const Example* row : rows) {
+    MPEFT_ASSERT(!row->ids.empty(), "an example without tokens");
+    batch.lengths.push_back(static_cast<int64_t>(row->ids.size()));
+    batch.seqlen = std::max(batch.seqlen, batch.lengths.back());
+  }
+  const auto seqlen = static_cast<size_t>(batch.seqlen);
+  batch.ids.assign(rows.size() * seqlen, pad_id);
+  batch.labels.assign(rows.size() * seqlen, kIgnoreLabel);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto& ids = rows[i]->ids;
+    std::copy(ids.begin(), ids.end(), batch.ids.begin() + static_cast<std::ptrdiff_t>(i * seqlen));
+    // Token t + 1 is learned at position t, so a target that starts the text has no position for its first token.
+    const auto first = static_cast<size_t>(std::max<int64_t>(rows[i]->prompt_length, 1));
+    for (size_t next = first; next < ids.size(); ++next) batch.labels[i * seqlen + next - 1] = ids[next];
   }
   return batch;
 }

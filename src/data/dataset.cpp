@@ -1,92 +1,106 @@
 #include "mpeft/data/dataset.h"
 
-#include <filesystem>
-#include <functional>
-#include <map>
+#include <algorithm>
 
-#include "data/dataset_factory.h"
 #include "mpeft/core/error.h"
-#include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
 
+#include "data/dataset_source.h"
+#include "data/selection.h"
+
 namespace mpeft::data {
-namespace {
 
-using Factory = std::function<TextDataset(const DatasetContext&)>;
-
-const std::map<std::string, Factory>& factories() {
-  static const std::map<std::string, Factory> table = {
-#define DATASET(name, factory) {#name, factory},
+#define DATASET(name, factory) std::unique_ptr<DatasetSource> factory(const SourceContext& context);
 #include "data/datasets.def"
 #undef DATASET
-  };
-  return table;
+
+namespace {
+
+struct Registration {
+  const char* name;
+  std::unique_ptr<DatasetSource> (*make)(const SourceContext&);
+};
+
+constexpr Registration kDatasets[] = {
+#define DATASET(name, factory) {#name, &factory},
+#include "data/datasets.def"
+#undef DATASET
+};
+
+std::unique_ptr<DatasetSource> make_source(const SourceContext& context) {
+  for (const auto& dataset : kDatasets) {
+    if (context.name.set == dataset.name) return dataset.make(context);
+  }
+  throw ConfigError("data: " + context.name.set + ": unknown data set");  // the name was checked before
+}
+
+// COMPATIBILITY 21: instruction, `###`, fields, `###`, label; instruction, input and label are tokenised one by one.
+TextExample lay_out(SourceRecord&& record, const std::string& instruction) {
+  TextExample example;
+  if (!instruction.empty()) example.input_parts.push_back(instruction + kSeparator);
+  example.input_parts.push_back(record.input + kSeparator);
+  example.target = record.references.front();
+  example.references = std::move(record.references);
+  example.record = record.record;
+  return example;
 }
 
 }  // namespace
 
 std::string to_string(Split split) {
   switch (split) {
-    case Split::kTrain: return "train";
-    case Split::kValidation: return "val";
-    case Split::kTest: return "test";
+    case Split::kTrain:
+      return "train";
+    case Split::kValidation:
+      return "val";
+    case Split::kTest:
+      break;
   }
-  return "?";
+  return "test";
 }
 
 Split split_from_string(const std::string& name) {
-  if (name == "train") return Split::kTrain;
-  if (name == "val") return Split::kValidation;
-  if (name == "test") return Split::kTest;
-  throw ConfigError(str("split '", name, "' is not known", did_you_mean(name, {"train", "val", "test"}), ": train, val or test"));
+  for (const Split split : {Split::kTrain, Split::kValidation, Split::kTest}) {
+    if (name == to_string(split)) return split;
+  }
+  throw ConfigError("split: expected train, val or test, got '" + name + "'" +
+                    did_you_mean(name, {"train", "val", "test"}));
 }
 
 std::vector<std::string> dataset_names() {
   std::vector<std::string> names;
-  for (const auto& [name, factory] : factories()) names.push_back(name);
+  for (const auto& dataset : kDatasets) names.emplace_back(dataset.name);
+  std::sort(names.begin(), names.end());
   return names;
 }
 
 TextDataset read_dataset(const DatasetRequest& request) {
-  const size_t colon = request.name.find(':');
-  const std::string name = request.name.substr(0, colon);
-  const auto it = factories().find(name);
-  if (it == factories().end()) {
-    throw ConfigError(str("data: unknown data set '", name, "'", did_you_mean(name, dataset_names()), "; known: ", join(dataset_names(), ", ")));
-  }
   config::Problems problems;
-  DatasetContext context{request, colon == std::string::npos ? "" : request.name.substr(colon + 1), request.options.with_problems(problems)};
-  auto dataset = it->second(context);
+  SourceContext context;
+  context.name = parse_dataset_name(request.name, dataset_names());
+  context.data_root = request.data_root;
+  context.options = request.options.with_problems(problems);
+  context.skip_bad_records = context.options["skip_bad_records"].as_int_in(0, 0, int64_t{1} << 32);
+  const auto source = make_source(context);
+  TextDataset dataset;
+  dataset.metrics = context.options["metrics"].as_strings(source->metrics());
+  Slice slice;
+  for (const Split split : {Split::kTrain, Split::kValidation, Split::kTest}) {
+    const Slice read = make_slice(context.options[to_string(split) + "_slice"]);
+    if (split == request.split) slice = read;
+  }
   context.options.report_unknown_keys();
   problems.throw_if_any();
-  if (dataset.examples.empty()) throw DataError(str(request.name, " (", to_string(request.split), "): no example is left"));
+
+  auto records = select_records(*source, context.name, request.split);
+  apply_slice(slice, to_string(request.split) + "_slice", records);
+  const std::string instruction = request.prompt.empty() ? source->instruction() : request.prompt;
+  dataset.examples.reserve(records.records.size());
+  for (auto& record : records.records) dataset.examples.push_back(lay_out(std::move(record), instruction));
+  dataset.source_files = std::move(records.files);
+  dataset.notes = std::move(records.notes);
+  dataset.end_token_after_target = source->end_token_after_target();
   return dataset;
-}
-
-void BadRecords::add(int64_t record, const std::string& reason) {
-  if (++count_ > tolerated_) {
-    throw DataError(str(path_, ": record ", record, ": ", reason,
-                        tolerated_ > 0 ? str(" (and ", tolerated_, " bad records before it)") : "",
-                        "\n  data_options.skip_bad_records: N tolerates N of them"));
-  }
-}
-
-nlohmann::json read_json(const std::string& path) {
-  const std::string text = fs::read_file(path, uint64_t{2} << 30);
-  try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: …": the part from "parse error".
-    const std::string what = e.what();
-    const size_t begin = what.find("parse error");
-    throw DataError(path + ": not valid JSON: " + (begin == std::string::npos ? what : what.substr(begin)));
-  }
-}
-
-std::string existing_file(const std::string& data_root, const std::string& relative, const std::string& how_to_get) {
-  const auto path = std::filesystem::path(data_root) / relative;
-  if (std::filesystem::exists(path)) return path.lexically_normal().string();
-  throw DataError(str(path.string(), ": no such file\n  ", how_to_get, "\n  or name the folder that holds the data sets with --data-root DIR"));
 }
 
 }  // namespace mpeft::data

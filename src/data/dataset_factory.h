@@ -9,7 +9,8 @@
 
 namespace mpeft::data {
 
-/// What a data set is made from: the request, the part of its name behind the colon, and its options, whose problems read_dataset reports.
+/// What a data set is made from: the request, the part of its name behind the colon, and its options, whose problems
+/// read_dataset reports.
 struct DatasetContext {
   const DatasetRequest& request;
   std::string argument;

@@ -17,40 +17,49 @@ Split split_from_string(const std::string& name);
 
 /// Where data sets are and how they are asked for.
 struct DatasetRequest {
-  std::string name;                 ///< what the configuration says: "dart", "jsonl:PATH", "glue-tvt_rte_1000"
+  std::string name;  ///< what the configuration says: "dart", "jsonl:PATH", "glue-tvt_rte_1000"
   Split split = Split::kTrain;
-  std::string data_root = "data";   ///< folder that holds the data sets
-  config::Node options;             ///< the `data_options:` section (fields, templates); may be empty
-  std::string prompt;               ///< overrides the data set's instruction when not empty
-  bool shares_file = false;         ///< no validation set of its own was named: sets without official splits hold a part out
+  std::string data_root = "data";  ///< folder that holds the data sets
+  config::Node options;            ///< the `data_options:` section (fields, templates); may be empty
+  std::string prompt;              ///< overrides the data set's instruction when not empty
+  bool shares_file = false;  ///< no validation set of its own was named: sets without official splits hold a part out
 };
 
 /// A data set read into memory as text. One file a data set in src/data/datasets, one line in datasets.def.
 struct TextDataset {
   std::vector<TextExample> examples;
-  std::vector<std::string> metrics;             ///< names of metrics.def that evaluation computes
-  std::vector<std::string> source_files;        ///< for hashes in the manifest
-  std::vector<std::string> notes;               ///< what was skipped and counted, for people
-  bool end_token_after_target = true;           ///< NLG labels end with the end token
+  std::vector<std::string> metrics;       ///< names of metrics.def that evaluation computes
+  std::vector<std::string> source_files;  ///< for hashes in the manifest
+  std::vector<std::string> notes;         ///< what was skipped and counted, for people
+  bool end_token_after_target = true;     ///< NLG labels end with the end token
+  int64_t max_length = 0;                 ///< limit in tokens that the data set asks for; 0: none
 };
+
+/// Between instruction, fields and label of every prompt.
+inline constexpr const char* kSeparator = "###";
 
 /// Names registered in datasets.def, sorted.
 std::vector<std::string> dataset_names();
 
-/// Reads a data set. Throws ConfigError for an unknown name (with a suggestion) and DataError for an absent folder (where
-/// it was looked for, where it comes from, how to fetch it) or a malformed record (path, record number, reason).
+/// Reads a data set. A name is `<set>`, `<set>-tvt` (validation is a fifth of the training records, the test split is
+/// the official validation), or either with `_<n>` behind it (n training records, n / 10 for validation). Options that
+/// every set takes: `metrics` (list), `skip_bad_records` (how many malformed records are tolerated and counted), and
+/// `train_slice`, `val_slice`, `test_slice`: {first: N}, {last: N} or {range: [begin, end]}. Throws ConfigError for an
+/// unknown name (with a suggestion) and DataError for an absent folder (where it was looked for, where it comes from,
+/// how to fetch it) or a malformed record (path, record number, reason).
 TextDataset read_dataset(const DatasetRequest& request);
 
 /// Limits for tokenize().
 struct TokenizeOptions {
-  int64_t max_length = 0;   ///< examples with more tokens are dropped and counted; 0: no limit
-  bool for_training = true; ///< one example per reference text where the data set has several
+  int64_t max_length = 0;    ///< examples with more tokens are dropped and counted; 0: the data set's own limit
+  bool for_training = true;  ///< one example per reference text where the data set has several
+  int64_t n_threads = 0;     ///< 0: one per core
 };
 
 /// What tokenize() made, and what it left out.
 struct TokenizedDataset {
   std::vector<Example> examples;
-  int64_t n_dropped = 0;       ///< longer than max_length
+  int64_t n_dropped = 0;  ///< longer than max_length
   std::vector<std::string> metrics;
 };
 

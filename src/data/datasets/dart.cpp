@@ -1,128 +1,155 @@
-// DART (Nan et al. 2021): sets of (subject, relation, object) triples and sentences that say them. Official files:
-// `dart/dart-v1.1.1-full-{train,dev,test}.json`, a list of {"tripleset": [[s, r, o], …], "annotations": [{"source", "text"}, …]}.
-
+// DART (Nan et al. 2021): sets of triples and sentences that say them, https://github.com/Yale-LILY/dart.
+#include <algorithm>
 #include <set>
 
-#include "data/dataset_factory.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+
+#include "data/data_files.h"
+#include "data/dataset_source.h"
+#include "data/json_input.h"
+#include "data/record_errors.h"
 
 namespace mpeft::data {
 namespace {
 
 using nlohmann::json;
 
-constexpr const char* kInstruction = "Write one text that says what these triples say.";
-constexpr const char* kSeparator = "###";
-constexpr const char* kHowToGet =
-    "DART is at github.com/Yale-LILY/dart (data/v1.1.1); `scripts/prepare_data.py dart` fetches it into data/dart";
+using Triple = std::array<std::string, 3>;
+using Tripleset = std::vector<Triple>;
 
-struct Record {
-  std::string triples;              // "subject : relation : object | …"
+struct DartRecord {
+  Tripleset triples;
   std::vector<std::string> texts;
 };
 
-// Throws std::string with the reason when the record is malformed.
-Record read_record(const json& object, int64_t* n_empty) {
-  if (!object.is_object()) throw std::string("expected an object");
-  const json triples = object.value("tripleset", json());
-  if (!triples.is_array() || triples.empty()) throw std::string("tripleset: expected a list of [subject, relation, object]");
-  Record record;
-  for (const auto& triple : triples) {
-    const bool good = triple.is_array() && triple.size() == 3 && triple[0].is_string() && triple[1].is_string() && triple[2].is_string();
-    if (!good) throw std::string("tripleset: expected three strings, got " + triple.dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 80));
-    if (!record.triples.empty()) record.triples += " | ";
-    record.triples += triple[0].get<std::string>() + " : " + triple[1].get<std::string>() + " : " + triple[2].get<std::string>();
+// Why a record is malformed, or "".
+std::string parse_record(const json& value, DartRecord& record) {
+  if (!value.is_object()) return "expected an object with tripleset and annotations";
+  const auto triples = value.find("tripleset");
+  if (triples == value.end() || !triples->is_array() || triples->empty())
+    return "tripleset: expected a list of triples";
+  for (const auto& triple : *triples) {
+    const bool is_triple = triple.is_array() && triple.size() == 3 &&
+                           std::all_of(triple.begin(), triple.end(), [](const json& part) { return part.is_string(); });
+    if (!is_triple) return "tripleset: expected [subject, relation, object], three texts";
+    record.triples.push_back(
+        {triple[0].get<std::string>(), triple[1].get<std::string>(), triple[2].get<std::string>()});
   }
-  const json annotations = object.value("annotations", json());
-  if (!annotations.is_array()) throw std::string("annotations: expected a list");
-  for (const auto& annotation : annotations) {
-    if (!annotation.is_object() || !annotation.contains("text") || !annotation.at("text").is_string()) {
-      throw std::string("annotations: expected objects with a \"text\"");
-    }
-    const std::string text(trim(annotation.at("text").get<std::string>()));
-    if (text.empty()) {
-      ++*n_empty;
-    } else {
-      record.texts.push_back(text);
-    }
+  const auto annotations = value.find("annotations");
+  if (annotations == value.end() || !annotations->is_array()) return "annotations: expected a list";
+  for (const auto& annotation : *annotations) {
+    const auto text = annotation.is_object() ? annotation.find("text") : annotation.end();
+    if (!annotation.is_object() || text == annotation.end() || !text->is_string())
+      return "annotations: expected objects with a text";
+    record.texts.push_back(text->get<std::string>());
   }
-  return record;
+  return "";
 }
 
-std::vector<Record> read_records(const std::string& path, int64_t tolerated, TextDataset& dataset) {
-  const json list = read_json(path);
-  if (!list.is_array()) throw DataError(path + ": expected a list of records");
-  BadRecords bad(path, tolerated);
-  std::vector<Record> records;
-  int64_t n_empty = 0;
-  for (size_t i = 0; i < list.size(); ++i) {
-    try {
-      records.push_back(read_record(list[i], &n_empty));
-    } catch (const std::string& reason) {
-      bad.add(static_cast<int64_t>(i), reason);
-      records.emplace_back();  // keeps the numbering of the file
-    }
-  }
-  if (n_empty > 0) dataset.notes.push_back(str(path, ": ", n_empty, " empty reference texts skipped"));
-  if (bad.count() > 0) dataset.notes.push_back(str(path, ": ", bad.count(), " malformed records skipped"));
-  return records;
+std::string linearize(const Tripleset& triples) {
+  std::vector<std::string> parts;
+  for (const auto& triple : triples) parts.push_back(triple[0] + " : " + triple[1] + " : " + triple[2]);
+  return join(parts, " | ");
 }
+
+class Dart : public DatasetSource {
+ public:
+  explicit Dart(const SourceContext& context) : n_bad_allowed_(context.skip_bad_records) {
+    const auto& options = context.options;
+    if (!context.name.variant.empty() || !context.name.path.empty()) {
+      throw ConfigError("data: dart has no variants (dart, dart-tvt, dart_1000, dart-tvt_1000)");
+    }
+    folder_ = context.data_root + "/" + options["folder"].as_string("dart");
+    train_file_ = options["train_file"].as_string("dart-v1.1.1-full-train.json");
+    val_file_ = options["val_file"].as_string("dart-v1.1.1-full-dev.json");
+    test_file_ = options["test_file"].as_string("dart-v1.1.1-full-test.json");
+    exclude_files_ = options["exclude_files"].as_strings();
+  }
+
+  std::string instruction() const override { return "Write the following facts as a fluent text."; }
+  std::vector<std::string> metrics() const override { return {"bleu", "meteor"}; }
+
+  SourceRecords read(Split split) const override {
+    SourceRecords result;
+    const std::string& name = split == Split::kTrain        ? train_file_
+                              : split == Split::kValidation ? val_file_
+                                                            : test_file_;
+    const auto excluded = split == Split::kTrain ? excluded_triples(result) : std::set<Tripleset>();
+    const std::string path = locate(name, to_string(split));
+    result.files.push_back(path);
+
+    int64_t n_empty_texts = 0, n_without_text = 0, n_excluded = 0;
+    for_each_record(path, result.notes, [&](int64_t index, DartRecord&& record) {
+      if (excluded.count(record.triples) > 0) {
+        ++n_excluded;
+        return;
+      }
+      const auto n_all = record.texts.size();
+      std::erase_if(record.texts, [](const std::string& text) { return trim(text).empty(); });
+      n_empty_texts += static_cast<int64_t>(n_all - record.texts.size());
+      if (record.texts.empty()) {
+        ++n_without_text;
+        return;
+      }
+      result.records.push_back({linearize(record.triples), std::move(record.texts), index});
+    });
+    if (n_empty_texts > 0) result.notes.push_back(str(path, ": ", n_empty_texts, " empty reference texts skipped"));
+    if (n_without_text > 0)
+      result.notes.push_back(str(path, ": ", n_without_text, " records without any text skipped"));
+    if (n_excluded > 0)
+      result.notes.push_back(str(path, ": ", n_excluded, " records left out, their triples are in exclude_files"));
+    return result;
+  }
+
+ private:
+  std::string locate(const std::string& name, const std::string& what) const {
+    std::string path = find_data_file(folder_, name);
+    if (!path.empty()) return path;
+    const std::string there = files_in(folder_, ".json");
+    throw DataError(
+        str("dart: no ", what, " file: looked for ", folder_, "/", name, " and ./", name,
+            there.empty() ? "" : "\n  the folder holds " + there + " (name one with data_options." + what + "_file)",
+            "\n  it comes from https://github.com/Yale-LILY/dart (data/v1.1.1); on a machine with a network:"
+            "\n  python3 scripts/prepare_data.py dart --output DATA_ROOT"));
+  }
+
+  template <typename Visit>
+  void for_each_record(const std::string& path, std::vector<std::string>& notes, const Visit& visit) const {
+    const json document = read_json_file(path);
+    if (!document.is_array()) throw DataError(path + ": expected a JSON list of records");
+    RecordErrors errors(path, n_bad_allowed_);
+    for (size_t i = 0; i < document.size(); ++i) {
+      DartRecord record;
+      const std::string reason = parse_record(document[i], record);
+      if (reason.empty()) {
+        visit(static_cast<int64_t>(i), std::move(record));
+      } else {
+        errors.add(static_cast<int64_t>(i) + 1, reason);
+      }
+    }
+    if (const std::string note = errors.note(); !note.empty()) notes.push_back(note);
+  }
+
+  // The same triples mean the same input, whatever the texts: training on it would give away an evaluation record.
+  std::set<Tripleset> excluded_triples(SourceRecords& result) const {
+    std::set<Tripleset> triples;
+    for (const auto& name : exclude_files_) {
+      const std::string path = locate(name, "exclude");
+      result.files.push_back(path);
+      for_each_record(path, result.notes,
+                      [&](int64_t, DartRecord&& record) { triples.insert(std::move(record.triples)); });
+    }
+    return triples;
+  }
+
+  int64_t n_bad_allowed_;
+  std::string folder_, train_file_, val_file_, test_file_;
+  std::vector<std::string> exclude_files_;
+};
 
 }  // namespace
 
-TextDataset make_dart(const DatasetContext& context) {
-  const auto& [request, argument, options] = context;
-  // Every key is read whatever the split, so that none of them is "unknown".
-  const std::string train_file = options["train_file"].as_string("dart/dart-v1.1.1-full-train.json");
-  const std::string val_file = options["val_file"].as_string("dart/dart-v1.1.1-full-dev.json");
-  const std::string test_file = options["test_file"].as_string("dart/dart-v1.1.1-full-test.json");
-  const auto exclude_files = options["exclude_files"].as_strings();
-  const int64_t skip = options["skip_records"].as_int_in(0, 0, INT64_MAX);
-  const int64_t take = options["max_records"].as_int_in(0, 0, INT64_MAX);
-  const int64_t max_val = options["max_val_records"].as_int_in(0, 0, INT64_MAX);
-  const int64_t tolerated = options["skip_bad_records"].as_int_in(0, 0, INT64_MAX);
-
-  const bool is_train = request.split == Split::kTrain;
-  const auto& relative = is_train ? train_file : request.split == Split::kValidation ? val_file : test_file;
-  const std::string path = existing_file(request.data_root, relative, kHowToGet);
-  TextDataset dataset;
-  dataset.metrics = {"bleu", "meteor"};
-  dataset.source_files = {path};
-  auto records = read_records(path, tolerated, dataset);
-
-  // exclude_files: training records whose triples occur in other files are left out (an older release used beside a newer one).
-  std::set<std::string> excluded;
-  if (is_train) {
-    for (const auto& file : exclude_files) {
-      const std::string other = existing_file(request.data_root, file, kHowToGet);
-      dataset.source_files.push_back(other);
-      TextDataset ignored;
-      for (const auto& record : read_records(other, tolerated, ignored)) excluded.insert(record.triples);
-    }
-  }
-  const std::string instruction = request.prompt.empty() ? kInstruction : request.prompt;
-  const int64_t limit = is_train ? take : max_val;
-  int64_t n_excluded = 0, position = 0;
-  for (size_t i = 0; i < records.size(); ++i) {
-    auto& record = records[i];
-    if (record.texts.empty()) continue;
-    if (excluded.contains(record.triples)) {
-      ++n_excluded;
-      continue;
-    }
-    const int64_t place = position++;
-    if (is_train && place < skip) continue;
-    if (limit > 0 && place >= limit + (is_train ? skip : 0)) break;
-    TextExample example;
-    example.input_parts = {instruction + kSeparator, record.triples + kSeparator};
-    example.target = record.texts.front();
-    example.references = std::move(record.texts);
-    example.record = static_cast<int64_t>(i);
-    dataset.examples.push_back(std::move(example));
-  }
-  if (n_excluded > 0) dataset.notes.push_back(str(path, ": ", n_excluded, " records left out that are in ", join(exclude_files, ", ")));
-  return dataset;
-}
+std::unique_ptr<DatasetSource> make_dart(const SourceContext& context) { return std::make_unique<Dart>(context); }
 
 }  // namespace mpeft::data

@@ -1,152 +1,175 @@
-// Anybody's own records: `data: jsonl:PATH`, one JSON object a line, laid out by `data_options`:
-//   input: "{question}"        what the model reads; {field} is the record's field, {{ and }} are braces
-//   target: answer             field with the text to write
-//   references: answers        optional: field with a list of texts that all count as right
-//   metrics: [bleu, meteor]    what evaluation computes
-//   val_fraction: 0.1          the part held out when no val_data is named
-
+// Anybody's records, one JSON object a line: `data: jsonl:PATH`, fields and template in `data_options:`.
 #include <algorithm>
-#include <cmath>
-#include <fstream>
 
-#include "data/dataset_factory.h"
 #include "mpeft/core/error.h"
-#include "mpeft/core/random.h"
+#include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/data/split.h"
+
+#include "data/data_files.h"
+#include "data/dataset_source.h"
+#include "data/json_input.h"
+#include "data/record_errors.h"
+#include "data/template.h"
 
 namespace mpeft::data {
 namespace {
 
 using nlohmann::json;
 
-constexpr const char* kSeparator = "###";
-constexpr size_t kMaxLineBytes = 16 << 20;
-constexpr uint64_t kHoldOutSeed = 123;  // which records are held out must not change with the run's seed
+constexpr size_t kMaxLineBytes = size_t{64} << 20;
+constexpr double kValidationShare = 0.2;
+constexpr uint64_t kSplitSeed = 123;
 
-// A template in pieces: literal text and field names, alternating.
-struct Template {
-  struct Piece {
-    bool is_field = false;
-    std::string text;
-  };
-  std::vector<Piece> pieces;
+// A field that a record lacks or that is of the wrong kind; the text is the reason.
+struct BadField {
+  std::string reason;
 };
 
-// Reports what is wrong to `node`.
-Template parse_template(const std::string& text, const config::Node& node) {
-  Template result;
-  std::string literal;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool doubled = i + 1 < text.size() && text[i + 1] == text[i];
-    if ((text[i] == '{' || text[i] == '}') && doubled) {
-      literal += text[i++];
-    } else if (text[i] == '{') {
-      const size_t end = text.find('}', i);
-      if (end == std::string::npos || end == i + 1) {
-        node.problem("'{' without a field name and '}' behind it (write {{ for a brace)");
-        return result;
-      }
-      result.pieces.push_back({false, literal});
-      result.pieces.push_back({true, text.substr(i + 1, end - i - 1)});
-      literal.clear();
-      i = end;
-    } else if (text[i] == '}') {
-      node.problem("'}' without '{' before it (write }} for a brace)");
-      return result;
-    } else {
-      literal += text[i];
-    }
-  }
-  result.pieces.push_back({false, literal});
-  return result;
+const json& field_of(const json& record, const std::string& name) {
+  const auto found = record.find(name);
+  if (found != record.end() && !found->is_null()) return *found;
+  std::vector<std::string> names;
+  for (const auto& item : record.items()) names.push_back(item.key());
+  throw BadField{"no field '" + name + "'" + did_you_mean(name, names)};
 }
 
-// Text of a field: strings as they are, numbers and booleans as JSON writes them. Throws std::string with the reason.
-std::string field_text(const json& record, const std::string& name) {
-  if (!record.contains(name)) {
-    std::vector<std::string> names;
-    for (const auto& item : record.items()) names.push_back(item.key());
-    throw str("no field '", name, "'", did_you_mean(name, names));
-  }
-  const json& value = record.at(name);
+std::string text_of(const json& value, const std::string& name) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number() || value.is_boolean()) return value.dump();
-  throw str("field '", name, "': expected a string or a number");
+  throw BadField{"field '" + name + "': expected a text or a number, got " + value.type_name()};
 }
 
-TextExample make_example(const json& record, const Template& input, const std::string& instruction, const std::string& target,
-                         const std::string& references) {
-  if (!record.is_object()) throw std::string("expected a JSON object");
-  std::string text;
-  for (const auto& piece : input.pieces) text += piece.is_field ? field_text(record, piece.text) : piece.text;
-  TextExample example;
-  if (!instruction.empty()) example.input_parts.push_back(instruction + kSeparator);
-  example.input_parts.push_back(text + kSeparator);
-  example.target = field_text(record, target);
-  if (trim(example.target).empty()) throw str("field '", target, "' is empty");
-  example.references = {example.target};
-  if (!references.empty() && record.contains(references)) {
-    const json& list = record.at(references);
-    if (!list.is_array() || list.empty()) throw str("field '", references, "': expected a list of strings");
-    example.references.clear();
-    for (const auto& item : list) {
-      if (!item.is_string()) throw str("field '", references, "': expected a list of strings");
-      example.references.push_back(item.get<std::string>());
-    }
-  }
-  return example;
+std::vector<std::string> texts_of(const json& value, const std::string& name) {
+  if (!value.is_array()) return {text_of(value, name)};
+  std::vector<std::string> texts;
+  for (const auto& item : value) texts.push_back(text_of(item, name));
+  if (texts.empty()) throw BadField{"field '" + name + "': an empty list"};
+  return texts;
 }
+
+class Jsonl : public DatasetSource {
+ public:
+  explicit Jsonl(const SourceContext& context)
+      : path_(context.name.path), data_root_(context.data_root), n_bad_allowed_(context.skip_bad_records) {
+    if (path_.empty()) throw ConfigError("data: jsonl: expected jsonl:PATH (a file of one JSON object a line)");
+    const auto& options = context.options;
+    instruction_ = options["instruction"].as_string();
+    const auto input = options["input"];
+    try {
+      if (!input.is_present()) input.problem("missing: the input's template, as \"{question}\"");
+      input_ = Template(input.as_string());
+    } catch (const ConfigError& e) {
+      input.problem(e.what());
+    }
+    const auto target = options["target"];
+    target_ = target.as_string();
+    if (target_.empty())
+      target.problem("missing: the field that holds the text to write (a text, or a list of right ones)");
+    references_ = options["references"].as_strings();
+    end_token_ = options["end_token"].as_bool(true);
+    for (const Split split : {Split::kValidation, Split::kTest})
+      files_[split == Split::kTest] = options[to_string(split) + "_file"].as_string();
+  }
+
+  std::string instruction() const override { return instruction_; }
+  std::vector<std::string> metrics() const override { return {"bleu", "rouge"}; }
+  bool end_token_after_target() const override { return end_token_; }
+
+  SourceRecords read(Split split) const override {
+    if (split != Split::kTrain && !files_[split == Split::kTest].empty())
+      return read_file(locate(files_[split == Split::kTest]));
+    if (path_.find("{split}") != std::string::npos) return read_file(locate_split(split));
+    if (split == Split::kTest) throw DataError("jsonl: no test file: name it with data_options.test_file");
+    auto records = read_file(locate(path_));
+    if (!files_[0].empty()) return records;  // the whole file is for training
+    // One file for both: a fifth of it is for validation, the same records every time.
+    const auto parts =
+        numpy_train_test_split(static_cast<int64_t>(records.records.size()), kValidationShare, kSplitSeed);
+    std::vector<SourceRecord> kept;
+    for (const int64_t i : split == Split::kTrain ? parts.train : parts.test)
+      kept.push_back(std::move(records.records[static_cast<size_t>(i)]));
+    records.records = std::move(kept);
+    records.notes.push_back(str("no data_options.val_file: a fifth of the records is for validation (",
+                                parts.test.size(), " of ", parts.train.size() + parts.test.size(), ")"));
+    return records;
+  }
+
+ private:
+  std::string locate(const std::string& name) const {
+    if (std::string path = find_data_file(data_root_, name); !path.empty()) return path;
+    const std::string folder = fs::Path(name).parent_path().string();
+    const std::string there = files_in(folder.empty() ? "." : folder, ".jsonl");
+    throw DataError(str("jsonl: ", name, ": no such file, neither below ", data_root_, " nor in the working folder",
+                        there.empty() ? "" : " (there are " + there + ")"));
+  }
+
+  // `{split}` in the path stands for train, val (or dev, validation) and test.
+  std::string locate_split(Split split) const {
+    std::vector<std::string> words = {to_string(split)};
+    if (split == Split::kValidation) words.insert(words.end(), {"dev", "validation"});
+    for (const auto& word : words) {
+      std::string name = path_;
+      name.replace(name.find("{split}"), std::string("{split}").size(), word);
+      if (std::string path = find_data_file(data_root_, name); !path.empty()) return path;
+    }
+    throw DataError(str("jsonl: ", path_, ": no file for split ", join(words, " or "), ", neither below ", data_root_,
+                        " nor in the working folder"));
+  }
+
+  SourceRecords read_file(const std::string& path) const {
+    const fs::MappedFile file(path);
+    std::string_view rest = file.view();
+    if (rest.substr(0, 3) == "\xEF\xBB\xBF") rest.remove_prefix(3);
+    SourceRecords result;
+    result.files.push_back(path);
+    RecordErrors errors(path, n_bad_allowed_);
+    for (int64_t line = 1; !rest.empty(); ++line) {
+      const size_t end = std::min(rest.find('\n'), rest.size());
+      const std::string_view text = trim(rest.substr(0, end));
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+      if (text.empty()) continue;
+      try {
+        if (text.size() > kMaxLineBytes) throw BadField{"a line of more than 64 MiB"};
+        const json value = parse_json(text, "line " + std::to_string(line));
+        if (!value.is_object()) throw BadField{"expected a JSON object"};
+        result.records.push_back(parse_record(value, line - 1));
+      } catch (const BadField& bad) {
+        errors.add(line, bad.reason);
+      } catch (const DataError& bad) {
+        errors.add(line, bad.what());
+      }
+    }
+    if (const std::string note = errors.note(); !note.empty()) result.notes.push_back(note);
+    return result;
+  }
+
+  SourceRecord parse_record(const json& value, int64_t index) const {
+    SourceRecord record;
+    record.record = index;
+    record.input = input_.fill([&](const std::string& name) { return text_of(field_of(value, name), name); });
+    record.references = texts_of(field_of(value, target_), target_);
+    for (const auto& name : references_) {
+      for (auto& text : texts_of(field_of(value, name), name)) {
+        if (std::find(record.references.begin(), record.references.end(), text) == record.references.end())
+          record.references.push_back(std::move(text));
+      }
+    }
+    return record;
+  }
+
+  std::string path_, data_root_;
+  int64_t n_bad_allowed_;
+  std::string instruction_;
+  Template input_{""};
+  std::string target_;
+  std::vector<std::string> references_;
+  bool end_token_ = true;
+  std::string files_[2];  // validation, test
+};
 
 }  // namespace
 
-TextDataset make_jsonl(const DatasetContext& context) {
-  const auto& [request, path, options] = context;
-  const auto input_node = options["input"];
-  const Template input = parse_template(input_node.as_string("{input}"), input_node);
-  const std::string target = options["target"].as_string("target");
-  const std::string references = options["references"].as_string("references");
-  const double val_fraction = options["val_fraction"].as_double_in(0.1, 0.0, 0.9);
-  const int64_t tolerated = options["skip_bad_records"].as_int_in(0, 0, INT64_MAX);
-  TextDataset dataset;
-  dataset.metrics = options["metrics"].as_strings({"bleu", "meteor"});
-  if (path.empty()) throw ConfigError("data: jsonl needs a file: jsonl:PATH");
-
-  std::ifstream file(path);
-  if (!file) throw DataError(path + ": no such file (paths in `data: jsonl:PATH` are relative to the working folder)");
-  dataset.source_files = {path};
-  BadRecords bad(path, tolerated);
-  std::string line;
-  for (int64_t number = 1; std::getline(file, line); ++number) {
-    if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);  // byte order mark
-    if (trim(line).empty()) continue;
-    try {
-      if (line.size() > kMaxLineBytes) throw str("longer than ", human_bytes(kMaxLineBytes));
-      const json record = json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (record.is_discarded()) throw std::string("not valid JSON");
-      auto example = make_example(record, input, request.prompt, target, references);
-      example.record = number;
-      dataset.examples.push_back(std::move(example));
-    } catch (const std::string& reason) {
-      bad.add(number, reason);
-    }
-  }
-  if (bad.count() > 0) dataset.notes.push_back(str(path, ": ", bad.count(), " malformed records skipped"));
-
-  if (request.shares_file && request.split != Split::kTest) {
-    const auto n = static_cast<int64_t>(dataset.examples.size());
-    const auto n_val = std::min(n, static_cast<int64_t>(std::ceil(val_fraction * static_cast<double>(n))));
-    auto order = permutation(n, kHoldOutSeed);
-    std::sort(order.begin(), order.begin() + n_val);
-    std::sort(order.begin() + n_val, order.end());
-    std::vector<TextExample> kept;
-    const bool is_train = request.split == Split::kTrain;
-    for (int64_t i = is_train ? n_val : 0; i < (is_train ? n : n_val); ++i) {
-      kept.push_back(std::move(dataset.examples[static_cast<size_t>(order[static_cast<size_t>(i)])]));
-    }
-    dataset.examples = std::move(kept);
-    dataset.notes.push_back(str(path, ": ", n_val, " of ", n, " records are held out for validation"));
-  }
-  return dataset;
-}
+std::unique_ptr<DatasetSource> make_jsonl(const SourceContext& context) { return std::make_unique<Jsonl>(context); }
 
 }  // namespace mpeft::data

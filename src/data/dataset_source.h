@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mpeft/config/node.h"
+#include "mpeft/data/dataset.h"
+
+#include "data/dataset_name.h"
+
+namespace mpeft::data {
+
+/// A record as a data set's file holds it, before the prompt is put around it.
+struct SourceRecord {
+  std::string input;                    ///< the fields, joined as the set's template says; without the instruction
+  std::vector<std::string> references;  ///< one or more; the first is the target
+  int64_t record = 0;                   ///< index in the file
+};
+
+/// One official split in the order of its file.
+struct SourceRecords {
+  std::vector<SourceRecord> records;
+  std::vector<std::string> files;
+  std::vector<std::string> notes;
+};
+
+/// A data set on disk: one implementation a file in datasets/. Its factory reads the set's own keys of `data_options`.
+class DatasetSource {
+ public:
+  virtual ~DatasetSource() = default;
+  /// Throws DataError for an absent file or malformed records.
+  virtual SourceRecords read(Split split) const = 0;
+  virtual std::string instruction() const = 0;
+  virtual std::vector<std::string> metrics() const = 0;
+  virtual bool end_token_after_target() const { return true; }
+};
+
+/// What a factory is given.
+struct SourceContext {
+  DatasetName name;
+  std::string data_root;
+  config::Node options;          ///< the `data_options:` section; problems in it are collected by the caller
+  int64_t skip_bad_records = 0;  ///< how many malformed records a file may have
+};
+
+}  // namespace mpeft::data

@@ -1,0 +1,32 @@
+#include "data/json_input.h"
+
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::data {
+namespace {
+constexpr int kMaxDepth = 64;
+constexpr uint64_t kMaxBytes = uint64_t{2} << 30;
+}  // namespace
+
+nlohmann::json parse_json(std::string_view text, const std::string& where) {
+  using nlohmann::json;
+  const auto guard = [&](int depth, json::parse_event_t event, json&) {
+    const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
+    if (opens && depth >= kMaxDepth) throw DataError(str(where, ": nested deeper than ", kMaxDepth, " levels"));
+    return true;
+  };
+  try {
+    return json::parse(text.begin(), text.end(), guard);
+  } catch (const json::exception& e) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: …": the code in front tells a user nothing.
+    const std::string what = e.what();
+    const size_t end = what.find("] ");
+    throw DataError(where + ": not JSON: " + to_valid_utf8(end == std::string::npos ? what : what.substr(end + 2)));
+  }
+}
+
+nlohmann::json read_json_file(const std::string& path) { return parse_json(fs::read_file(path, kMaxBytes), path); }
+
+}  // namespace mpeft::data

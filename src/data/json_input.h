@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace mpeft::data {
+
+/// A JSON document from outside: at most 64 levels deep. Throws DataError "where: not JSON: …".
+nlohmann::json parse_json(std::string_view text, const std::string& where);
+
+/// The document of a file of at most 2 GiB.
+nlohmann::json read_json_file(const std::string& path);
+
+}  // namespace mpeft::data
