@@ -13,7 +13,7 @@ def make(seed=20240601, **overrides):
     with torch.no_grad():
         for name, p in model.named_parameters():
             r = torch.randn(p.shape, generator=noise)
-            if name.endswith("embeddings.weight"):
+            if name.endswith(("embeddings.weight", "lm_head.weight")):
                 p.copy_(r * 0.4)
             elif name.endswith(("A_log", ".D", "norm.weight", "norm_f.weight")):
                 p.add_(r * 0.2)
