@@ -162,7 +162,7 @@ void print_results(const sfs::path& output_dir, const std::string& first_metric)
 
 int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   const sfs::path output_dir = config.output_dir;
-  std::optional<train::RunFolder> run;
+  std::unique_ptr<train::RunFolder> run;
   if (!dry_run) {
     run = train::RunFolder::open(output_dir);
     if (!run) {

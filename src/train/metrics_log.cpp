@@ -82,7 +82,8 @@ std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path) {
     const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (!object.is_object() || object.value("kind", "") != "eval") continue;
     EvalLine line{object.value("epoch", int64_t{0}), object.value("step", int64_t{0}), {}};
-    for (const auto& [name, value] : object.value("metrics", json::object()).items()) {
+    const json metrics = object.value("metrics", json::object());  // items() refers to it
+    for (const auto& [name, value] : metrics.items()) {
       line.metrics[name] = value.is_number() ? value.get<double>() : std::nan("");
     }
     lines.push_back(std::move(line));

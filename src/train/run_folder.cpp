@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -17,7 +16,7 @@
 
 namespace mpeft::train {
 
-std::optional<RunFolder> RunFolder::open(const std::filesystem::path& path) {
+std::unique_ptr<RunFolder> RunFolder::open(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error) throw DataError(mpeft::str(path.string(), ": cannot create the output folder: ", error.message()));
@@ -26,12 +25,10 @@ std::optional<RunFolder> RunFolder::open(const std::filesystem::path& path) {
   if (fd < 0) throw DataError(mpeft::str(lock_path.string(), ": cannot be opened: ", std::strerror(errno)));
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     ::close(fd);
-    return std::nullopt;
+    return nullptr;
   }
-  return RunFolder(path, fd);
+  return std::unique_ptr<RunFolder>(new RunFolder(path, fd));  // make_unique cannot reach the constructor
 }
-
-RunFolder::RunFolder(RunFolder&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
 
 RunFolder::~RunFolder() {
   if (fd_ >= 0) ::close(fd_);

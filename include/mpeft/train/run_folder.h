@@ -1,7 +1,7 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
+#include <memory>
 #include <string>
 
 namespace mpeft::train {
@@ -10,13 +10,11 @@ namespace mpeft::train {
 /// dead process leaves no stale lock.
 class RunFolder {
  public:
-  /// Opens (makes) the folder and takes its lock. Returns nothing when another process holds it.
-  static std::optional<RunFolder> open(const std::filesystem::path& path);
+  /// Opens (makes) the folder and takes its lock. Null when another process holds it.
+  static std::unique_ptr<RunFolder> open(const std::filesystem::path& path);
   ~RunFolder();
-  RunFolder(RunFolder&& other) noexcept;
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
-  RunFolder& operator=(RunFolder&&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
   /// True when a run in this folder went to its end (`manifest.json` says so).

@@ -64,23 +64,21 @@ std::string dump(const json& value) { return value.dump(-1, ' ', false, json::er
 
 void show(const Options& options) {
   const auto loaded = load(options);
-  const auto& tokenizer = *loaded.tokenizer.tokenizer;
   json list = json::array();
-  for (size_t i = 0; i < loaded.tokens.examples.size() && i < static_cast<size_t>(options.n); ++i) {
-    const auto& example = loaded.tokens.examples[i];
-    const auto middle = example.ids.begin() + example.prompt_length;
-    json item = {{"record", example.record},
-                 {"prompt", tokenizer.decode({example.ids.begin(), middle}, false)},
-                 {"target", tokenizer.decode({middle, example.ids.end()}, false)},
-                 {"references", example.references},
-                 {"ids", example.ids},
-                 {"prompt_length", example.prompt_length}};
-    list.push_back(item);
+  for (const auto& example : data::show_examples(loaded.tokens, *loaded.tokenizer.tokenizer, options.n)) {
+    json ids = json::array(), loss = json::array();
+    int64_t n_labels = 0;
+    for (const auto& token : example.tokens) {
+      ids.push_back(token.id);
+      loss.push_back(token.carries_loss);
+      n_labels += token.carries_loss ? 1 : 0;
+    }
+    list.push_back({{"record", example.record}, {"prompt", example.prompt}, {"target", example.target}, {"references", example.references}, {"ids", ids}, {"carries_loss", loss}});
     if (options.json_output) continue;
-    std::cout << "record " << example.record << "  " << example.ids.size() << " tokens, loss on the last "
-              << static_cast<int64_t>(example.ids.size()) - example.prompt_length << "\n  reads   " << dump(item["prompt"]) << "\n  writes  " << dump(item["target"])
-              << "\n  ids     " << dump(json(std::vector<text::TokenId>(example.ids.begin(), middle))) << " → "
-              << dump(json(std::vector<text::TokenId>(middle, example.ids.end()))) << '\n';
+    std::cout << "record " << example.record << "  " << example.tokens.size() << " tokens, " << n_labels << " of them carry loss\n  reads   "
+              << dump(example.prompt) << "\n  writes  " << dump(example.target) << "\n  ids     ";
+    for (const auto& token : example.tokens) std::cout << (token.carries_loss ? "[" : "") << token.id << (token.carries_loss ? "] " : " ");
+    std::cout << '\n';
     for (size_t k = 0; k < example.references.size(); ++k) std::cout << (k == 0 ? "  right   " : "          ") << dump(example.references[k]) << '\n';
   }
   if (options.json_output) std::cout << dump(list) << '\n';
@@ -88,22 +86,31 @@ void show(const Options& options) {
 
 void stats(const Options& options) {
   const auto loaded = load(options);
-  const auto statistics = data::length_statistics(loaded.tokens);
+  const auto statistics = data::dataset_statistics(loaded.text, loaded.tokens);
   if (options.json_output) {
     json histogram = json::array();
-    for (const auto& bucket : statistics.histogram) histogram.push_back({bucket.low, bucket.high, bucket.count});
-    std::cout << dump({{"records", loaded.text.examples.size()}, {"examples", statistics.n_examples}, {"dropped", statistics.n_dropped},
-                       {"tokens", statistics.n_tokens}, {"label_tokens", statistics.n_labels}, {"p50", statistics.p50}, {"p95", statistics.p95},
-                       {"max", statistics.max}, {"histogram", histogram}, {"notes", loaded.text.notes}})
-              << '\n';
+    for (const auto& bin : statistics.histogram) histogram.push_back(json::array({bin.low, bin.high, bin.count}));
+    json document = json::object();
+    document["records"] = statistics.n_records;
+    document["examples"] = statistics.n_examples;
+    document["dropped"] = statistics.n_dropped;
+    document["tokens"] = statistics.length.total;
+    document["label_share"] = statistics.label_share;
+    document["p50"] = statistics.length.p50;
+    document["p95"] = statistics.length.p95;
+    document["max"] = statistics.length.max;
+    document["histogram"] = histogram;
+    document["notes"] = statistics.notes;
+    std::cout << dump(document) << '\n';
     return;
   }
-  std::cout << "records   " << with_thousands(static_cast<int64_t>(loaded.text.examples.size())) << "\nexamples  " << with_thousands(statistics.n_examples) << " ("
-            << statistics.n_dropped << " dropped as too long)\ntokens    " << with_thousands(statistics.n_tokens) << ", of which "
-            << with_thousands(statistics.n_labels) << " carry loss\nlength    p50 " << statistics.p50 << "  p95 " << statistics.p95 << "  max "
-            << statistics.max << '\n';
-  for (const auto& line : data::histogram_lines(statistics)) std::cout << line << '\n';
-  for (const auto& note : loaded.text.notes) std::cout << "note      " << note << '\n';
+  const auto lengths = [](const data::LengthSummary& summary) { return mpeft::str("p50 ", summary.p50, "  p95 ", summary.p95, "  max ", summary.max); };
+  std::cout << "records   " << with_thousands(statistics.n_records) << "\nexamples  " << with_thousands(statistics.n_examples) << " (" << statistics.n_dropped
+            << " dropped as too long)\ntokens    " << with_thousands(statistics.length.total) << ", " << fixed(100 * statistics.label_share, 1)
+            << " % carry loss\nlength    " << lengths(statistics.length) << "\nprompt    " << lengths(statistics.prompt_length) << "\ntarget    "
+            << lengths(statistics.target_length) << "\nmetrics   " << join(statistics.metrics, ", ") << '\n';
+  for (const auto& line : data::histogram_lines(statistics.histogram, 40)) std::cout << "  " << line << '\n';
+  for (const auto& note : statistics.notes) std::cout << "note      " << note << '\n';
 }
 
 }  // namespace
