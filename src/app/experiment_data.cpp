@@ -12,7 +12,9 @@ namespace mpeft::app {
 namespace sfs = std::filesystem;
 
 ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
-  const auto open = [](const sfs::path& path) { return ExperimentTokenizer{text::make_tokenizer(path.string()), path.string()}; };
+  const auto open = [](const sfs::path& path) {
+    return ExperimentTokenizer{text::make_tokenizer(path.string()), path.string()};
+  };
   const auto in_hub = [](const std::string& id) -> sfs::path {
     const auto snapshots = checkpoint::hub_cache_folder() / ("models--" + join(split(id, '/'), "--")) / "snapshots";
     std::error_code ignored;
@@ -38,9 +40,10 @@ ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
     }
     tried.push_back("the hub cache for EleutherAI/gpt-neox-20b");
   }
-  throw DataError(mpeft::str("no tokenizer; looked for\n  ", join(tried, "\n  "),
-                             "\n  name one with --set tokenizer=PATH, or fetch the published models' on a machine with a network:"
-                             "\n  hf download EleutherAI/gpt-neox-20b tokenizer.json"));
+  throw DataError(
+      mpeft::str("no tokenizer; looked for\n  ", join(tried, "\n  "),
+                 "\n  name one with --set tokenizer=PATH, or fetch the published models' on a machine with a network:"
+                 "\n  hf download EleutherAI/gpt-neox-20b tokenizer.json"));
 }
 
 data::DatasetRequest dataset_request(const config::ExperimentConfig& config, bool for_training) {
@@ -60,7 +63,8 @@ eval::GenerateOptions generate_options(const config::ExperimentConfig& config, c
   eval::GenerateOptions options;
   int64_t longest = 0;
   for (const auto& example : examples) longest = std::max(longest, example.prompt_length);
-  options.max_new_tokens = section.max_new_tokens > 0 ? section.max_new_tokens : std::max<int64_t>(1, section.max_length - longest);
+  options.max_new_tokens =
+      section.max_new_tokens > 0 ? section.max_new_tokens : std::max<int64_t>(1, section.max_length - longest);
   options.min_new_tokens = std::max<int64_t>(0, section.min_length);
   options.num_beams = section.num_beams;
   options.do_sample = section.do_sample;

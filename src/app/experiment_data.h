@@ -15,8 +15,9 @@ struct ExperimentTokenizer {
   std::string path;
 };
 
-/// `tokenizer:` of the experiment, or else the one beside the model, or else the published models' (`tokenizer/20B_tokenizer.json` under the data
-/// root, or EleutherAI/gpt-neox-20b in the hub cache). Throws DataError that lists where it looked.
+/// `tokenizer:` of the experiment, or else the one beside the model, or else the published models'
+/// (`tokenizer/20B_tokenizer.json` under the data root, or EleutherAI/gpt-neox-20b in the hub cache). Throws DataError
+/// that lists where it looked.
 ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config);
 
 /// The request for one split of the experiment's data (`data:`, or `val_data:` for evaluation).

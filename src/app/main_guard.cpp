@@ -24,7 +24,8 @@ int run_guarded(const std::function<int()>& body) {
     return static_cast<int>(e.exit_code());
   } catch (const c10::OutOfMemoryError& e) {
     log::error(std::string("out of GPU memory: ") + e.what_without_backtrace() +
-               "\n  what was saved is intact; try a smaller batch (--set batch_size=…) with --set gradient_accumulation_steps=…");
+               "\n  what was saved is intact; try a smaller batch (--set batch_size=…) with --set "
+               "gradient_accumulation_steps=…");
     return static_cast<int>(ExitCode::kInternal);
   } catch (const c10::Error& e) {
     log::error(std::string("LibTorch: ") + e.what_without_backtrace());

@@ -1,11 +1,11 @@
 #include "app/manifest.h"
 
+#include <nlohmann/json.hpp>
 #include <torch/version.h>
 
-#include <nlohmann/json.hpp>
+#include "mpeft/core/fs.h"
 
 #include "app/version.h"
-#include "mpeft/core/fs.h"
 
 namespace mpeft::app {
 namespace {

@@ -20,7 +20,8 @@ struct Manifest {
   int64_t n_total = 0;
 };
 
-/// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files, `finished`: false.
+/// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files,
+/// `finished`: false.
 void write_manifest(const Manifest& manifest);
 
 /// Sets `finished` to true in an output folder's manifest.

@@ -26,7 +26,8 @@ struct ModelOptions {
 /// The model with its adapter, frozen, in eval mode, on its device.
 model::MambaLM load_model(const ModelOptions& options);
 
-/// The tokenizer of `--tokenizer`, or else the one in the model's folder. Throws DataError saying what to do when there is neither.
+/// The tokenizer of `--tokenizer`, or else the one in the model's folder. Throws DataError saying what to do when there
+/// is neither.
 std::unique_ptr<text::Tokenizer> load_tokenizer(const ModelOptions& options);
 
 }  // namespace mpeft::app

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "app/experiment_data.h"
-#include "app/manifest.h"
 #include "mpeft/checkpoint/safetensors.h"
 #include "mpeft/checkpoint/training_folder.h"
 #include "mpeft/core/error.h"
@@ -20,6 +18,9 @@
 #include "mpeft/train/progress.h"
 #include "mpeft/train/run_folder.h"
 #include "mpeft/train/trainer.h"
+
+#include "app/experiment_data.h"
+#include "app/manifest.h"
 
 namespace mpeft::app {
 namespace {
@@ -50,8 +51,8 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
   options.for_training = for_training;
   split.tokens = data::tokenize(split.text, tokenizer, options);
   if (split.tokens.examples.empty()) {
-    throw DataError(mpeft::str(config.data, ": no example is left for ", for_training ? "training" : "evaluation", " (", split.tokens.n_dropped,
-                               " are longer than max_length ", config.max_length, ")"));
+    throw DataError(mpeft::str(config.data, ": no example is left for ", for_training ? "training" : "evaluation", " (",
+                               split.tokens.n_dropped, " are longer than max_length ", config.max_length, ")"));
   }
   return split;
 }
@@ -67,7 +68,8 @@ Subject make_subject(const config::ExperimentConfig& config) {
     subject.method = peft::make_peft_method(fs::read_file(config.peft[0], 4 << 20), config.peft[0]);
     subject.method->inject(subject.model, config.seed);
   } else {
-    throw ConfigError(mpeft::str(config.path, ": peft: ", config.peft.size(), " adapter files: one at a time is supported"));
+    throw ConfigError(
+        mpeft::str(config.path, ": peft: ", config.peft.size(), " adapter files: one at a time is supported"));
   }
   return subject;
 }
@@ -76,7 +78,8 @@ std::string length_summary(const std::vector<data::Example>& examples) {
   std::vector<size_t> lengths;
   for (const auto& example : examples) lengths.push_back(example.ids.size());
   std::sort(lengths.begin(), lengths.end());
-  return mpeft::str("tokens p50 ", lengths[lengths.size() / 2], " p95 ", lengths[lengths.size() * 95 / 100], " max ", lengths.back());
+  return mpeft::str("tokens p50 ", lengths[lengths.size() / 2], " p95 ", lengths[lengths.size() * 95 / 100], " max ",
+                    lengths.back());
 }
 
 void print_overview(const config::ExperimentConfig& config, const Subject& subject, const peft::TrainableReport& report,
@@ -85,19 +88,24 @@ void print_overview(const config::ExperimentConfig& config, const Subject& subje
     log::info(mpeft::str(name, std::string(12 - std::min<size_t>(name.size(), 11), ' '), text));
   };
   line("experiment", mpeft::str(config.path, "  →  ", config.output_dir));
-  line("model", mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec));
-  line(subject.method ? "adapter" : "training", mpeft::str(subject.method ? subject.method->type() + "   " : "full fine-tuning   ",
-                                                           with_thousands(report.n_trainable), " trainable = ", fixed(100 * report.share(), 3), " %"));
+  line("model",
+       mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec));
+  line(subject.method ? "adapter" : "training",
+       mpeft::str(subject.method ? subject.method->type() + "   " : "full fine-tuning   ",
+                  with_thousands(report.n_trainable), " trainable = ", fixed(100 * report.share(), 3), " %"));
   if (subject.method) {
     for (const auto& covered : report.coverage()) line("", covered);
   }
-  line("data", mpeft::str(config.data, "   train ", with_thousands(static_cast<int64_t>(train.tokens.examples.size())), " (",
-                          train.tokens.n_dropped, " dropped as too long)",
-                          validation ? mpeft::str("   ", config.val_data_split, " ", with_thousands(static_cast<int64_t>(validation->tokens.examples.size()))) : "",
-                          "   ", length_summary(train.tokens.examples)));
+  line("data",
+       mpeft::str(config.data, "   train ", with_thousands(static_cast<int64_t>(train.tokens.examples.size())), " (",
+                  train.tokens.n_dropped, " dropped as too long)",
+                  validation ? mpeft::str("   ", config.val_data_split, " ",
+                                          with_thousands(static_cast<int64_t>(validation->tokens.examples.size())))
+                             : "",
+                  "   ", length_summary(train.tokens.examples)));
   for (const auto& note : train.text.notes) line("", note);
-  line("step", mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ", with_thousands(steps_per_epoch),
-                          " steps an epoch, ", config.num_epochs, " epochs"));
+  line("step", mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ",
+                          with_thousands(steps_per_epoch), " steps an epoch, ", config.num_epochs, " epochs"));
   line("device", train::describe_device(device));
 }
 
@@ -110,13 +118,15 @@ std::vector<std::pair<std::string, at::Tensor>> trainable_parameters(model::Mamb
 }
 
 // Into an existing checkpoint or output folder: `adapter/`, or `model/` with the tokenizer beside it.
-void save_weights(Subject& subject, const config::ExperimentConfig& config, const std::string& tokenizer_path, const sfs::path& folder) {
+void save_weights(Subject& subject, const config::ExperimentConfig& config, const std::string& tokenizer_path,
+                  const sfs::path& folder) {
   if (subject.method) {
     peft::save_adapter(*subject.method, config.model, folder / "adapter");
     return;
   }
   model::save_model(subject.model, folder / "model");
-  const sfs::path tokenizer = sfs::is_directory(tokenizer_path) ? sfs::path(tokenizer_path) / "tokenizer.json" : sfs::path(tokenizer_path);
+  const sfs::path tokenizer =
+      sfs::is_directory(tokenizer_path) ? sfs::path(tokenizer_path) / "tokenizer.json" : sfs::path(tokenizer_path);
   if (tokenizer.extension() == ".json" && sfs::exists(tokenizer)) {
     fs::write_file_atomic(folder / "model" / "tokenizer.json", fs::read_file(tokenizer));
   }
@@ -177,13 +187,16 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
       return 0;
     }
     if (run->has_checkpoint() && !config.resume) {
-      throw ConfigError(output_dir.string() + ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
+      throw ConfigError(
+          output_dir.string() +
+          ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
     }
     if (!config.resume) run->clear();  // what a run left that stopped before its first checkpoint
     log::log_to_file((output_dir / "log.txt").string());
   }
 
-  const at::Device device = train::resolve_device(config.device == "auto" ? (config.backend == "cpu" ? "cpu" : "") : config.device);
+  const at::Device device =
+      train::resolve_device(config.device == "auto" ? (config.backend == "cpu" ? "cpu" : "") : config.device);
   const auto dtype = model::dtype_from_string(config.prec);
   const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   const Split train_split = read_split(config, *tokenizer, /*for_training=*/true);
@@ -193,8 +206,9 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
 
   Subject subject = make_subject(config);
   if (tokenizer->vocab_size() > subject.model->config().vocab_size) {
-    throw ConfigError(mpeft::str(config.path, ": the tokenizer (", tokenizer_path, ") has ", tokenizer->vocab_size(), " ids, the model an embedding of ",
-                                 subject.model->config().vocab_size, " rows: they do not belong together"));
+    throw ConfigError(mpeft::str(config.path, ": the tokenizer (", tokenizer_path, ") has ", tokenizer->vocab_size(),
+                                 " ids, the model an embedding of ", subject.model->config().vocab_size,
+                                 " rows: they do not belong together"));
   }
   model::place_parameters(subject.model, device, dtype, config.master_weights);
   const auto report = peft::report_trainable(subject.model);
@@ -225,21 +239,26 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   hooks.save_weights = [&](const sfs::path& folder) { save_weights(subject, config, tokenizer_path, folder); };
   if (evaluates) {
     hooks.evaluate = [&](int64_t step) {
-      const auto generate = generate_options(config, *tokenizer, validation->tokens.examples, subject.model->config().vocab_size);
+      const auto generate =
+          generate_options(config, *tokenizer, validation->tokens.examples, subject.model->config().vocab_size);
       train::Progress progress("eval", static_cast<int64_t>(validation->tokens.examples.size()));
-      const auto result = eval::evaluate_generation(subject.model, *tokenizer, validation->tokens.examples, validation->tokens.metrics, generate,
-                                                    [&](int64_t done, int64_t, int64_t n_tokens) {
-                                                      progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
-                                                    });
+      const auto result =
+          eval::evaluate_generation(subject.model, *tokenizer, validation->tokens.examples, validation->tokens.metrics,
+                                    generate, [&](int64_t done, int64_t, int64_t n_tokens) {
+                                      progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
+                                    });
       progress.clear();
       const auto format = eval::predictions_format_from_string(config.predictions_format);
-      eval::write_predictions(output_dir / mpeft::str("predictions-", step, eval::file_extension(format)), result.predictions, format);
+      eval::write_predictions(output_dir / mpeft::str("predictions-", step, eval::file_extension(format)),
+                              result.predictions, format);
       return result.scores;
     };
   }
 
-  train::Trainer trainer(subject.model, trainable_parameters(subject.model), train_split.tokens.examples, options, hooks);
-  print_overview(config, subject, report, train_split, validation ? &*validation : nullptr, device, trainer.steps_per_epoch());
+  train::Trainer trainer(subject.model, trainable_parameters(subject.model), train_split.tokens.examples, options,
+                         hooks);
+  print_overview(config, subject, report, train_split, validation ? &*validation : nullptr, device,
+                 trainer.steps_per_epoch());
   if (dry_run) {
     log::info("dry run: everything is in place; nothing was written");
     return 0;
@@ -249,15 +268,18 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     if (const auto latest = checkpoint::latest_training_folder(output_dir)) {
       load_weights(subject, latest->path);
       trainer.resume(*latest);
-      log::info(mpeft::str("resuming from ", latest->path.string(), " (epoch ", trainer.state().epoch, ", step ", trainer.state().step, ")"));
+      log::info(mpeft::str("resuming from ", latest->path.string(), " (epoch ", trainer.state().epoch, ", step ",
+                           trainer.state().step, ")"));
     } else {
       log::info(output_dir.string() + ": no checkpoint to resume from; starting at the beginning");
     }
   }
   fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
   std::vector<sfs::path> data_files(train_split.text.source_files.begin(), train_split.text.source_files.end());
-  if (validation) data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
-  write_manifest({config, subject.source, data_files, tokenizer->fingerprint(), train::describe_device(device), report.n_trainable, report.n_total});
+  if (validation)
+    data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
+  write_manifest({config, subject.source, data_files, tokenizer->fingerprint(), train::describe_device(device),
+                  report.n_trainable, report.n_total});
 
   trainer.run();
   if (!config.no_save) {
@@ -267,7 +289,8 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   mark_finished(output_dir);
   print_results(output_dir, options.first_metric);
   if (!config.no_save) {
-    log::info(subject.method ? mpeft::str("use it: mpeft generate --model ", config.model, " --adapter ", (output_dir / "adapter").string())
+    log::info(subject.method ? mpeft::str("use it: mpeft generate --model ", config.model, " --adapter ",
+                                          (output_dir / "adapter").string())
                              : mpeft::str("use it: mpeft generate --model ", (output_dir / "model").string()));
   }
   return 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <memory>
@@ -72,7 +73,8 @@ std::string read_file(const Path& path, uint64_t max_bytes) {
   const Descriptor file(path, O_RDONLY);
   const uint64_t size = checked_size(path, file.get());
   if (size > max_bytes) {
-    throw DataError(str(path.string(), ": ", human_bytes(size), " is larger than the limit of ", human_bytes(max_bytes)));
+    throw DataError(
+        str(path.string(), ": ", human_bytes(size), " is larger than the limit of ", human_bytes(max_bytes)));
   }
   std::string content(size, '\0');
   uint64_t done = 0;
@@ -130,9 +132,13 @@ void write_folder_atomic(const Path& path, const std::function<void(const Path& 
     fill(temporary);
     sync_folder(temporary);
     std::filesystem::remove_all(old, ignored);
-    const bool replaces = std::filesystem::exists(path);
-    if (replaces) std::filesystem::rename(path, old);
-    std::filesystem::rename(temporary, path);
+    // Exchanged where the file system can: between two renames a crash would leave neither folder under the name.
+    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
+      std::filesystem::remove_all(temporary, ignored);
+    } else {
+      if (std::filesystem::exists(path)) std::filesystem::rename(path, old);
+      std::filesystem::rename(temporary, path);
+    }
     std::filesystem::remove_all(old, ignored);
   } catch (const std::filesystem::filesystem_error& e) {
     std::filesystem::remove_all(temporary, ignored);
@@ -199,7 +205,8 @@ std::string sha256_file(const Path& path) {
 std::vector<std::string> list_folder(const Path& path) {
   std::vector<std::string> names;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(path, error))
+    names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
 }

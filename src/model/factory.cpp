@@ -59,9 +59,11 @@ void load_weights(MambaLM& model, const std::filesystem::path& folder) {
     if (it == found.end()) {
       problems.push_back(mpeft::str("missing: ", item.key(), " ", item.value().sizes()));
     } else if (it->second.sizes() != item.value().sizes()) {
-      problems.push_back(mpeft::str("wrong shape: ", item.key(), ": expected ", item.value().sizes(), ", found ", it->second.sizes()));
+      problems.push_back(
+          mpeft::str("wrong shape: ", item.key(), ": expected ", item.value().sizes(), ", found ", it->second.sizes()));
     } else if (!it->second.is_floating_point()) {
-      problems.push_back(mpeft::str("wrong dtype: ", item.key(), ": ", it->second.scalar_type(), " is not a floating-point type"));
+      problems.push_back(
+          mpeft::str("wrong dtype: ", item.key(), ": ", it->second.scalar_type(), " is not a floating-point type"));
     } else {
       item.value().set_data(it->second);
     }
@@ -70,8 +72,8 @@ void load_weights(MambaLM& model, const std::filesystem::path& folder) {
     if (!expected.contains(name)) problems.push_back(mpeft::str("unexpected: ", name, " ", tensor.sizes()));
   }
   if (!problems.empty()) {
-    throw CheckpointError(mpeft::str(folder.string(), ": the weights do not fit config.json (", problems.size(), " problems)\n  ",
-                              join(problems, "\n  ")));
+    throw CheckpointError(mpeft::str(folder.string(), ": the weights do not fit config.json (", problems.size(),
+                                     " problems)\n  ", join(problems, "\n  ")));
   }
 }
 

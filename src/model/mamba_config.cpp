@@ -59,7 +59,8 @@ MambaConfig from_state_spaces(const json& object, const std::string& where) {
   const int64_t multiple = reader.integer("pad_vocab_size_multiple", 8);
   if (multiple < 1) reader.fail("pad_vocab_size_multiple", "must be at least 1");
   const int64_t vocab = reader.integer("vocab_size", 0);
-  if (vocab < 0 || vocab > kMaxVocab) reader.fail("vocab_size", mpeft::str("must be in [1, ", kMaxVocab, "], got ", vocab));
+  if (vocab < 0 || vocab > kMaxVocab)
+    reader.fail("vocab_size", mpeft::str("must be in [1, ", kMaxVocab, "], got ", vocab));
   config.vocab_size = (vocab + multiple - 1) / multiple * multiple;
   config.tie_embeddings = reader.boolean("tie_embeddings", true);
   if (!reader.boolean("rms_norm", true)) reader.fail("rms_norm", "LayerNorm models are not supported");
@@ -125,7 +126,8 @@ MambaConfig MambaConfig::from_json(const std::string& text, const std::string& w
   } else if (object.contains("hidden_size") || object.value("model_type", json()) == json("mamba")) {
     config = from_transformers(object, where);
   } else {
-    throw CheckpointError(where + ": neither a state-spaces configuration (d_model, n_layer) nor a transformers one (hidden_size)");
+    throw CheckpointError(
+        where + ": neither a state-spaces configuration (d_model, n_layer) nor a transformers one (hidden_size)");
   }
   try {
     config.validate();

@@ -8,8 +8,8 @@
 namespace mpeft::model {
 namespace {
 
-// What stays in fp32 whatever the compute dtype: the recurrence and the norms are sensitive to it, and all of it together is
-// below one percent of the weights.
+// What stays in fp32 whatever the compute dtype: the recurrence and the norms are sensitive to it, and all of it
+// together is below one percent of the weights.
 bool is_small_parameter(const std::string& name) {
   const auto ends_with = [&](std::string_view suffix) {
     return name.size() >= suffix.size() && name.compare(name.size() - suffix.size(), suffix.size(), suffix) == 0;
@@ -30,11 +30,16 @@ at::ScalarType dtype_from_string(const std::string& name) {
 
 std::string to_string(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kFloat: return "fp32";
-    case at::kBFloat16: return "bf16";
-    case at::kHalf: return "fp16";
-    case at::kDouble: return "fp64";
-    default: return at::toString(dtype);
+    case at::kFloat:
+      return "fp32";
+    case at::kBFloat16:
+      return "bf16";
+    case at::kHalf:
+      return "fp16";
+    case at::kDouble:
+      return "fp64";
+    default:
+      return at::toString(dtype);
   }
 }
 

@@ -9,7 +9,8 @@
 namespace mpeft::model {
 
 ProjectionImpl::ProjectionImpl(const ProjectionOptions& options) : options_(options) {
-  weight = register_parameter("weight", at::empty({options_.out_features, options_.in_features}), /*requires_grad=*/false);
+  weight =
+      register_parameter("weight", at::empty({options_.out_features, options_.in_features}), /*requires_grad=*/false);
   if (options_.has_bias) bias = register_parameter("bias", at::empty({options_.out_features}), /*requires_grad=*/false);
 }
 

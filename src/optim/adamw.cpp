@@ -16,7 +16,8 @@
 
 namespace mpeft::optim {
 
-AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options) : options_(options) {
+AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options)
+    : options_(options) {
   MPEFT_ASSERT(!parameters.empty(), "nothing to train");
   const at::NoGradGuard no_grad;
   std::map<at::ScalarType, size_t> group_of;
@@ -24,7 +25,8 @@ AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const A
     const auto [it, is_new] = group_of.emplace(parameter.scalar_type(), groups_.size());
     if (is_new) groups_.emplace_back();
     Group& group = groups_[it->second];
-    const int64_t begin = group.entries.empty() ? 0 : group.entries.back().begin + group.entries.back().parameter.numel();
+    const int64_t begin =
+        group.entries.empty() ? 0 : group.entries.back().begin + group.entries.back().parameter.numel();
     group.entries.push_back({name, parameter, begin});
   }
   for (auto& group : groups_) {
@@ -70,7 +72,8 @@ at::Tensor AdamW::gradient_norm(double loss_scale) {
 void AdamW::step(double learning_rate, const at::Tensor& norm, double loss_scale) {
   bind_gradients();
   const at::NoGradGuard no_grad;
-  // torch.nn.utils.clip_grad_norm_'s factor, and 1 / loss_scale in the same division: the fused kernel divides the gradients by grad_scale.
+  // torch.nn.utils.clip_grad_norm_'s factor, and 1 / loss_scale in the same division: the fused kernel divides the
+  // gradients by grad_scale.
   at::Tensor grad_scale = at::full({}, loss_scale, norm.options());
   if (options_.max_grad_norm > 0) {
     grad_scale = grad_scale * (norm + 1e-6).div(options_.max_grad_norm).clamp_min(1.0);
@@ -78,8 +81,9 @@ void AdamW::step(double learning_rate, const at::Tensor& norm, double loss_scale
   const at::Tensor found_inf = at::isfinite(norm).logical_not().to(at::kFloat);  // 1: the fused kernel changes nothing
   for (auto& group : groups_) {
     group.step.add_(1.0 - found_inf);
-    at::_fused_adamw_({group.data}, {group.gradient}, {group.exp_avg}, {group.exp_avg_sq}, /*max_exp_avg_sqs=*/{}, {group.step},
-                      learning_rate, options_.beta1, options_.beta2, options_.weight_decay, options_.eps, /*amsgrad=*/false,
+    at::_fused_adamw_({group.data}, {group.gradient}, {group.exp_avg}, {group.exp_avg_sq}, /*max_exp_avg_sqs=*/{},
+                      {group.step}, learning_rate, options_.beta1, options_.beta2, options_.weight_decay, options_.eps,
+                      /*amsgrad=*/false,
                       /*maximize=*/false, grad_scale, found_inf);
   }
   zero_gradients();
@@ -98,7 +102,8 @@ checkpoint::TensorMap AdamW::state() const {
     for (const auto& entry : group.entries) {
       const int64_t n = entry.parameter.numel();
       state.emplace("exp_avg." + entry.name, group.exp_avg.narrow(0, entry.begin, n).view(entry.parameter.sizes()));
-      state.emplace("exp_avg_sq." + entry.name, group.exp_avg_sq.narrow(0, entry.begin, n).view(entry.parameter.sizes()));
+      state.emplace("exp_avg_sq." + entry.name,
+                    group.exp_avg_sq.narrow(0, entry.begin, n).view(entry.parameter.sizes()));
     }
   }
   state.emplace("step", groups_.front().step);
@@ -111,7 +116,8 @@ void AdamW::load_state(const checkpoint::TensorMap& state) {
     const auto it = state.find(name);
     if (it == state.end()) throw CheckpointError(mpeft::str("optimizer state: ", name, " is missing"));
     if (it->second.sizes() != to.sizes()) {
-      throw CheckpointError(mpeft::str("optimizer state: ", name, ": expected shape ", to.sizes(), ", found ", it->second.sizes()));
+      throw CheckpointError(
+          mpeft::str("optimizer state: ", name, ": expected shape ", to.sizes(), ", found ", it->second.sizes()));
     }
     to.copy_(it->second);
   };

@@ -10,7 +10,8 @@
 namespace mpeft::optim {
 
 double Schedule::at(int64_t step) const {
-  if (step < warmup_steps) return peak * static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, warmup_steps));
+  if (step < warmup_steps)
+    return peak * static_cast<double>(step) / static_cast<double>(std::max<int64_t>(1, warmup_steps));
   if (shape == Shape::kConstant) return peak;
   const auto decay_steps = static_cast<double>(std::max<int64_t>(1, total_steps - warmup_steps));
   const double progress = std::clamp(static_cast<double>(step - warmup_steps) / decay_steps, 0.0, 1.0);
@@ -22,8 +23,9 @@ Schedule::Shape schedule_shape_from_string(const std::string& name) {
   if (name == "linear") return Schedule::Shape::kLinear;
   if (name == "cosine") return Schedule::Shape::kCosine;
   if (name == "constant") return Schedule::Shape::kConstant;
-  throw ConfigError(mpeft::str("lr_scheduler: unknown schedule '", name, "'", did_you_mean(name, {"linear", "cosine", "constant"}),
-                        "; one of linear, cosine, constant"));
+  throw ConfigError(mpeft::str("lr_scheduler: unknown schedule '", name, "'",
+                               did_you_mean(name, {"linear", "cosine", "constant"}),
+                               "; one of linear, cosine, constant"));
 }
 
 }  // namespace mpeft::optim

@@ -35,7 +35,8 @@ void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& valu
     if (it == values.end()) {
       problems.push_back(mpeft::str("missing: ", name, " ", tensor.sizes()));
     } else if (it->second.sizes() != tensor.sizes()) {
-      problems.push_back(mpeft::str("wrong shape: ", name, ": expected ", tensor.sizes(), ", found ", it->second.sizes()));
+      problems.push_back(
+          mpeft::str("wrong shape: ", name, ": expected ", tensor.sizes(), ", found ", it->second.sizes()));
     } else {
       tensor.copy_(it->second);
     }
@@ -44,8 +45,8 @@ void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& valu
     if (!expected.contains(name)) problems.push_back(mpeft::str("unexpected: ", name, " ", tensor.sizes()));
   }
   if (!problems.empty()) {
-    throw CheckpointError(mpeft::str(where, ": the tensors do not fit the adapter's configuration and this model (", problems.size(),
-                              " problems)\n  ", join(problems, "\n  ")));
+    throw CheckpointError(mpeft::str(where, ": the tensors do not fit the adapter's configuration and this model (",
+                                     problems.size(), " problems)\n  ", join(problems, "\n  ")));
   }
 }
 
@@ -55,7 +56,8 @@ std::unique_ptr<PeftMethod> load_adapter(model::MambaLM& model, const std::files
     throw CheckpointError(mpeft::str(folder.string(), ": no ", kConfigFile, " there: not an adapter folder"));
   }
   if (!std::filesystem::exists(weights_path) && std::filesystem::exists(folder / "adapter_model.bin")) {
-    throw CheckpointError(mpeft::str(folder.string(), ": adapter_model.bin is not read: save the adapter with safe_serialization=True"));
+    throw CheckpointError(
+        mpeft::str(folder.string(), ": adapter_model.bin is not read: save the adapter with safe_serialization=True"));
   }
   auto method = make_peft_method(fs::read_file(config_path, kMaxConfigBytes), config_path.string());
   method->inject(model, /*seed=*/0);  // every value is replaced below

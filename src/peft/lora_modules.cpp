@@ -16,8 +16,8 @@ LoraProjection::LoraProjection(const LoraShape& shape, int64_t total_rows) : sha
 
 at::Tensor LoraProjection::forward(const at::Tensor& x, at::Tensor y) {
   const double dropout = is_training() ? shape_.dropout : 0.0;
-  return add_low_rank(std::move(y), x, lora_A.to(x.scalar_type()), lora_B.to(x.scalar_type()), shape_.scale, shape_.row_begin,
-                      dropout);
+  return add_low_rank(std::move(y), x, lora_A.to(x.scalar_type()), lora_B.to(x.scalar_type()), shape_.scale,
+                      shape_.row_begin, dropout);
 }
 
 at::Tensor LoraProjection::weight_delta() const {
@@ -34,12 +34,14 @@ LoraEmbedding::LoraEmbedding(const LoraShape& shape) : shape_(shape) {
 }
 
 at::Tensor LoraEmbedding::forward(const at::Tensor& ids, at::ScalarType dtype) {
-  const at::Tensor low = at::embedding(lora_embedding_A.t(), ids);                           // (..., rank), fp32
-  return at::matmul(low, lora_embedding_B.t()).mul(shape_.scale).to(dtype);                  // (..., d_model)
+  const at::Tensor low = at::embedding(lora_embedding_A.t(), ids);           // (..., rank), fp32
+  return at::matmul(low, lora_embedding_B.t()).mul(shape_.scale).to(dtype);  // (..., d_model)
 }
 
 at::Tensor LoraEmbedding::weight_delta() const {
-  return at::mm(lora_embedding_A.t().to(at::kDouble), lora_embedding_B.t().to(at::kDouble)).mul_(shape_.scale).to(at::kFloat);
+  return at::mm(lora_embedding_A.t().to(at::kDouble), lora_embedding_B.t().to(at::kDouble))
+      .mul_(shape_.scale)
+      .to(at::kFloat);
 }
 
 }  // namespace mpeft::peft

@@ -12,9 +12,9 @@ struct LoraShape {
   int64_t in_features = 0;
   int64_t out_features = 0;
   int64_t rank = 8;
-  double scale = 1.0;      ///< alpha / rank, or alpha / sqrt(rank) with rsLoRA
-  double dropout = 0.0;    ///< on the input, while training
-  int64_t row_begin = 0;   ///< first row of the projection that the target covers
+  double scale = 1.0;     ///< alpha / rank, or alpha / sqrt(rank) with rsLoRA
+  double dropout = 0.0;   ///< on the input, while training
+  int64_t row_begin = 0;  ///< first row of the projection that the target covers
 };
 
 /// LoRA on a projection or on a slice of its rows (Hu et al. 2021): y += scale * dropout(x) A^T B^T.

@@ -14,12 +14,12 @@ at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
 // written once and never copied.
 class AddLowRank : public torch::autograd::Function<AddLowRank> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, at::Tensor y, const at::Tensor& x, const at::Tensor& A,
-                            const at::Tensor& B, double scale, int64_t row_begin, double dropout) {
-    at::Tensor dropped = as_rows(x), mask;                                    // (n, in_features)
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, at::Tensor y, const at::Tensor& x,
+                            const at::Tensor& A, const at::Tensor& B, double scale, int64_t row_begin, double dropout) {
+    at::Tensor dropped = as_rows(x), mask;  // (n, in_features)
     if (dropout > 0) std::tie(dropped, mask) = at::native_dropout(dropped, dropout, /*train=*/true);
-    const at::Tensor low = at::mm(dropped, A.t());                            // (n, rank)
-    auto rows = y.view({-1, y.size(-1)}).narrow(1, row_begin, B.size(0));     // (n, rows), a view of y
+    const at::Tensor low = at::mm(dropped, A.t());                         // (n, rank)
+    auto rows = y.view({-1, y.size(-1)}).narrow(1, row_begin, B.size(0));  // (n, rows), a view of y
     rows.addmm_(low, B.t(), /*beta=*/1, /*alpha=*/scale);
     ctx->mark_dirty({y});
     ctx->save_for_backward({x, A, B, low, mask});
@@ -34,14 +34,14 @@ class AddLowRank : public torch::autograd::Function<AddLowRank> {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &A = saved[1], &B = saved[2], &low = saved[3], &mask = saved[4];
     const double scale = ctx->saved_data["scale"].toDouble(), dropout = ctx->saved_data["dropout"].toDouble();
-    const at::Tensor& dy = grads[0];                                                                       // (..., out_features)
-    const at::Tensor drows = as_rows(dy).narrow(1, ctx->saved_data["row_begin"].toInt(), B.size(0));       // (n, rows)
+    const at::Tensor& dy = grads[0];  // (..., out_features)
+    const at::Tensor drows = as_rows(dy).narrow(1, ctx->saved_data["row_begin"].toInt(), B.size(0));  // (n, rows)
     const double survivor = dropout > 0 ? 1.0 / (1.0 - dropout) : 1.0;
 
     at::Tensor dx, dA, dB;
-    const at::Tensor dlow = at::mm(drows, B).mul_(scale);                                                  // (n, rank)
+    const at::Tensor dlow = at::mm(drows, B).mul_(scale);  // (n, rank)
     if (ctx->needs_input_grad(1)) {
-      dx = at::mm(dlow, A);                                                                                // (n, in_features)
+      dx = at::mm(dlow, A);  // (n, in_features)
       if (mask.defined()) dx.mul_(mask).mul_(survivor);
       dx = dx.view_as(x);
     }

@@ -28,8 +28,8 @@ class MethodConfig {
   nlohmann::json raw(const std::string& key);
   void problem(const std::string& key, const std::string& what);
 
-  /// Accepts fields that Hugging Face PEFT defines and that have no effect at these values; reports every other field that nobody
-  /// read, with a suggestion. Then throws ConfigError when there was any problem.
+  /// Accepts fields that Hugging Face PEFT defines and that have no effect at these values; reports every other field
+  /// that nobody read, with a suggestion. Then throws ConfigError when there was any problem.
   void finish(const std::vector<std::pair<std::string, nlohmann::json>>& neutral_fields);
 
  private:

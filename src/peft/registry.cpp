@@ -5,6 +5,7 @@
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/peft/peft_method.h"
+
 #include "peft/method_config.h"
 
 namespace mpeft::peft {
@@ -38,8 +39,9 @@ std::unique_ptr<PeftMethod> make_peft_method(const std::string& json_text, const
   if (type.empty()) throw ConfigError(where + ": peft_type: missing; one of " + join(peft_method_names(), ", "));
   const auto it = factories().find(type);
   if (it == factories().end()) {
-    throw ConfigError(mpeft::str(where, ": peft_type: unknown method '", type, "'", did_you_mean(type, peft_method_names()),
-                          "; known: ", join(peft_method_names(), ", ")));
+    throw ConfigError(mpeft::str(where, ": peft_type: unknown method '", type, "'",
+                                 did_you_mean(type, peft_method_names()),
+                                 "; known: ", join(peft_method_names(), ", ")));
   }
   return it->second(config);
 }

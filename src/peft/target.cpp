@@ -30,9 +30,7 @@ void add_projection(std::vector<Target>& targets, const std::string& parent, con
 }
 
 // PEFT's rule for a list of names: the whole path or a dotted suffix of it.
-bool has_suffix(const std::string& path, const std::string& name) {
-  return path == name || path.ends_with("." + name);
-}
+bool has_suffix(const std::string& path, const std::string& name) { return path == name || path.ends_with("." + name); }
 
 std::string canonical(std::string name) {
   if (name == "embedding" || name.ends_with(".embedding")) name += "s";
@@ -55,7 +53,8 @@ void reject_shared_rows(const std::vector<Target>& selected, const std::string& 
     if (whole.is_slice || whole.embedding) continue;
     for (const auto& other : selected) {
       if (other.is_slice && other.projection.ptr() == whole.projection.ptr()) {
-        throw ConfigError(mpeft::str(where, ": target_modules: ", other.path, " is part of ", whole.path, ": name one of them"));
+        throw ConfigError(
+            mpeft::str(where, ": target_modules: ", other.path, " is part of ", whole.path, ": name one of them"));
       }
     }
   }
@@ -92,15 +91,18 @@ std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection&
   std::vector<std::string> problems;
   for (const int64_t layer : selection.layers) {
     if (layer < 0 || layer >= model->config().n_layer) {
-      problems.push_back(mpeft::str(where, ": layers_to_transform: ", layer, " is not a layer: the model has 0 to ", model->config().n_layer - 1));
+      problems.push_back(mpeft::str(where, ": layers_to_transform: ", layer, " is not a layer: the model has 0 to ",
+                                    model->config().n_layer - 1));
     }
   }
   if (selection.regex == "all-linear") {
     for (size_t i = 0; i < all.size(); ++i) chosen[i] = all[i].layer >= 0 && !all[i].is_slice && in_scope(all[i]);
   } else if (!selection.regex.empty()) {
-    for (size_t i = 0; i < all.size(); ++i) chosen[i] = full_match(selection.regex, all[i].path, where) && in_scope(all[i]);
+    for (size_t i = 0; i < all.size(); ++i)
+      chosen[i] = full_match(selection.regex, all[i].path, where) && in_scope(all[i]);
     if (std::find(chosen.begin(), chosen.end(), true) == chosen.end()) {
-      problems.push_back(mpeft::str(where, ": target_modules: '", selection.regex, "' matches no module; paths look like ", all[1].path));
+      problems.push_back(mpeft::str(where, ": target_modules: '", selection.regex,
+                                    "' matches no module; paths look like ", all[1].path));
     }
   }
   for (const auto& name : selection.names) {
@@ -114,7 +116,8 @@ std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection&
     if (!matched) {
       std::vector<std::string> names;
       for (const auto& target : all) names.push_back(target.name);
-      problems.push_back(mpeft::str(where, ": target_modules: '", name, "' matches no module", did_you_mean(name, names)));
+      problems.push_back(
+          mpeft::str(where, ": target_modules: '", name, "' matches no module", did_you_mean(name, names)));
     }
   }
   if (!problems.empty()) throw ConfigError(join(problems, "\n"));
@@ -136,13 +139,16 @@ bool full_match(const std::string& pattern, const std::string& text, const std::
       pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                     PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED, &error, &offset, nullptr),
       pcre2_code_free);
-  if (!code) throw ConfigError(mpeft::str(where, ": '", pattern, "' is not a regular expression (error at character ", offset + 1, ")"));
+  if (!code)
+    throw ConfigError(
+        mpeft::str(where, ": '", pattern, "' is not a regular expression (error at character ", offset + 1, ")"));
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
       pcre2_match_data_create_from_pattern(code.get(), nullptr), pcre2_match_data_free);
   const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
       pcre2_match_context_create(nullptr), pcre2_match_context_free);
   pcre2_set_match_limit(context.get(), 100000);
-  const int rc = pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, data.get(), context.get());
+  const int rc =
+      pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, data.get(), context.get());
   if (rc == PCRE2_ERROR_MATCHLIMIT) throw ConfigError(mpeft::str(where, ": '", pattern, "' takes too long to match"));
   return rc >= 0;
 }

@@ -49,7 +49,8 @@ std::vector<std::string> TrainableReport::coverage() const {
   }
   std::vector<std::string> lines;
   for (const auto& [name, kind] : kinds) {
-    lines.push_back(mpeft::str(kind.layers.empty() ? "" : mpeft::str("layers ", ranges(kind.layers), "  "), name, "  ", with_thousands(kind.count)));
+    lines.push_back(mpeft::str(kind.layers.empty() ? "" : mpeft::str("layers ", ranges(kind.layers), "  "), name, "  ",
+                               with_thousands(kind.count)));
   }
   return lines;
 }

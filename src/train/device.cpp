@@ -25,18 +25,21 @@ at::Device resolve_device(const std::string& name) {
   }
   const int64_t index = std::stoll(digits);
   if (!ops::built_with_cuda()) {
-    throw ConfigError(mpeft::str("--device ", name, ": this build has no CUDA kernels; build with scripts/build.sh cuda, or use --device cpu"));
+    throw ConfigError(mpeft::str(
+        "--device ", name, ": this build has no CUDA kernels; build with scripts/build.sh cuda, or use --device cpu"));
   }
   if (index >= count) {
-    throw ConfigError(mpeft::str("--device ", name, ": ", count == 0 ? "no GPU is usable here (nvidia-smi shows what the driver sees)"
-                                                            : mpeft::str("there are ", count, " GPUs, 0 to ", count - 1),
-                          "; --device cpu runs on the processor"));
+    throw ConfigError(mpeft::str("--device ", name, ": ",
+                                 count == 0 ? "no GPU is usable here (nvidia-smi shows what the driver sees)"
+                                            : mpeft::str("there are ", count, " GPUs, 0 to ", count - 1),
+                                 "; --device cpu runs on the processor"));
   }
   return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 
 std::string describe_device(at::Device device) {
-  if (device.is_cpu()) return mpeft::str("CPU, ", at::get_num_threads(), " threads, ", kernels::to_string(kernels::cpu_capability()));
+  if (device.is_cpu())
+    return mpeft::str("CPU, ", at::get_num_threads(), " threads, ", kernels::to_string(kernels::cpu_capability()));
   return device.str();
 }
 

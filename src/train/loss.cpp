@@ -28,12 +28,13 @@ at::Tensor token_loss_sum(model::MambaLM& model, const data::Batch& batch) {
     positions.push_back(static_cast<int64_t>(i));
     targets.push_back(batch.labels[i]);
   }
-  const at::Tensor hidden = model->forward_hidden(ids_tensor(batch, device));                      // (rows, seqlen, d_model)
-  const at::Tensor index = at::tensor(positions, at::kLong).to(device);                            // (n_labels)
-  const at::Tensor rows = at::index_select(hidden.flatten(0, 1), 0, index);                        // (n_labels, d_model)
-  const at::Tensor logits = model->forward_head(rows);                                             // (n_labels, vocab_size)
+  const at::Tensor hidden = model->forward_hidden(ids_tensor(batch, device));  // (rows, seqlen, d_model)
+  const at::Tensor index = at::tensor(positions, at::kLong).to(device);        // (n_labels)
+  const at::Tensor rows = at::index_select(hidden.flatten(0, 1), 0, index);    // (n_labels, d_model)
+  const at::Tensor logits = model->forward_head(rows);                         // (n_labels, vocab_size)
   const auto wide = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  return at::cross_entropy_loss(logits.to(wide), at::tensor(targets, at::kLong).to(device), /*weight=*/{}, at::Reduction::Sum);
+  return at::cross_entropy_loss(logits.to(wide), at::tensor(targets, at::kLong).to(device), /*weight=*/{},
+                                at::Reduction::Sum);
 }
 
 std::string first_not_finite(model::MambaLM& model, const data::Batch& batch) {

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
-
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -72,7 +71,13 @@ void MetricsLog::train(const TrainLine& line) {
 void MetricsLog::eval(int64_t epoch, int64_t step, const std::map<std::string, double>& metrics, double seconds) {
   json values = json::object();
   for (const auto& [name, value] : metrics) values[name] = number(value);
-  append(json({{"kind", "eval"}, {"epoch", epoch}, {"step", step}, {"metrics", values}, {"seconds", seconds}, {"time", now_iso8601()}}).dump());
+  append(json({{"kind", "eval"},
+               {"epoch", epoch},
+               {"step", step},
+               {"metrics", values},
+               {"seconds", seconds},
+               {"time", now_iso8601()}})
+             .dump());
 }
 
 std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path) {

@@ -48,7 +48,8 @@ void Progress::update(int64_t done, const std::string& details) {
   last_shown_ = Clock::now();
   const double fraction = total_ > 0 ? static_cast<double>(done) / static_cast<double>(total_) : 1.0;
   const double elapsed = seconds_between(begin_, last_shown_);
-  const std::string eta = done > 0 ? human_duration(elapsed * static_cast<double>(total_ - done) / static_cast<double>(done)) : "?";
+  const std::string eta =
+      done > 0 ? human_duration(elapsed * static_cast<double>(total_ - done) / static_cast<double>(done)) : "?";
   const std::string counts = str(with_thousands(done), "/", with_thousands(total_));
   if (!log::is_interactive()) {
     log::info(str(label_, "  ", fixed(100 * fraction, 0), " %  ", counts, "  ", details, "  eta ", eta));

@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cstring>
-
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -45,8 +44,9 @@ bool RunFolder::has_checkpoint() const { return !checkpoint::list_training_folde
 
 void RunFolder::clear() const {
   for (const auto& name : fs::list_folder(path_)) {
-    const bool ours = name == "cfg.yaml" || name == "manifest.json" || name == "metrics.jsonl" || name == "log.txt" || name == "adapter" ||
-                      name == "model" || name.starts_with("checkpoint-") || name.starts_with("predictions-");
+    const bool ours = name == "cfg.yaml" || name == "manifest.json" || name == "metrics.jsonl" || name == "log.txt" ||
+                      name == "adapter" || name == "model" || name.starts_with("checkpoint-") ||
+                      name.starts_with("predictions-");
     if (ours) std::filesystem::remove_all(path_ / name);
   }
 }

@@ -12,7 +12,10 @@ namespace mpeft::train {
 
 StepRunner::StepRunner(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
                        const optim::AdamWOptions& options, bool use_loss_scale)
-    : model_(std::move(model)), parameters_(std::move(parameters)), optimizer_(parameters_, options), use_loss_scale_(use_loss_scale) {
+    : model_(std::move(model)),
+      parameters_(std::move(parameters)),
+      optimizer_(parameters_, options),
+      use_loss_scale_(use_loss_scale) {
   const auto on_device = at::TensorOptions().dtype(at::kFloat).device(model_->device());
   loss_sum_ = at::zeros({}, on_device);
   consecutive_bad_ = at::zeros({}, on_device);
@@ -42,9 +45,10 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
   optimizer_.step(learning_rate, last_norm_, scale);
   if (use_loss_scale_) adapt_loss_scale(at::isfinite(last_norm_).item<bool>());
 
-  // Counted on the device: (count + 1) after a bad step, 0 after a good one. With fp16 an overflowing gradient is the scale's business.
-  const at::Tensor bad = use_loss_scale_ ? at::isfinite(step_loss).logical_not()
-                                         : at::isfinite(step_loss + last_norm_).logical_not();
+  // Counted on the device: (count + 1) after a bad step, 0 after a good one. With fp16 an overflowing gradient is the
+  // scale's business.
+  const at::Tensor bad =
+      use_loss_scale_ ? at::isfinite(step_loss).logical_not() : at::isfinite(step_loss + last_norm_).logical_not();
   consecutive_bad_ = (consecutive_bad_ + 1.0) * bad.to(at::kFloat);
   loss_sum_ = loss_sum_ + step_loss.to(at::kFloat);
   ++steps_in_sum_;

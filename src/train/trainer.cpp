@@ -63,7 +63,8 @@ bool Trainer::is_evaluation_due() const {
 void Trainer::evaluate_if_missing(MetricsLog& log) {
   if (state_.step == 0 ? !options_.eval_before_training : !is_evaluation_due()) return;
   const auto lines = read_eval_lines(options_.output_dir / "metrics.jsonl");
-  const bool is_done = std::any_of(lines.begin(), lines.end(), [&](const EvalLine& line) { return line.step == state_.step; });
+  const bool is_done =
+      std::any_of(lines.begin(), lines.end(), [&](const EvalLine& line) { return line.step == state_.step; });
   if (!is_done) evaluate(log);
 }
 
@@ -81,10 +82,10 @@ std::optional<int64_t> Trainer::best_step() const {
 
 // What a checkpoint must agree with to be continued: the order of the data and the schedule hang on it.
 std::string Trainer::fingerprint() const {
-  return mpeft::str("examples ", examples_.size(), ", batch_size ", options_.batch_size, ", gradient_accumulation_steps ",
-                    options_.gradient_accumulation_steps, ", num_epochs ", options_.num_epochs, ", seed ", options_.seed,
-                    ", max_steps ", options_.max_steps, ", learning_rate ", options_.learning_rate, ", warmup_steps ",
-                    options_.warmup_steps);
+  return mpeft::str("examples ", examples_.size(), ", batch_size ", options_.batch_size,
+                    ", gradient_accumulation_steps ", options_.gradient_accumulation_steps, ", num_epochs ",
+                    options_.num_epochs, ", seed ", options_.seed, ", max_steps ", options_.max_steps,
+                    ", learning_rate ", options_.learning_rate, ", warmup_steps ", options_.warmup_steps);
 }
 
 std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const {
@@ -110,7 +111,8 @@ void Trainer::run() {
 
 void Trainer::run_epoch(MetricsLog& log) {
   using Clock = std::chrono::steady_clock;
-  const auto order = permutation(static_cast<int64_t>(examples_.size()), derive_seed(options_.seed, "shuffle", static_cast<uint64_t>(state_.epoch)));
+  const auto order = permutation(static_cast<int64_t>(examples_.size()),
+                                 derive_seed(options_.seed, "shuffle", static_cast<uint64_t>(state_.epoch)));
   const int64_t n_steps = steps_per_epoch();
   const optim::Schedule schedule{options_.schedule, options_.learning_rate, options_.warmup_steps, total_steps()};
   const at::Device device = model_->device();
@@ -145,14 +147,15 @@ void Trainer::run_epoch(MetricsLog& log) {
     if (progress.is_due()) {
       progress.update(state_.steps_in_epoch,
                       mpeft::str("loss ", fixed(shown.loss, 3), "  lr ", scientific(learning_rate), "  grad ",
-                                 fixed(shown.gradient_norm, 2), "  ", with_thousands(std::llround(tokens_per_second)), " tok/s  ",
-                                 human_bytes(peak_memory_bytes(device))));
+                                 fixed(shown.gradient_norm, 2), "  ", with_thousands(std::llround(tokens_per_second)),
+                                 " tok/s  ", human_bytes(peak_memory_bytes(device))));
     }
     if (InterruptGuard::requested() && !is_last) {
       progress.clear();
       save_checkpoint();
-      throw Interrupted(mpeft::str("interrupted after step ", state_.step,
-                                   options_.no_save ? "; nothing was saved (no_save)" : "; the run is saved: add --resume to go on"));
+      throw Interrupted(
+          mpeft::str("interrupted after step ", state_.step,
+                     options_.no_save ? "; nothing was saved (no_save)" : "; the run is saved: add --resume to go on"));
     }
   }
   progress.clear();
@@ -160,9 +163,9 @@ void Trainer::run_epoch(MetricsLog& log) {
     ++state_.epoch;
     state_.steps_in_epoch = 0;
   }
-  log::info(mpeft::str("epoch ", state_.epoch, "/", options_.num_epochs, "  step ", with_thousands(state_.step), "  loss ",
-                       fixed(shown.loss, 4), "  ", with_thousands(std::llround(tokens_per_second)), " tok/s  ",
-                       human_bytes(peak_memory_bytes(device))));
+  log::info(mpeft::str("epoch ", state_.epoch, "/", options_.num_epochs, "  step ", with_thousands(state_.step),
+                       "  loss ", fixed(shown.loss, 4), "  ", with_thousands(std::llround(tokens_per_second)),
+                       " tok/s  ", human_bytes(peak_memory_bytes(device))));
   save_checkpoint();
   if (is_evaluation_due()) evaluate(log);
   if (InterruptGuard::requested() && !is_finished()) {
@@ -174,9 +177,10 @@ void Trainer::check_finite(const StepStatistics& statistics, const std::vector<d
   if (statistics.consecutive_bad < kMaxConsecutiveBad) return;
   std::string where = first_not_finite(model_, batches.front());
   if (where.empty()) where = "the loss or a gradient (every layer's output is finite)";
-  throw TrainingStopped(mpeft::str("step ", state_.step, ": loss or gradient not finite for ", statistics.consecutive_bad,
-                                   " steps; first not finite: ", where, "\n  the last good checkpoint is intact in ",
-                                   options_.output_dir.string(), "\n  try a smaller --set learning_rate=…, or --prec bf16 or fp32"));
+  throw TrainingStopped(mpeft::str("step ", state_.step, ": loss or gradient not finite for ",
+                                   statistics.consecutive_bad, " steps; first not finite: ", where,
+                                   "\n  the last good checkpoint is intact in ", options_.output_dir.string(),
+                                   "\n  try a smaller --set learning_rate=…, or --prec bf16 or fp32"));
 }
 
 void Trainer::evaluate(MetricsLog& log) {
@@ -194,13 +198,15 @@ void Trainer::evaluate(MetricsLog& log) {
   log.eval(state_.epoch, state_.step, metrics, seconds);
   std::string line;
   for (const auto& [name, value] : metrics) line += mpeft::str("  ", name, " ", fixed(value, 4));
-  log::info(mpeft::str("eval  epoch ", state_.epoch, "  step ", with_thousands(state_.step), line, "  (", human_duration(seconds), ")"));
+  log::info(mpeft::str("eval  epoch ", state_.epoch, "  step ", with_thousands(state_.step), line, "  (",
+                       human_duration(seconds), ")"));
 
   const auto floor = options_.min_metric_after_epoch.find(state_.epoch);
   if (floor != options_.min_metric_after_epoch.end() && metrics.contains(options_.first_metric) &&
       metrics.at(options_.first_metric) < floor->second) {
-    throw TrainingStopped(mpeft::str(options_.first_metric, " is ", fixed(metrics.at(options_.first_metric), 4), " after epoch ",
-                                     state_.epoch, ", below the ", floor->second, " that min_eval_metric_after_epoch asks for"));
+    throw TrainingStopped(mpeft::str(options_.first_metric, " is ", fixed(metrics.at(options_.first_metric), 4),
+                                     " after epoch ", state_.epoch, ", below the ", floor->second,
+                                     " that min_eval_metric_after_epoch asks for"));
   }
 }
 
@@ -230,17 +236,20 @@ void Trainer::resume(const checkpoint::TrainingFolder& folder) {
   const std::string where = (folder.path / "state.json").string();
   try {
     if (state.at("fingerprint").get<std::string>() != fingerprint()) {
-      throw CheckpointError(mpeft::str(where, ": was made with other settings and cannot be continued with these\n  then: ",
+      throw CheckpointError(mpeft::str(where,
+                                       ": was made with other settings and cannot be continued with these\n  then: ",
                                        state.at("fingerprint").get<std::string>(), "\n  now:  ", fingerprint(),
                                        "\n  use the same settings, or --overwrite to start anew"));
     }
-    state_ = {state.at("epoch").get<int64_t>(), state.at("steps_in_epoch").get<int64_t>(), state.at("step").get<int64_t>()};
+    state_ = {state.at("epoch").get<int64_t>(), state.at("steps_in_epoch").get<int64_t>(),
+              state.at("step").get<int64_t>()};
     runner_.loss_scale() = {state.at("loss_scale").get<double>(), state.at("loss_scale_good_steps").get<int64_t>()};
   } catch (const json::exception&) {
     throw CheckpointError(where + ": not the state of a training run");
   }
   const auto optimizer = saved.tensors.find("optimizer");
-  if (optimizer == saved.tensors.end()) throw CheckpointError(folder.path.string() + ": optimizer.safetensors is missing");
+  if (optimizer == saved.tensors.end())
+    throw CheckpointError(folder.path.string() + ": optimizer.safetensors is missing");
   runner_.optimizer().load_state(optimizer->second);
 }
 

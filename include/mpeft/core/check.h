@@ -8,7 +8,7 @@ namespace mpeft {
 }  // namespace mpeft
 
 /// MPEFT_ASSERT(condition, parts...): an invariant of our own code. Active in every build.
-#define MPEFT_ASSERT(condition, ...)                                                               \
-  do {                                                                                             \
+#define MPEFT_ASSERT(condition, ...)                                                                        \
+  do {                                                                                                      \
     if (!(condition)) ::mpeft::assertion_failed(#condition, __FILE__, __LINE__, ::mpeft::str(__VA_ARGS__)); \
   } while (false)

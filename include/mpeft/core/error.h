@@ -8,11 +8,11 @@ namespace mpeft {
 /// Exit codes of every executable (README, "Exit codes").
 enum class ExitCode : int {
   kOk = 0,
-  kInternal = 1,          ///< our bug, or an unexpected failure of a library
-  kUsage = 2,             ///< configuration or command line
-  kData = 3,              ///< data set, tokenizer or checkpoint
-  kTrainingStopped = 4,   ///< not-finite loss, metric below its floor, untrained tensor
-  kInterrupted = 130,     ///< SIGINT or SIGTERM, after a clean checkpoint
+  kInternal = 1,         ///< our bug, or an unexpected failure of a library
+  kUsage = 2,            ///< configuration or command line
+  kData = 3,             ///< data set, tokenizer or checkpoint
+  kTrainingStopped = 4,  ///< not-finite loss, metric below its floor, untrained tensor
+  kInterrupted = 130,    ///< SIGINT or SIGTERM, after a clean checkpoint
 };
 
 /// Base of the errors that a user can cause; `main` prints what() alone and exits with exit_code().

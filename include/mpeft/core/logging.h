@@ -12,7 +12,8 @@ enum class Level { kDebug, kInfo, kWarning, kError, kOff };
 void set_level(Level level);
 Level level();
 
-/// Also appends every line, with an ISO 8601 time, to `path` (folders are created). Throws DataError when it cannot be opened.
+/// Also appends every line, with an ISO 8601 time, to `path` (folders are created). Throws DataError when it cannot be
+/// opened.
 void log_to_file(const std::string& path);
 
 void debug(std::string_view message);
@@ -20,7 +21,8 @@ void info(std::string_view message);
 void warning(std::string_view message);
 void error(std::string_view message);
 
-/// True when standard error is a terminal and NO_COLOR is not set: the only case in which colours and live lines are used.
+/// True when standard error is a terminal and NO_COLOR is not set: the only case in which colours and live lines are
+/// used.
 bool is_interactive();
 
 }  // namespace mpeft::log

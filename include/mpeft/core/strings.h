@@ -8,8 +8,8 @@
 
 namespace mpeft {
 
-/// The parts, streamed one after the other: str("rank ", 8) == "rank 8". Write mpeft::str beside tensors, whose types bring c10::str along. (g++ 12 has no std::format, and fmt's headers
-/// clash with the copy that LibTorch carries.)
+/// The parts, streamed one after the other: str("rank ", 8) == "rank 8". Write mpeft::str beside tensors, whose types
+/// bring c10::str along. (g++ 12 has no std::format, and fmt's headers clash with the copy that LibTorch carries.)
 template <typename... Parts>
 std::string str(const Parts&... parts) {
   std::ostringstream out;

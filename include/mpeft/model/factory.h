@@ -11,8 +11,8 @@ namespace mpeft::model {
 
 /// Where a model's weights came from, for messages and manifests.
 struct ModelSource {
-  std::string description;                            ///< "weights/quickstart/base/model" or "random weights (cfg/models/130m.yaml)"
-  std::filesystem::path folder;                       ///< empty for random weights
+  std::string description;       ///< "weights/quickstart/base/model" or "random weights (cfg/models/130m.yaml)"
+  std::filesystem::path folder;  ///< empty for random weights
   std::vector<std::filesystem::path> weight_files;
 };
 
@@ -21,9 +21,9 @@ struct ModelWithSource {
   ModelSource source;
 };
 
-/// Builds the model that `what` names: a size of cfg/models (a path to the YAML file, or its stem: "130m"), which gets random
-/// weights from `seed`; a folder with config.json and weights; or a hub id. Everything frozen, on the CPU, weights in the
-/// file's dtype (memory-mapped): place_parameters comes next. Throws CheckpointError or ConfigError.
+/// Builds the model that `what` names: a size of cfg/models (a path to the YAML file, or its stem: "130m"), which gets
+/// random weights from `seed`; a folder with config.json and weights; or a hub id. Everything frozen, on the CPU,
+/// weights in the file's dtype (memory-mapped): place_parameters comes next. Throws CheckpointError or ConfigError.
 ModelWithSource make_model(const std::string& what, uint64_t seed);
 
 /// The sizes alone, without weights.

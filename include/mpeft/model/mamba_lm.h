@@ -52,8 +52,8 @@ class MambaLMImpl : public torch::nn::Module {
   /// Parameters are allocated, not initialised: see init.h and factory.h.
   explicit MambaLMImpl(const MambaConfig& config);
 
-  /// ids (batch, seqlen) int64 -> hidden states after norm_f (batch, seqlen, d_model), compute dtype. With `cache`, continues
-  /// from it and updates it; `lengths` (batch) int32 says how many tokens of each row count (right padding).
+  /// ids (batch, seqlen) int64 -> hidden states after norm_f (batch, seqlen, d_model), compute dtype. With `cache`,
+  /// continues from it and updates it; `lengths` (batch) int32 says how many tokens of each row count (right padding).
   at::Tensor forward_hidden(const at::Tensor& ids, const std::optional<at::Tensor>& lengths = {},
                             InferenceCache* cache = nullptr);
 

@@ -20,16 +20,17 @@ class Conv1dImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Conv1d);
 
-/// The Mamba block's mixer (Gu and Dao 2023, section 3.4): in_proj, causal convolution, selective scan with gate, out_proj.
+/// The Mamba block's mixer (Gu and Dao 2023, section 3.4): in_proj, causal convolution, selective scan with gate,
+/// out_proj.
 class MambaMixerImpl : public torch::nn::Module {
  public:
   explicit MambaMixerImpl(const MambaConfig& config);
 
-  /// hidden (batch, seqlen, d_model) -> same. `lengths` (batch) int32: tokens of each row that are not padding. With `state`,
-  /// continues from it (undefined tensors: from zeros) and leaves the state after each row's last token there.
+  /// hidden (batch, seqlen, d_model) -> same. `lengths` (batch) int32: tokens of each row that are not padding. With
+  /// `state`, continues from it (undefined tensors: from zeros) and leaves the state after each row's last token there.
   at::Tensor forward(const at::Tensor& hidden, const std::optional<at::Tensor>& lengths, LayerState* state);
 
-  Projection in_proj{nullptr};   ///< d_model -> 2 d_inner: in_proj_x, in_proj_z
+  Projection in_proj{nullptr};  ///< d_model -> 2 d_inner: in_proj_x, in_proj_z
   Conv1d conv1d{nullptr};
   Projection x_proj{nullptr};    ///< d_inner -> dt_rank + 2 d_state: x_proj_dt, x_proj_B, x_proj_C
   Projection dt_proj{nullptr};   ///< dt_rank -> d_inner; its bias is added inside the scan

@@ -34,7 +34,8 @@ struct ProjectionOptions {
   int64_t in_features;
   int64_t out_features;
   bool has_bias = false;
-  bool defer_bias = false;       ///< the bias is a parameter but is added by somebody else (dt_proj: inside the scan, in fp32)
+  bool defer_bias =
+      false;  ///< the bias is a parameter but is added by somebody else (dt_proj: inside the scan, in fp32)
   std::vector<RowSlice> slices;  ///< named parts of the rows, without overlap
 };
 

@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "mpeft/checkpoint/tensor_map.h"
-
 #include <ATen/core/Tensor.h>
+
+#include "mpeft/checkpoint/tensor_map.h"
 
 namespace mpeft::optim {
 
@@ -19,23 +19,23 @@ struct AdamWOptions {
   double max_grad_norm = 1.0;  ///< gradients are scaled down to this global norm; 0: no clipping
 };
 
-/// AdamW (Loshchilov and Hutter 2019) over flat buffers: the parameters of one dtype become views of one contiguous buffer, and so do
-/// their gradients, so that clipping, update and zeroing are a handful of kernels whatever the number of tensors. Nothing here waits
-/// for the device.
+/// AdamW (Loshchilov and Hutter 2019) over flat buffers: the parameters of one dtype become views of one contiguous
+/// buffer, and so do their gradients, so that clipping, update and zeroing are a handful of kernels whatever the number
+/// of tensors. Nothing here waits for the device.
 class AdamW {
  public:
   /// `parameters`: name and leaf tensor, on one device. Their data moves into the flat buffers.
   AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options);
 
-  /// Gathers the gradients that the first backward made into the flat buffers, where later ones are added up. Tensors without a
-  /// gradient get zeros. Called by the first step() as well.
+  /// Gathers the gradients that the first backward made into the flat buffers, where later ones are added up. Tensors
+  /// without a gradient get zeros. Called by the first step() as well.
   void bind_gradients();
 
   /// Global norm of the gradients before clipping, divided by `loss_scale`; a 0-dim fp32 tensor on the device.
   at::Tensor gradient_norm(double loss_scale = 1.0);
 
-  /// Clips to max_grad_norm, given `norm` from gradient_norm, updates with `learning_rate`, zeroes the gradients. Gradients count as multiplied
-  /// by `loss_scale`. A not-finite norm leaves parameters and moments as they are.
+  /// Clips to max_grad_norm, given `norm` from gradient_norm, updates with `learning_rate`, zeroes the gradients.
+  /// Gradients count as multiplied by `loss_scale`. A not-finite norm leaves parameters and moments as they are.
   void step(double learning_rate, const at::Tensor& norm, double loss_scale = 1.0);
 
   /// Zeroes the gradients without a step.

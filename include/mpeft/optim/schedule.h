@@ -13,8 +13,8 @@ struct Schedule {
   int64_t warmup_steps = 0;
   int64_t total_steps = 1;
 
-  /// Learning rate of optimizer step `step` (0-based): rises linearly over the warm-up, then linear or cosine decay to 0 at total_steps,
-  /// or constant.
+  /// Learning rate of optimizer step `step` (0-based): rises linearly over the warm-up, then linear or cosine decay to
+  /// 0 at total_steps, or constant.
   double at(int64_t step) const;
 };
 

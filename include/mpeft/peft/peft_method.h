@@ -16,7 +16,8 @@ struct NamedParameter {
   at::Tensor tensor;
 };
 
-/// A parameter-efficient fine-tuning method on one model. The life of one: make_peft_method → inject → train → parameters().
+/// A parameter-efficient fine-tuning method on one model. The life of one: make_peft_method → inject → train →
+/// parameters().
 class PeftMethod {
  public:
   virtual ~PeftMethod() = default;
@@ -24,8 +25,9 @@ class PeftMethod {
   /// The `peft_type` of its configuration: "LORA".
   virtual std::string type() const = 0;
 
-  /// Puts the method on a model whose parameters are all frozen, on the CPU: adds adapters with their initial values drawn from `seed`
-  /// and sets requires_grad on what trains. Throws ConfigError for targets that the model does not have.
+  /// Puts the method on a model whose parameters are all frozen, on the CPU: adds adapters with their initial values
+  /// drawn from `seed` and sets requires_grad on what trains. Throws ConfigError for targets that the model does not
+  /// have.
   virtual void inject(model::MambaLM& model, uint64_t seed) = 0;
 
   /// What trains, in the order of the layers.
@@ -34,16 +36,16 @@ class PeftMethod {
   /// The content of `adapter_config.json`: every field with its effective value. `base_model` is what the user named.
   virtual std::string config_json(const std::string& base_model) const = 0;
 
-  /// Adds the trained change to the base weights and removes the adapters; parameters() is empty afterwards. Throws ConfigError when the
-  /// method does not merge.
+  /// Adds the trained change to the base weights and removes the adapters; parameters() is empty afterwards. Throws
+  /// ConfigError when the method does not merge.
   virtual void merge(model::MambaLM& model) = 0;
 };
 
 /// Registered names (methods.def), sorted.
 std::vector<std::string> peft_method_names();
 
-/// Builds the method that a JSON configuration describes (Hugging Face PEFT's fields). `where` (the file) starts every message; all
-/// problems are thrown at once as ConfigError.
+/// Builds the method that a JSON configuration describes (Hugging Face PEFT's fields). `where` (the file) starts every
+/// message; all problems are thrown at once as ConfigError.
 std::unique_ptr<PeftMethod> make_peft_method(const std::string& json_text, const std::string& where);
 
 }  // namespace mpeft::peft

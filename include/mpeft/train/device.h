@@ -7,8 +7,8 @@
 
 namespace mpeft::train {
 
-/// "cpu", "0", "cuda:1", or "" for the first GPU if there is one and else the CPU. Throws ConfigError when there is no such device or this build
-/// has no CUDA kernels, saying what to do.
+/// "cpu", "0", "cuda:1", or "" for the first GPU if there is one and else the CPU. Throws ConfigError when there is no
+/// such device or this build has no CUDA kernels, saying what to do.
 at::Device resolve_device(const std::string& name);
 
 /// For people: "CPU, 16 threads, avx512" or "cuda:0".

@@ -5,11 +5,13 @@
 
 namespace mpeft::train {
 
-/// Sum of the cross entropies (nats) of the labelled positions of a batch, a 0-dim fp32 tensor on the model's device. Only the labelled
-/// rows pass through the head: with few labels that is most of the memory and a good part of the time of a step.
+/// Sum of the cross entropies (nats) of the labelled positions of a batch, a 0-dim fp32 tensor on the model's device.
+/// Only the labelled rows pass through the head: with few labels that is most of the memory and a good part of the time
+/// of a step.
 at::Tensor token_loss_sum(model::MambaLM& model, const data::Batch& batch);
 
-/// Name of the first module whose output for this batch is not finite ("embeddings", "layer 17", "norm_f"), or "" when all are.
+/// Name of the first module whose output for this batch is not finite ("embeddings", "layer 17", "norm_f"), or "" when
+/// all are.
 std::string first_not_finite(model::MambaLM& model, const data::Batch& batch);
 
 }  // namespace mpeft::train

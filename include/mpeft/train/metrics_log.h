@@ -11,14 +11,14 @@ namespace mpeft::train {
 /// `metrics.jsonl`: one JSON object a line, `kind` "train" or "eval", appended and flushed line by line.
 class MetricsLog {
  public:
-  /// Opens (or makes) the file. On a resume the lines of steps after `keep_up_to_step` are dropped first, so that the file reads as that of
-  /// a run that was never interrupted.
+  /// Opens (or makes) the file. On a resume the lines of steps after `keep_up_to_step` are dropped first, so that the
+  /// file reads as that of a run that was never interrupted.
   MetricsLog(std::filesystem::path path, int64_t keep_up_to_step);
 
   struct TrainLine {
-    int64_t epoch = 0;          ///< 1-based
-    int64_t step = 0;           ///< optimizer steps done
-    double loss = 0;            ///< nats per labelled token
+    int64_t epoch = 0;  ///< 1-based
+    int64_t step = 0;   ///< optimizer steps done
+    double loss = 0;    ///< nats per labelled token
     double learning_rate = 0;
     double gradient_norm = 0;
     double tokens_per_second = 0;

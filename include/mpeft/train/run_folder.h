@@ -6,8 +6,8 @@
 
 namespace mpeft::train {
 
-/// The output folder of one run, locked for this process while the object lives. The lock is the kernel's (flock): it goes with its process, so a
-/// dead process leaves no stale lock.
+/// The output folder of one run, locked for this process while the object lives. The lock is the kernel's (flock): it
+/// goes with its process, so a dead process leaves no stale lock.
 class RunFolder {
  public:
   /// Opens (makes) the folder and takes its lock. Null when another process holds it.

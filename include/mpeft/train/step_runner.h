@@ -12,8 +12,8 @@
 
 namespace mpeft::train {
 
-/// Scales the loss so that fp16 gradients neither vanish nor overflow (Micikevicius et al. 2018): halves after an overflow, doubles after
-/// 2,000 good steps.
+/// Scales the loss so that fp16 gradients neither vanish nor overflow (Micikevicius et al. 2018): halves after an
+/// overflow, doubles after 2,000 good steps.
 struct LossScale {
   double value = 65536.0;
   int64_t good_steps = 0;
@@ -21,21 +21,22 @@ struct LossScale {
 
 /// What the steps since the last report did.
 struct StepStatistics {
-  double loss = 0.0;              ///< mean over the steps of the mean loss per labelled token
-  double gradient_norm = 0.0;     ///< of the last step, before clipping
-  int64_t consecutive_bad = 0;    ///< steps in a row, up to the last one, whose loss or gradient was not finite
+  double loss = 0.0;            ///< mean over the steps of the mean loss per labelled token
+  double gradient_norm = 0.0;   ///< of the last step, before clipping
+  int64_t consecutive_bad = 0;  ///< steps in a row, up to the last one, whose loss or gradient was not finite
 };
 
-/// One optimizer step: forward, loss, backward over the micro-batches, clip, update. Nothing waits for the device except the check of the
-/// first step, fp16's overflow test and take_statistics().
+/// One optimizer step: forward, loss, backward over the micro-batches, clip, update. Nothing waits for the device
+/// except the check of the first step, fp16's overflow test and take_statistics().
 class StepRunner {
  public:
   /// `parameters`: what trains, by name. `use_loss_scale` with fp16.
   StepRunner(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
              const optim::AdamWOptions& options, bool use_loss_scale);
 
-  /// The loss is the mean over the labelled tokens of all micro-batches together, so that 2 x 4 rows train as 8 rows do.
-  /// On the first step every trainable tensor must get a finite gradient; else throws TrainingStopped naming those that do not.
+  /// The loss is the mean over the labelled tokens of all micro-batches together, so that 2 x 4 rows train as 8 rows
+  /// do. On the first step every trainable tensor must get a finite gradient; else throws TrainingStopped naming those
+  /// that do not.
   void step(const std::vector<data::Batch>& micro_batches, double learning_rate);
 
   /// Reads the sums back from the device and starts new ones.
@@ -54,9 +55,9 @@ class StepRunner {
   bool use_loss_scale_;
   bool first_checked_ = false;
   LossScale loss_scale_;
-  at::Tensor loss_sum_;          // 0-dim fp32, on the device
-  at::Tensor consecutive_bad_;   // 0-dim fp32, on the device
-  at::Tensor last_norm_;         // 0-dim fp32, on the device
+  at::Tensor loss_sum_;         // 0-dim fp32, on the device
+  at::Tensor consecutive_bad_;  // 0-dim fp32, on the device
+  at::Tensor last_norm_;        // 0-dim fp32, on the device
   int64_t steps_in_sum_ = 0;
 };
 

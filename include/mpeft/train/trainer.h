@@ -21,20 +21,20 @@ namespace mpeft::train {
 
 struct TrainerOptions {
   int64_t num_epochs = 10;
-  int64_t max_steps = 0;                     ///< end after so many optimizer steps; 0: num_epochs alone decides
-  int64_t batch_size = 4;                    ///< rows of a micro-batch
-  int64_t gradient_accumulation_steps = 1;   ///< micro-batches of an optimizer step
+  int64_t max_steps = 0;                    ///< end after so many optimizer steps; 0: num_epochs alone decides
+  int64_t batch_size = 4;                   ///< rows of a micro-batch
+  int64_t gradient_accumulation_steps = 1;  ///< micro-batches of an optimizer step
   uint64_t seed = 42;
   text::TokenId pad_id = 0;
   optim::AdamWOptions adamw;
   optim::Schedule::Shape schedule = optim::Schedule::Shape::kLinear;
   double learning_rate = 5e-4;
   int64_t warmup_steps = 0;
-  bool use_loss_scale = false;               ///< fp16
-  int64_t log_steps = 10;                    ///< optimizer steps between lines of metrics.jsonl
-  int64_t eval_epochs = 1;                   ///< evaluate after every so many epochs, and after the last; 0: never
+  bool use_loss_scale = false;  ///< fp16
+  int64_t log_steps = 10;       ///< optimizer steps between lines of metrics.jsonl
+  int64_t eval_epochs = 1;      ///< evaluate after every so many epochs, and after the last; 0: never
   bool eval_before_training = false;
-  int64_t save_total_limit = 2;              ///< checkpoints kept beside the best one; 0: all
+  int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
   bool no_save = false;
   std::map<int64_t, double> min_metric_after_epoch;  ///< stop when the first metric is below this after that epoch
   std::string first_metric;                          ///< which metric that is
@@ -43,9 +43,9 @@ struct TrainerOptions {
 
 /// How far a run is; saved in `state.json` of a checkpoint.
 struct TrainState {
-  int64_t epoch = 0;              ///< epochs finished
-  int64_t steps_in_epoch = 0;     ///< optimizer steps done of the next epoch
-  int64_t step = 0;               ///< optimizer steps done
+  int64_t epoch = 0;           ///< epochs finished
+  int64_t steps_in_epoch = 0;  ///< optimizer steps done of the next epoch
+  int64_t step = 0;            ///< optimizer steps done
 };
 
 /// What the trainer asks its owner to do.
@@ -56,15 +56,16 @@ struct TrainerHooks {
   std::function<void(const std::filesystem::path& folder)> save_weights;
 };
 
-/// Trains: epochs over shuffled data, evaluation, checkpoints, resume. Everything random comes from the seed and the position (epoch, step), so a
-/// resumed run takes the same steps, bit for bit, as one that was never stopped.
+/// Trains: epochs over shuffled data, evaluation, checkpoints, resume. Everything random comes from the seed and the
+/// position (epoch, step), so a resumed run takes the same steps, bit for bit, as one that was never stopped.
 class Trainer {
  public:
   /// `parameters`: what trains, by name. `examples` must outlive the trainer.
   Trainer(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
           const std::vector<data::Example>& examples, TrainerOptions options, TrainerHooks hooks);
 
-  /// Continues from a checkpoint whose weights the owner has loaded. Throws CheckpointError when it belongs to other data or settings.
+  /// Continues from a checkpoint whose weights the owner has loaded. Throws CheckpointError when it belongs to other
+  /// data or settings.
   void resume(const checkpoint::TrainingFolder& folder);
 
   /// Trains to the end. Throws TrainingStopped, or Interrupted after saving a checkpoint.

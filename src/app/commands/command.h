@@ -13,8 +13,8 @@ namespace mpeft::app {
 #include "app/commands/commands.def"
 #undef COMMAND
 
-/// Calls `each` with the number (1-based) and the text of every line of `path` ("-": standard input). Blank lines are passed on. Throws
-/// DataError when the file cannot be opened.
+/// Calls `each` with the number (1-based) and the text of every line of `path` ("-": standard input). Blank lines are
+/// passed on. Throws DataError when the file cannot be opened.
 void for_each_line(const std::string& path, const std::function<void(int64_t number, const std::string& line)>& each);
 
 /// Parses a line as one JSON string. Throws DataError naming the line.

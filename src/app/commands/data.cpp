@@ -2,12 +2,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
-#include "app/experiment_data.h"
 #include "mpeft/config/experiment.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
 #include "mpeft/data/describe.h"
+
+#include "app/commands/command.h"
+#include "app/experiment_data.h"
 
 namespace mpeft::app {
 namespace {
@@ -21,12 +22,15 @@ struct Options {
   bool json_output = false;
 
   void add_to(CLI::App& command) {
-    command.add_option("name", name, "data set: " + join(data::dataset_names(), ", ") + " (jsonl:PATH); or name an experiment with --cfg");
+    command.add_option(
+        "name", name,
+        "data set: " + join(data::dataset_names(), ", ") + " (jsonl:PATH); or name an experiment with --cfg");
     command.add_option("--cfg", cfg, "experiment file: its data set, options and tokenizer");
     command.add_option("--split", split, "train, val or test")->capture_default_str();
     command.add_option("--data-root", data_root, "folder that holds the data sets (default: data)");
     command.add_option("--tokenizer", tokenizer, "tokenizer.json or folder");
-    command.add_option("--set", set, "key=value as in an experiment file (data_options.train_file=…)")->allow_extra_args(false);
+    command.add_option("--set", set, "key=value as in an experiment file (data_options.train_file=…)")
+        ->allow_extra_args(false);
     command.add_flag("--json", json_output, "one JSON document on standard output");
   }
 };
@@ -44,8 +48,9 @@ Loaded load(const Options& options) {
   if (!options.tokenizer.empty()) overrides.flags["tokenizer"] = options.tokenizer;
   if (!options.name.empty()) overrides.flags["data"] = options.name;
   // Without an experiment file, one that says nothing but the name: the same reading, checks and messages.
-  const auto config = options.cfg.empty() ? config::load_experiment_from_string("model: cfg/models/tiny.yaml\ndata: " + options.name + "\n", "command line",
-                                                                                overrides, {.check_files = false})
+  const auto config = options.cfg.empty() ? config::load_experiment_from_string(
+                                                "model: cfg/models/tiny.yaml\ndata: " + options.name + "\n",
+                                                "command line", overrides, {.check_files = false})
                                           : config::load_experiment(options.cfg, overrides);
   Loaded loaded;
   loaded.tokenizer = open_tokenizer(config);
@@ -73,13 +78,21 @@ void show(const Options& options) {
       loss.push_back(token.carries_loss);
       n_labels += token.carries_loss ? 1 : 0;
     }
-    list.push_back({{"record", example.record}, {"prompt", example.prompt}, {"target", example.target}, {"references", example.references}, {"ids", ids}, {"carries_loss", loss}});
+    list.push_back({{"record", example.record},
+                    {"prompt", example.prompt},
+                    {"target", example.target},
+                    {"references", example.references},
+                    {"ids", ids},
+                    {"carries_loss", loss}});
     if (options.json_output) continue;
-    std::cout << "record " << example.record << "  " << example.tokens.size() << " tokens, " << n_labels << " of them carry loss\n  reads   "
-              << dump(example.prompt) << "\n  writes  " << dump(example.target) << "\n  ids     ";
-    for (const auto& token : example.tokens) std::cout << (token.carries_loss ? "[" : "") << token.id << (token.carries_loss ? "] " : " ");
+    std::cout << "record " << example.record << "  " << example.tokens.size() << " tokens, " << n_labels
+              << " of them carry loss\n  reads   " << dump(example.prompt) << "\n  writes  " << dump(example.target)
+              << "\n  ids     ";
+    for (const auto& token : example.tokens)
+      std::cout << (token.carries_loss ? "[" : "") << token.id << (token.carries_loss ? "] " : " ");
     std::cout << '\n';
-    for (size_t k = 0; k < example.references.size(); ++k) std::cout << (k == 0 ? "  right   " : "          ") << dump(example.references[k]) << '\n';
+    for (size_t k = 0; k < example.references.size(); ++k)
+      std::cout << (k == 0 ? "  right   " : "          ") << dump(example.references[k]) << '\n';
   }
   if (options.json_output) std::cout << dump(list) << '\n';
 }
@@ -104,10 +117,14 @@ void stats(const Options& options) {
     std::cout << dump(document) << '\n';
     return;
   }
-  const auto lengths = [](const data::LengthSummary& summary) { return mpeft::str("p50 ", summary.p50, "  p95 ", summary.p95, "  max ", summary.max); };
-  std::cout << "records   " << with_thousands(statistics.n_records) << "\nexamples  " << with_thousands(statistics.n_examples) << " (" << statistics.n_dropped
-            << " dropped as too long)\ntokens    " << with_thousands(statistics.length.total) << ", " << fixed(100 * statistics.label_share, 1)
-            << " % carry loss\nlength    " << lengths(statistics.length) << "\nprompt    " << lengths(statistics.prompt_length) << "\ntarget    "
+  const auto lengths = [](const data::LengthSummary& summary) {
+    return mpeft::str("p50 ", summary.p50, "  p95 ", summary.p95, "  max ", summary.max);
+  };
+  std::cout << "records   " << with_thousands(statistics.n_records) << "\nexamples  "
+            << with_thousands(statistics.n_examples) << " (" << statistics.n_dropped
+            << " dropped as too long)\ntokens    " << with_thousands(statistics.length.total) << ", "
+            << fixed(100 * statistics.label_share, 1) << " % carry loss\nlength    " << lengths(statistics.length)
+            << "\nprompt    " << lengths(statistics.prompt_length) << "\ntarget    "
             << lengths(statistics.target_length) << "\nmetrics   " << join(statistics.metrics, ", ") << '\n';
   for (const auto& line : data::histogram_lines(statistics.histogram, 40)) std::cout << "  " << line << '\n';
   for (const auto& note : statistics.notes) std::cout << "note      " << note << '\n';
@@ -118,7 +135,9 @@ void stats(const Options& options) {
 void add_data_command(CLI::App& app) {
   auto* command = app.add_subcommand("data", "look at a data set as the model sees it");
   command->require_subcommand(1);
-  command->footer("  mpeft data show --cfg cfg/quickstart/lora.yaml --split val --n 2\n  mpeft data stats --cfg cfg/quickstart/lora.yaml");
+  command->footer(
+      "  mpeft data show --cfg cfg/quickstart/lora.yaml --split val --n 2\n  mpeft data stats --cfg "
+      "cfg/quickstart/lora.yaml");
   auto show_options = std::make_shared<Options>();
   auto* show_command = command->add_subcommand("show", "examples: text, ids, which tokens carry loss");
   show_options->add_to(*show_command);

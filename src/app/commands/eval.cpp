@@ -3,8 +3,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
-#include "app/experiment_data.h"
 #include "mpeft/config/experiment.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/logging.h"
@@ -16,6 +14,9 @@
 #include "mpeft/peft/adapter.h"
 #include "mpeft/train/device.h"
 #include "mpeft/train/progress.h"
+
+#include "app/commands/command.h"
+#include "app/experiment_data.h"
 
 namespace mpeft::app {
 namespace {
@@ -63,12 +64,16 @@ void evaluate_checkpoint(const Options& options) {
 
   auto model = load_checkpoint(config, options.checkpoint);
   for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
-  model::place_parameters(model, train::resolve_device(config.device == "auto" ? "" : config.device), model::dtype_from_string(config.prec));
+  model::place_parameters(model, train::resolve_device(config.device == "auto" ? "" : config.device),
+                          model::dtype_from_string(config.prec));
   model->eval();
   train::Progress progress("eval", static_cast<int64_t>(tokens.examples.size()));
-  const auto result = eval::evaluate_generation(
-      model, *tokenizer, tokens.examples, tokens.metrics, generate_options(config, *tokenizer, tokens.examples, model->config().vocab_size),
-      [&](int64_t done, int64_t, int64_t n_tokens) { progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens")); });
+  const auto result =
+      eval::evaluate_generation(model, *tokenizer, tokens.examples, tokens.metrics,
+                                generate_options(config, *tokenizer, tokens.examples, model->config().vocab_size),
+                                [&](int64_t done, int64_t, int64_t n_tokens) {
+                                  progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
+                                });
   progress.clear();
   if (!options.output.empty()) {
     eval::write_predictions(options.output, result.predictions);
@@ -82,8 +87,9 @@ void evaluate_checkpoint(const Options& options) {
 void add_eval_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("eval", "evaluate a checkpoint, or rescore predictions");
-  command->footer("  mpeft eval --cfg cfg/quickstart/lora.yaml --checkpoint weights/quickstart/lora --split val\n"
-                  "  mpeft eval --predictions weights/quickstart/lora/predictions-390.jsonl --metrics bleu meteor");
+  command->footer(
+      "  mpeft eval --cfg cfg/quickstart/lora.yaml --checkpoint weights/quickstart/lora --split val\n"
+      "  mpeft eval --predictions weights/quickstart/lora/predictions-390.jsonl --metrics bleu meteor");
   command->add_option("--cfg", options->cfg, "experiment file: data, tokenizer, model, eval_gen");
   command->add_option("--checkpoint", options->checkpoint, "run, checkpoint, adapter or model folder");
   command->add_option("--split", options->split, "train, val or test")->capture_default_str();
@@ -91,17 +97,21 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--predictions", options->predictions, "rescore this file instead of running a model");
   command->add_option("--metrics", options->metrics, "with --predictions")->delimiter(',');
   command->add_option("--set", options->overrides.set, "key=value over the experiment file")->allow_extra_args(false);
-  for (const auto& [flag, key] : {std::pair{"--device", "device"}, std::pair{"--prec", "prec"}, std::pair{"--model", "model"}, std::pair{"--data-root", "data_root"}}) {
-    command->add_option_function<std::string>(flag, [options, key = std::string(key)](const std::string& text) { options->overrides.flags[key] = text; });
+  for (const auto& [flag, key] : {std::pair{"--device", "device"}, std::pair{"--prec", "prec"},
+                                  std::pair{"--model", "model"}, std::pair{"--data-root", "data_root"}}) {
+    command->add_option_function<std::string>(
+        flag, [options, key = std::string(key)](const std::string& text) { options->overrides.flags[key] = text; });
   }
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {
     if (!options->predictions.empty()) {
       if (options->metrics.empty()) throw ConfigError("--predictions needs --metrics NAME…");
-      print_scores(eval::score_predictions(eval::read_predictions(options->predictions), options->metrics), options->json_output);
+      print_scores(eval::score_predictions(eval::read_predictions(options->predictions), options->metrics),
+                   options->json_output);
       return;
     }
-    if (options->cfg.empty() || options->checkpoint.empty()) throw ConfigError("eval needs --cfg and --checkpoint, or --predictions and --metrics");
+    if (options->cfg.empty() || options->checkpoint.empty())
+      throw ConfigError("eval needs --cfg and --checkpoint, or --predictions and --metrics");
     evaluate_checkpoint(*options);
   });
 }

@@ -1,13 +1,15 @@
+#include "mpeft/eval/generate.h"
+
 #include <iostream>
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
-#include "app/model_options.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
-#include "mpeft/eval/generate.h"
 #include "mpeft/train/progress.h"
+
+#include "app/commands/command.h"
+#include "app/model_options.h"
 
 namespace mpeft::app {
 
@@ -22,8 +24,9 @@ void add_generate_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   auto& generate = options->generate;
   auto* command = app.add_subcommand("generate", "continue prompts: greedy, sampling or beam search");
-  command->footer("Prompts in, one JSON string a line; {\"prompt\", \"text\", \"ids\", \"score\"} a line out, in the same order.\n"
-                  "  echo '\"capital : Oslo : Norway###\"' | mpeft generate --model weights/quickstart/base/model --num-beams 5");
+  command->footer(
+      "Prompts in, one JSON string a line; {\"prompt\", \"text\", \"ids\", \"score\"} a line out, in the same order.\n"
+      "  echo '\"capital : Oslo : Norway###\"' | mpeft generate --model weights/quickstart/base/model --num-beams 5");
   options->model.add_to(*command);
   command->add_option("input", options->input, "file; - is standard input")->capture_default_str();
   command->add_option("--tokenizer", options->model.tokenizer, "default: the one in the model's folder");
@@ -64,7 +67,9 @@ void add_generate_command(CLI::App& app) {
                       {"ids", results[i].ids},
                       {"score", results[i].score}});
     }
-    const auto dump = [](const nlohmann::json& value) { return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); };
+    const auto dump = [](const nlohmann::json& value) {
+      return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    };
     if (options->json_output) {
       std::cout << dump(list) << '\n';
     } else {

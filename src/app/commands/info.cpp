@@ -3,8 +3,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
-#include "app/version.h"
 #include "mpeft/checkpoint/model_folder.h"
 #include "mpeft/checkpoint/safetensors.h"
 #include "mpeft/core/error.h"
@@ -14,6 +12,9 @@
 #include "mpeft/metrics/metric.h"
 #include "mpeft/peft/peft_method.h"
 #include "mpeft/train/device.h"
+
+#include "app/commands/command.h"
+#include "app/version.h"
 
 namespace mpeft::app {
 namespace {
@@ -31,21 +32,24 @@ json describe_tensors(const checkpoint::TensorMap& tensors) {
 
 json describe_path(const std::string& what) {
   const sfs::path path(what);
-  if (path.extension() == ".safetensors") return {{"kind", "safetensors file"}, {"tensors", describe_tensors(checkpoint::read_safetensors(path))}};
+  if (path.extension() == ".safetensors")
+    return {{"kind", "safetensors file"}, {"tensors", describe_tensors(checkpoint::read_safetensors(path))}};
   if (sfs::exists(path / "adapter_config.json")) {
     return {{"kind", "adapter"},
             {"config", json::parse(fs::read_file(path / "adapter_config.json", 4 << 20), nullptr, false)},
             {"tensors", describe_tensors(checkpoint::read_safetensors(path / "adapter_model.safetensors"))}};
   }
   if (sfs::exists(path / "state.json")) {
-    json result = {{"kind", "training checkpoint"}, {"state", json::parse(fs::read_file(path / "state.json", 4 << 20), nullptr, false)}};
+    json result = {{"kind", "training checkpoint"},
+                   {"state", json::parse(fs::read_file(path / "state.json", 4 << 20), nullptr, false)}};
     for (const char* part : {"adapter", "model"}) {
       if (sfs::exists(path / part)) result[part] = (path / part).string();
     }
     return result;
   }
   if (sfs::exists(path / "manifest.json")) {
-    return {{"kind", "run"}, {"manifest", json::parse(fs::read_file(path / "manifest.json", 64 << 20), nullptr, false)}};
+    return {{"kind", "run"},
+            {"manifest", json::parse(fs::read_file(path / "manifest.json", 64 << 20), nullptr, false)}};
   }
   const auto folder = checkpoint::find_model_folder(what);
   return {{"kind", "model"},
@@ -71,12 +75,13 @@ void print_for_people(const json& value) {
         int64_t count = 1;
         for (const auto& size : tensor.at("shape")) count *= size.get<int64_t>();
         total += count;
-        std::cout << "  " << tensor.at("name").get<std::string>() << "  " << tensor.at("dtype").get<std::string>() << "  "
-                  << tensor.at("shape").dump() << '\n';
+        std::cout << "  " << tensor.at("name").get<std::string>() << "  " << tensor.at("dtype").get<std::string>()
+                  << "  " << tensor.at("shape").dump() << '\n';
       }
       std::cout << "tensors  " << item.size() << ", " << with_thousands(total) << " values\n";
     } else {
-      std::cout << key << "  " << (item.is_string() ? item.get<std::string>() : item.dump(item.is_object() ? 2 : -1)) << '\n';
+      std::cout << key << "  " << (item.is_string() ? item.get<std::string>() : item.dump(item.is_object() ? 2 : -1))
+                << '\n';
     }
   }
 }

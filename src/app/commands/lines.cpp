@@ -3,9 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+
+#include "app/commands/command.h"
 
 namespace mpeft::app {
 
@@ -26,7 +27,8 @@ void for_each_line(const std::string& path, const std::function<void(int64_t, co
 std::string json_string_of_line(const std::string& line, int64_t number) {
   const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!value.is_string()) {
-    throw DataError(mpeft::str("line ", number, ": expected one JSON string, like \"some text\", got: ", line.substr(0, 60)));
+    throw DataError(
+        mpeft::str("line ", number, ": expected one JSON string, like \"some text\", got: ", line.substr(0, 60)));
   }
   return value.get<std::string>();
 }
@@ -34,7 +36,8 @@ std::string json_string_of_line(const std::string& line, int64_t number) {
 std::vector<int32_t> ids_of_line(const std::string& line, int64_t number) {
   const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   const auto fail = [&]() -> DataError {
-    return DataError(mpeft::str("line ", number, ": expected a JSON list of token ids, like [510, 2], got: ", line.substr(0, 60)));
+    return DataError(
+        mpeft::str("line ", number, ": expected a JSON list of token ids, like [510, 2], got: ", line.substr(0, 60)));
   };
   if (!value.is_array()) throw fail();
   std::vector<int32_t> ids;

@@ -1,7 +1,5 @@
 #include <filesystem>
 
-#include "app/commands/command.h"
-#include "app/model_options.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
 #include "mpeft/core/logging.h"
@@ -10,6 +8,9 @@
 #include "mpeft/eval/logits.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
+
+#include "app/commands/command.h"
+#include "app/model_options.h"
 
 namespace mpeft::app {
 namespace {
@@ -20,7 +21,8 @@ std::vector<std::vector<text::TokenId>> probe_ids(int64_t vocab_size) {
   std::vector<std::vector<text::TokenId>> lists;
   for (const int64_t length : {1, 17, 64}) {
     auto& ids = lists.emplace_back();
-    for (int64_t i = 0; i < length; ++i) ids.push_back(static_cast<text::TokenId>(random.below(static_cast<uint64_t>(vocab_size))));
+    for (int64_t i = 0; i < length; ++i)
+      ids.push_back(static_cast<text::TokenId>(random.below(static_cast<uint64_t>(vocab_size))));
   }
   return lists;
 }
@@ -34,14 +36,17 @@ void add_merge_command(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("merge", "write a model folder with an adapter's change in its weights");
-  command->footer("Logits are compared before and after on the CPU in fp32; nothing is written when they differ.\n"
-                  "  mpeft merge --model weights/quickstart/base/model --adapter weights/quickstart/lora/adapter --output merged");
+  command->footer(
+      "Logits are compared before and after on the CPU in fp32; nothing is written when they differ.\n"
+      "  mpeft merge --model weights/quickstart/base/model --adapter weights/quickstart/lora/adapter --output merged");
   command->add_option("--model", options->model, "folder or hub id")->required();
   command->add_option("--adapter", options->adapter, "adapter folder")->required();
   command->add_option("--output", options->output, "folder to write")->required();
-  command->add_option("--tolerance", options->tolerance, "largest relative L2 difference of the logits")->capture_default_str();
+  command->add_option("--tolerance", options->tolerance, "largest relative L2 difference of the logits")
+      ->capture_default_str();
   command->callback([options] {
-    if (std::filesystem::exists(options->output)) throw ConfigError(options->output + ": exists already; name another --output");
+    if (std::filesystem::exists(options->output))
+      throw ConfigError(options->output + ": exists already; name another --output");
     auto loaded = model::make_model(options->model, /*seed=*/0);
     const auto method = peft::load_adapter(loaded.model, options->adapter);
     for (auto& parameter : loaded.model->parameters()) parameter.set_requires_grad(false);
@@ -57,7 +62,8 @@ void add_merge_command(CLI::App& app) {
       worst = std::max(worst, ((after[i] - before[i]).norm() / before[i].norm()).item<double>());
     }
     if (!(worst <= options->tolerance)) {
-      throw CheckpointError(mpeft::str("merging would change the logits by ", worst, " (relative L2), more than --tolerance ", options->tolerance,
+      throw CheckpointError(mpeft::str("merging would change the logits by ", worst,
+                                       " (relative L2), more than --tolerance ", options->tolerance,
                                        "; nothing was written"));
     }
     model::save_model(loaded.model, options->output);

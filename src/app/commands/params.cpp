@@ -2,12 +2,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
 #include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/model/factory.h"
 #include "mpeft/peft/peft_method.h"
 #include "mpeft/peft/trainable_report.h"
+
+#include "app/commands/command.h"
 
 namespace mpeft::app {
 
@@ -21,7 +22,8 @@ void add_params_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("params", "what an adapter configuration trains: tensors, counts, share");
   command->footer("  mpeft params --model 130m --peft cfg/peft/lora/r8/lora_outproj.json");
-  command->add_option("--model", options->model, "a size of cfg/models, a folder or an id (no weights are needed)")->required();
+  command->add_option("--model", options->model, "a size of cfg/models, a folder or an id (no weights are needed)")
+      ->required();
   command->add_option("--peft", options->peft, "adapter configuration; without it everything trains");
   command->add_flag("--list", options->list, "every tensor, not only every kind");
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
@@ -36,18 +38,24 @@ void add_params_command(CLI::App& app) {
     const auto report = peft::report_trainable(model);
     if (options->json_output) {
       nlohmann::json tensors = nlohmann::json::array();
-      for (const auto& row : report.trainable) tensors.push_back({{"name", row.name}, {"shape", row.shape}, {"count", row.count}});
-      std::cout << nlohmann::json({{"trainable", report.n_trainable}, {"total", report.n_total}, {"share", report.share()}, {"tensors", tensors}}).dump()
+      for (const auto& row : report.trainable)
+        tensors.push_back({{"name", row.name}, {"shape", row.shape}, {"count", row.count}});
+      std::cout << nlohmann::json({{"trainable", report.n_trainable},
+                                   {"total", report.n_total},
+                                   {"share", report.share()},
+                                   {"tensors", tensors}})
+                       .dump()
                 << '\n';
       return;
     }
     if (options->list) {
-      for (const auto& row : report.trainable) std::cout << row.name << "  " << at::IntArrayRef(row.shape) << "  " << with_thousands(row.count) << '\n';
+      for (const auto& row : report.trainable)
+        std::cout << row.name << "  " << at::IntArrayRef(row.shape) << "  " << with_thousands(row.count) << '\n';
     } else {
       for (const auto& line : report.coverage()) std::cout << line << '\n';
     }
-    std::cout << with_thousands(report.n_trainable) << " of " << with_thousands(report.n_total) << " weights train = "
-              << fixed(100 * report.share(), 3) << " %\n";
+    std::cout << with_thousands(report.n_trainable) << " of " << with_thousands(report.n_total)
+              << " weights train = " << fixed(100 * report.share(), 3) << " %\n";
   });
 }
 

@@ -3,10 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/metrics/metric.h"
+
+#include "app/commands/command.h"
 
 namespace mpeft::app {
 namespace {
@@ -15,10 +16,13 @@ using nlohmann::json;
 
 metrics::Record record_of_line(const std::string& line, const std::string& path, int64_t number) {
   const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  const auto fail = [&](const std::string& what) -> DataError { return DataError(mpeft::str(path, ":", number, ": ", what)); };
+  const auto fail = [&](const std::string& what) -> DataError {
+    return DataError(mpeft::str(path, ":", number, ": ", what));
+  };
   if (!object.is_object()) throw fail("expected a JSON object {\"prediction\": …, \"references\": […]}");
   metrics::Record record;
-  if (!object.contains("prediction") || !object.at("prediction").is_string()) throw fail("prediction: expected a string");
+  if (!object.contains("prediction") || !object.at("prediction").is_string())
+    throw fail("prediction: expected a string");
   record.prediction = object.at("prediction").get<std::string>();
   if (!object.contains("references") || !object.at("references").is_array() || object.at("references").empty()) {
     throw fail("references: expected a list of at least one string");
@@ -41,11 +45,13 @@ void add_score_command(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("score", "metrics of predictions that are there already");
-  command->footer("Records {\"prediction\": \"…\", \"references\": [\"…\"]}, one a line. Metrics: " + join(metrics::metric_names(), ", ") +
+  command->footer("Records {\"prediction\": \"…\", \"references\": [\"…\"]}, one a line. Metrics: " +
+                  join(metrics::metric_names(), ", ") +
                   "\n  mpeft score bleu meteor --predictions weights/quickstart/lora/predictions-100.jsonl");
   command->add_option("names", options->names, "metrics")->required();
   command->add_option("--predictions", options->predictions, "JSON lines; - is standard input")->required();
-  command->add_flag("--per-example", options->per_example, "one JSON record a line with each metric, before the corpus values");
+  command->add_flag("--per-example", options->per_example,
+                    "one JSON record a line with each metric, before the corpus values");
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {
     std::vector<metrics::Record> records;

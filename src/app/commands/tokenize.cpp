@@ -2,8 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/commands/command.h"
 #include "mpeft/text/tokenizer.h"
+
+#include "app/commands/command.h"
 
 namespace mpeft::app {
 
@@ -16,9 +17,11 @@ void add_tokenize_command(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("tokenize", "text to token ids and back");
-  command->footer("One JSON string a line in, one list of ids a line out; --decode turns it round.\n"
-                  "  echo '\"Hello world\"' | mpeft tokenize --tokenizer data/sample/tokenizer.json");
-  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, SentencePiece .model, or a folder with one")->required();
+  command->footer(
+      "One JSON string a line in, one list of ids a line out; --decode turns it round.\n"
+      "  echo '\"Hello world\"' | mpeft tokenize --tokenizer data/sample/tokenizer.json");
+  command->add_option("--tokenizer", options->tokenizer, "tokenizer.json, SentencePiece .model, or a folder with one")
+      ->required();
   command->add_option("input", options->input, "file; - is standard input")->capture_default_str();
   command->add_flag("--decode", options->decode, "ids to text");
   command->add_flag("--json", options->json, "one JSON document: a list with an item per line");

@@ -7,6 +7,7 @@
 #include "mpeft/core/random.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/peft/target.h"
+
 #include "peft/lora_modules.h"
 #include "peft/method_config.h"
 
@@ -33,19 +34,40 @@ struct LoraConfig {
 // PEFT writes these into every adapter_config.json; at these values they change nothing here.
 const std::vector<std::pair<std::string, json>>& neutral_fields() {
   static const std::vector<std::pair<std::string, json>> fields = {
-      {"task_type", "CAUSAL_LM"}, {"task_type", "SEQ_CLS"}, {"inference_mode", true}, {"inference_mode", false},
-      {"fan_in_fan_out", false}, {"use_dora", false}, {"layer_replication", nullptr}, {"megatron_config", nullptr},
-      {"megatron_core", "megatron.core"}, {"loftq_config", json::object()}, {"eva_config", nullptr},
-      {"corda_config", nullptr}, {"lora_bias", false}, {"trainable_token_indices", nullptr}, {"qalora_group_size", 16},
-      {"use_qalora", false}, {"target_parameters", nullptr}, {"layers_pattern", nullptr}, {"layers_pattern", "layers"},
-      {"runtime_config", json::object()}, {"runtime_config", {{"ephemeral_gpu_offload", false}}}, {"arrow_config", nullptr},
-      {"ensure_weight_tying", false}, {"alora_invocation_tokens", nullptr}, {"lora_ga_config", nullptr}, {"use_bdlora", nullptr},
-      {"monteclora_config", nullptr}, {"velora_config", nullptr}};
+      {"task_type", "CAUSAL_LM"},
+      {"task_type", "SEQ_CLS"},
+      {"inference_mode", true},
+      {"inference_mode", false},
+      {"fan_in_fan_out", false},
+      {"use_dora", false},
+      {"layer_replication", nullptr},
+      {"megatron_config", nullptr},
+      {"megatron_core", "megatron.core"},
+      {"loftq_config", json::object()},
+      {"eva_config", nullptr},
+      {"corda_config", nullptr},
+      {"lora_bias", false},
+      {"trainable_token_indices", nullptr},
+      {"qalora_group_size", 16},
+      {"use_qalora", false},
+      {"target_parameters", nullptr},
+      {"layers_pattern", nullptr},
+      {"layers_pattern", "layers"},
+      {"runtime_config", json::object()},
+      {"runtime_config", {{"ephemeral_gpu_offload", false}}},
+      {"arrow_config", nullptr},
+      {"ensure_weight_tying", false},
+      {"alora_invocation_tokens", nullptr},
+      {"lora_ga_config", nullptr},
+      {"use_bdlora", nullptr},
+      {"monteclora_config", nullptr},
+      {"velora_config", nullptr}};
   return fields;
 }
 
 template <typename Value>
-std::vector<std::pair<std::string, Value>> read_pattern(MethodConfig& config, const std::string& key, double low, double high) {
+std::vector<std::pair<std::string, Value>> read_pattern(MethodConfig& config, const std::string& key, double low,
+                                                        double high) {
   std::vector<std::pair<std::string, Value>> result;
   const json value = config.raw(key);
   if (value.is_null()) return result;
@@ -58,7 +80,8 @@ std::vector<std::pair<std::string, Value>> read_pattern(MethodConfig& config, co
     const json& number = item.value();
     if (!number.is_number() || !(number.get<double>() >= low && number.get<double>() <= high) ||
         (std::is_integral_v<Value> && !number.is_number_integer())) {
-      config.problem(key + "." + pattern, mpeft::str("expected a number in [", low, ", ", high, "], got ", number.dump()));
+      config.problem(key + "." + pattern,
+                     mpeft::str("expected a number in [", low, ", ", high, "], got ", number.dump()));
       continue;
     }
     result.emplace_back(pattern, number.get<Value>());
@@ -93,7 +116,8 @@ LoraConfig read_config(MethodConfig& config) {
     lora.targets.regex = lora.target_modules.get<std::string>();
   } else {
     lora.targets.names = config.texts("target_modules");
-    if (lora.targets.names.empty()) config.problem("target_modules", "missing: a list of names, a regular expression or \"all-linear\"");
+    if (lora.targets.names.empty())
+      config.problem("target_modules", "missing: a list of names, a regular expression or \"all-linear\"");
   }
   lora.exclude_modules = config.raw("exclude_modules");
   if (lora.exclude_modules.is_string()) {
@@ -104,7 +128,8 @@ LoraConfig read_config(MethodConfig& config) {
   const json layers = config.raw("layers_to_transform");
   if (layers.is_number_integer()) {
     lora.targets.layers = {layers.get<int64_t>()};
-  } else if (layers.is_array() && std::all_of(layers.begin(), layers.end(), [](const json& v) { return v.is_number_integer(); })) {
+  } else if (layers.is_array() &&
+             std::all_of(layers.begin(), layers.end(), [](const json& v) { return v.is_number_integer(); })) {
     lora.targets.layers = layers.get<std::vector<int64_t>>();
   } else if (!layers.is_null()) {
     config.problem("layers_to_transform", "expected an integer or a list of integers, got " + layers.dump());
@@ -150,23 +175,24 @@ class Lora : public PeftMethod {
         if (name == "embedding") name = "embeddings";  // transformers' name, which PEFT looks for
       }
     }
-    const json object = {{"peft_type", "LORA"},
-                         {"task_type", "CAUSAL_LM"},
-                         {"base_model_name_or_path", base_model},
-                         {"inference_mode", true},
-                         {"r", config_.r},
-                         {"lora_alpha", config_.lora_alpha},
-                         {"lora_dropout", config_.lora_dropout},
-                         {"use_rslora", config_.use_rslora},
-                         {"rank_pattern", rank_pattern},
-                         {"alpha_pattern", alpha_pattern},
-                         {"target_modules", target_modules},
-                         {"exclude_modules", config_.exclude_modules},
-                         {"layers_to_transform", config_.targets.layers.empty() ? json() : json(config_.targets.layers)},
-                         {"modules_to_save", config_.modules_to_save.empty() ? json() : json(config_.modules_to_save)},
-                         {"bias", config_.bias},
-                         {"init_lora_weights", config_.init == "gaussian" ? json("gaussian") : json(config_.init == "true")},
-                         {"fan_in_fan_out", false}};
+    const json object = {
+        {"peft_type", "LORA"},
+        {"task_type", "CAUSAL_LM"},
+        {"base_model_name_or_path", base_model},
+        {"inference_mode", true},
+        {"r", config_.r},
+        {"lora_alpha", config_.lora_alpha},
+        {"lora_dropout", config_.lora_dropout},
+        {"use_rslora", config_.use_rslora},
+        {"rank_pattern", rank_pattern},
+        {"alpha_pattern", alpha_pattern},
+        {"target_modules", target_modules},
+        {"exclude_modules", config_.exclude_modules},
+        {"layers_to_transform", config_.targets.layers.empty() ? json() : json(config_.targets.layers)},
+        {"modules_to_save", config_.modules_to_save.empty() ? json() : json(config_.modules_to_save)},
+        {"bias", config_.bias},
+        {"init_lora_weights", config_.init == "gaussian" ? json("gaussian") : json(config_.init == "true")},
+        {"fan_in_fan_out", false}};
     return object.dump(2) + "\n";
   }
 
@@ -229,7 +255,8 @@ class Lora : public PeftMethod {
   void thaw_biases(model::MambaLM& model, const std::vector<Target>& targets) {
     if (config_.bias == "none") return;
     const auto is_target = [&](const model::Projection& p) {
-      return std::any_of(targets.begin(), targets.end(), [&](const Target& t) { return !t.embedding && t.projection.ptr() == p.ptr(); });
+      return std::any_of(targets.begin(), targets.end(),
+                         [&](const Target& t) { return !t.embedding && t.projection.ptr() == p.ptr(); });
     };
     const auto thaw = [&](const std::string& path, const model::Projection& projection) {
       if (!projection->bias.defined()) return;
@@ -264,8 +291,9 @@ class Lora : public PeftMethod {
       }
       if (!matched) {
         const bool tied = name == "lm_head" && model->config().tie_embeddings;
-        throw ConfigError(mpeft::str(where_, ": modules_to_save: '", name, "' ",
-                              tied ? "is tied to the embedding in this model: name 'embeddings'" : "matches no module with parameters"));
+        throw ConfigError(mpeft::str(
+            where_, ": modules_to_save: '", name, "' ",
+            tied ? "is tied to the embedding in this model: name 'embeddings'" : "matches no module with parameters"));
       }
     }
   }

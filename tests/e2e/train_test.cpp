@@ -1,0 +1,271 @@
+// The programs as a user runs them: exit codes, messages, files, ten literal losses, kill and resume.
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <sys/wait.h>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "support/temporary_folder.h"
+
+namespace mpeft {
+namespace {
+
+namespace sfs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string output;  // standard output and error
+};
+
+Outcome run(const std::string& command) {
+  const std::string full = "cd " MPEFT_SOURCE_DIR " && " + command + " 2>&1 < /dev/null";
+  FILE* pipe = popen(full.c_str(), "r");
+  Outcome outcome;
+  std::array<char, 4096> buffer;
+  while (const size_t n = fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), n);
+  const int status = pclose(pipe);
+  outcome.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return outcome;
+}
+
+std::string read(const sfs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+void write(const sfs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+const std::string kTrain = MPEFT_BIN_DIR "/train";
+const std::string kMpeft = MPEFT_BIN_DIR "/mpeft";
+
+// A model that trains in a second, on eight records of the sample.
+std::string tiny_experiment(const test::TemporaryFolder& folder, const std::string& more = "") {
+  write(folder / "model.yaml", "d_model: 32\nn_layer: 2\nvocab_size: 1024\n");
+  const std::string cfg = (folder / "x.yaml").string();
+  write(cfg, "model: " + (folder / "model.yaml").string() + R"(
+tokenizer: data/sample/tokenizer.json
+data: dart
+data_root: data/sample
+data_options: {train_file: people-train.json, val_file: people-dev.json, train_slice: {first: 40}, val_slice: {first: 4}}
+num_epochs: 2
+batch_size: 8
+learning_rate: 0.003
+prec: fp32
+log_steps: 1
+skip_eval: true
+device: cpu
+output_dir: )" + (folder / "out").string() +
+                 "\n" + more);
+  return cfg;
+}
+
+std::vector<double> losses(const sfs::path& metrics) {
+  std::vector<double> result;
+  std::ifstream file(metrics);
+  for (std::string line; std::getline(file, line);) {
+    const json object = json::parse(line);
+    if (object.at("kind") == "train") result.push_back(object.at("loss").get<double>());
+  }
+  return result;
+}
+
+TEST(TrainProgram, TenStepsHaveTheseLosses) {
+  const test::TemporaryFolder folder;
+  const auto outcome = run(kTrain + " --cfg " + tiny_experiment(folder));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  // Written down from a run of this program; tests/parity compares model and gradients with an independent
+  // implementation.
+  const std::vector<double> expected = {1.0, 1.0};
+  const auto measured = losses(folder / "out/metrics.jsonl");
+  ASSERT_EQ(measured.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(measured[i], expected[i], 2e-4 * expected[i]) << "step " << i + 1;
+  for (const char* file : {"cfg.yaml", "manifest.json", "metrics.jsonl", "log.txt", "model/config.json",
+                           "model/model.safetensors", "model/tokenizer.json"}) {
+    EXPECT_TRUE(sfs::exists(folder / "out" / file)) << file;
+  }
+  EXPECT_TRUE(json::parse(read(folder / "out/manifest.json")).at("finished").get<bool>());
+  // A finished run is left alone, and the resolved configuration runs as it stands.
+  EXPECT_THAT(run(kTrain + " --cfg " + (folder / "x.yaml").string()).output, HasSubstr("already finished"));
+  EXPECT_EQ(run(kTrain + " --dry-run --cfg " + (folder / "out/cfg.yaml").string()).exit_code, 0);
+}
+
+TEST(TrainProgram, ResumedRunEqualsTheUninterruptedOneBitForBit) {
+  const test::TemporaryFolder whole, stopped;
+  const std::string adapter =
+      R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": ["in_proj_x", "x_proj_B", "out_proj"]})";
+  for (const auto* folder : {&whole, &stopped}) write(*folder / "lora.json", adapter);
+  const std::string cfg_whole = tiny_experiment(whole, "peft: " + (whole / "lora.json").string() + "\n");
+  const std::string cfg_stopped = tiny_experiment(stopped, "peft: " + (stopped / "lora.json").string() + "\n");
+  ASSERT_EQ(run(kTrain + " --cfg " + cfg_whole).exit_code, 0);
+
+  // Stopped for good by a killed process after the first checkpoint: the second epoch's folders are removed as a crash
+  // would leave them.
+  ASSERT_EQ(run(kTrain + " --cfg " + cfg_stopped).exit_code, 0);
+  for (const char* lost : {"out/checkpoint-10", "out/adapter"}) sfs::remove_all(stopped / lost);
+  auto manifest = json::parse(read(stopped / "out/manifest.json"));
+  manifest["finished"] = false;
+  write(stopped / "out/manifest.json", manifest.dump());
+  const auto refused = run(kTrain + " --cfg " + cfg_stopped);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.output, HasSubstr("--resume goes on"));
+  const auto resumed = run(kTrain + " --resume --cfg " + cfg_stopped);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("resuming from"));
+
+  EXPECT_EQ(read(whole / "out/adapter/adapter_model.safetensors"),
+            read(stopped / "out/adapter/adapter_model.safetensors"));
+  EXPECT_EQ(losses(whole / "out/metrics.jsonl"), losses(stopped / "out/metrics.jsonl"));
+}
+
+TEST(TrainProgram, ATerminatedRunSavesItselfAndGoesOn) {
+  const test::TemporaryFolder folder;
+  const std::string cfg = tiny_experiment(folder, "");
+  const auto outcome = run("timeout --signal=INT 4 " + kTrain + " --cfg " + cfg + " --set num_epochs=100000");
+  EXPECT_EQ(outcome.exit_code, 124) << outcome.output;  // timeout's own code: the signal was sent
+  EXPECT_THAT(outcome.output, HasSubstr("add --resume to go on"));
+  bool has_checkpoint = false;
+  for (const auto& entry : sfs::directory_iterator(folder / "out")) {
+    has_checkpoint = has_checkpoint || entry.path().filename().string().starts_with("checkpoint-");
+  }
+  EXPECT_TRUE(has_checkpoint);
+}
+
+TEST(TrainProgram, EvaluatesByGenerationAndEvalFindsTheSameScores) {
+  const test::TemporaryFolder folder;
+  std::string text = read(tiny_experiment(folder));
+  text.replace(text.find("skip_eval: true"), 15, "eval_gen: {num_beams: 2, max_new_tokens: 12}");
+  text.replace(text.find("val_slice"), 9, "metrics: [bleu], val_slice");
+  write(folder / "x.yaml", text);
+  const auto outcome = run(kTrain + " --cfg " + (folder / "x.yaml").string());
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto evaluated = run(kMpeft + " eval --json --device cpu --cfg " + (folder / "x.yaml").string() +
+                             " --checkpoint " + (folder / "out").string());
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.output;
+  const auto rescored =
+      run(kMpeft + " eval --json --metrics bleu --predictions " + (folder / "out/predictions-10.jsonl").string());
+  ASSERT_EQ(rescored.exit_code, 0) << rescored.output;
+  json last;
+  std::ifstream file(folder / "out/metrics.jsonl");
+  for (std::string line; std::getline(file, line);) last = json::parse(line);
+  EXPECT_EQ(json::parse(rescored.output).at("metrics").at("bleu"), last.at("metrics").at("bleu"));
+  EXPECT_EQ(json::parse(evaluated.output.substr(evaluated.output.rfind('{', evaluated.output.rfind("\"metrics\""))))
+                .at("metrics")
+                .at("bleu"),
+            last.at("metrics").at("bleu"));
+}
+
+struct BadCase {
+  const char* name;
+  const char* text;      // appended to a good experiment, or replacing `replaces`
+  const char* replaces;  // "" appends
+  const char* message;
+  int exit_code;
+};
+
+class BadExperiment : public ::testing::TestWithParam<BadCase> {};
+
+TEST_P(BadExperiment, IsRefusedWithPlaceReasonAndExitCode) {
+  const auto& bad = GetParam();
+  const test::TemporaryFolder folder;
+  std::string text = read(tiny_experiment(folder));
+  if (*bad.replaces == '\0') {
+    text += bad.text;
+  } else {
+    const size_t at = text.find(bad.replaces);
+    ASSERT_NE(at, std::string::npos);
+    text.replace(at, std::string(bad.replaces).size(), bad.text);
+  }
+  write(folder / "x.yaml", text);
+  const auto outcome = run(kTrain + " --cfg " + (folder / "x.yaml").string());
+  EXPECT_EQ(outcome.exit_code, bad.exit_code) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr(bad.message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, BadExperiment,
+    ::testing::Values(
+        BadCase{"unknown_key", "lerning_rate: 1", "", "lerning_rate: unknown key (did you mean 'learning_rate'?)", 2},
+        BadCase{"text_for_number", "batch_size: 4x", "batch_size: 8", "batch_size: expected", 2},
+        BadCase{"negative", "num_epochs: -1", "num_epochs: 2", "num_epochs", 2},
+        BadCase{"zero_batch", "batch_size: 0", "batch_size: 8", "batch_size", 2},
+        BadCase{"precision", "prec: bf61", "prec: fp32", "bf16", 2},
+        BadCase{"schedule", "lr_scheduler: liner", "", "linear", 2},
+        BadCase{"optimizer", "optim: sgd", "", "adamw_torch", 2},
+        BadCase{"two_devices", "device: gpu", "device: cpu", "device", 2},
+        BadCase{"dataset", "data: drat", "data: dart", "did you mean 'dart'", 2},
+        BadCase{"data_root", "data_root: /nowhere", "data_root: data/sample", "/nowhere", 3},
+        BadCase{"train_file", "train_file: nobody.json", "train_file: people-train.json", "nobody.json", 3},
+        BadCase{"data_option", "{trian_file: x, train_file: people-train.json", "{train_file: people-train.json",
+                "trian_file", 2},
+        BadCase{"tokenizer", "tokenizer: nowhere.json", "tokenizer: data/sample/tokenizer.json", "nowhere.json", 2},
+        BadCase{"tokenizer_is_not_one", "tokenizer: data/sample/dart/people-dev.json",
+                "tokenizer: data/sample/tokenizer.json", "people-dev.json", 3},
+        BadCase{"model", "model: nobody/nothing", "model: ", "nobody/nothing", 3},
+        BadCase{"adapter_file", "peft: nothing.json", "", "nothing.json", 2},
+        BadCase{"adapter_is_yaml", "peft: cfg/quickstart/lora.yaml", "", "not valid JSON", 2},
+        BadCase{"resume_and_overwrite", "resume: true\noverwrite: true", "", "overwrite", 2},
+        BadCase{"yaml_syntax", "a: [1, 2", "", "x.yaml:", 2},
+        BadCase{"duplicate_key", "prec: fp32", "", "duplicate key", 2},
+        BadCase{"learning_rate", "learning_rate: fast", "learning_rate: 0.003", "learning_rate: expected", 2},
+        BadCase{"seed", "seed: many", "", "seed: expected", 2},
+        BadCase{"beams", "eval_gen: {num_beams: 0}", "", "num_beams", 2},
+        BadCase{"eval_key", "eval_gen: {num_beam: 2}", "", "num_beams", 2},
+        BadCase{"floor", "min_eval_metric_after_epoch: 3", "", "min_eval_metric_after_epoch", 2},
+        BadCase{"metric", "metrics: [blue], train_file: people-train.json", "train_file: people-train.json", "blue", 2},
+        BadCase{"all_too_long", "max_length: 2", "", "max_length", 3},
+        BadCase{"warmup", "max_steps: 5\nwarmup_steps: 5", "", "never ends", 2},
+        BadCase{"list_for_map", "data_options: [1]",
+                "data_options: {train_file: people-train.json, val_file: people-dev.json, train_slice: {first: 40}, "
+                "val_slice: {first: 4}}",
+                "expected a map", 2},
+        BadCase{"gpu_absent", "device: 99", "device: cpu", "--device", 2}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(TrainProgram, ShowsEveryProblemAtOnce) {
+  const test::TemporaryFolder folder;
+  const auto outcome = run(kTrain + " --cfg " + tiny_experiment(folder, "lerning_rate: 1\nwarmup_stps: 2\n"));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.output, HasSubstr("learning_rate"));
+  EXPECT_THAT(outcome.output, HasSubstr("warmup_steps"));
+  EXPECT_FALSE(sfs::exists(folder / "out"));
+}
+
+TEST(MpeftProgram, MergedAndAdaptedModelsGenerateTheSame) {
+  const test::TemporaryFolder folder;
+  ASSERT_EQ(run(kTrain + " --cfg " + tiny_experiment(folder) + " --output " + (folder / "base").string()).exit_code, 0);
+  write(folder / "lora.json",
+        R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["in_proj_x", "out_proj"]})");
+  const std::string base = (folder / "base/model").string(), out = (folder / "out").string();
+  const auto trained =
+      run(kTrain + " --cfg " + tiny_experiment(folder, "peft: " + (folder / "lora.json").string() + "\n") +
+          " --model " + base);
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  const auto merged = run(kMpeft + " merge --model " + base + " --adapter " + out + "/adapter --output " +
+                          (folder / "merged").string());
+  ASSERT_EQ(merged.exit_code, 0) << merged.output;
+  const std::string prompt = "echo '\"Ada : likes : rice###\"' | ",
+                    options = " --device cpu --prec fp32 --max-new-tokens 8 2>/dev/null";
+  const auto a = run(prompt + kMpeft + " generate --model " + base + " --adapter " + out + "/adapter" + options);
+  const auto b = run(prompt + kMpeft + " generate --model " + (folder / "merged").string() + options);
+  ASSERT_EQ(a.exit_code, 0) << a.output;
+  EXPECT_EQ(json::parse(a.output).at("ids"), json::parse(b.output).at("ids"));
+  EXPECT_EQ(run(kMpeft + " info " + out + "/adapter").exit_code, 0);
+  EXPECT_EQ(run(kMpeft + " nonsense").exit_code, 2);
+}
+
+}  // namespace
+}  // namespace mpeft
