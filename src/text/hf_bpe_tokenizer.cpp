@@ -30,7 +30,7 @@ HfBpeTokenizer::HfBpeTokenizer(TokenizerJson parts, std::string fingerprint, std
   }
   model_ = std::make_unique<const BpeModel>(make_model(parts));  // before the added tokens: merges make none of them
   add_tokens(parts.added_tokens);
-  for (const auto& token : parts.added_tokens) place(token.content, token.id);
+  for (const auto& token : parts.added_tokens) place(pattern_of(token), token.id);
   special_.resize(bytes_.size());
   for (const auto& token : parts.added_tokens) {
     if (token.special) special_[static_cast<size_t>(token.id)] = true;
@@ -38,6 +38,10 @@ HfBpeTokenizer::HfBpeTokenizer(TokenizerJson parts, std::string fingerprint, std
   for (const char* name : {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>"}) {
     if (const auto id = token_to_id(name); id && eos_id_ < 0) eos_id_ = *id;
   }
+}
+
+std::string HfBpeTokenizer::pattern_of(const AddedToken& token) const {
+  return token.normalized && nfc_ ? to_nfc(token.content) : token.content;
 }
 
 TokenId HfBpeTokenizer::id_of(const std::string& token, std::string_view where) const {
@@ -106,11 +110,7 @@ void HfBpeTokenizer::add_tokens(const std::vector<AddedToken>& tokens) {
   for (const bool special : {true, false}) {  // the order in which equal spellings win
     for (const AddedToken& token : tokens) {
       if (token.special != special) continue;
-      if (token.normalized) {
-        normalized_tokens_.add(token, nfc_ ? to_nfc(token.content) : token.content);
-      } else {
-        literal_tokens_.add(token, token.content);
-      }
+      (token.normalized ? normalized_tokens_ : literal_tokens_).add(token, pattern_of(token));
     }
   }
 }

@@ -31,6 +31,8 @@ class HfBpeTokenizer final : public Tokenizer {
   const std::string& fingerprint() const override { return fingerprint_; }
 
  private:
+  // What is looked for in a text, and what the token decodes to.
+  std::string pattern_of(const AddedToken& token) const;
   void add_tokens(const std::vector<AddedToken>& tokens);
   BpeModel make_model(const TokenizerJson& parts) const;
   TokenId id_of(const std::string& token, std::string_view where) const;
