@@ -161,8 +161,9 @@ TEST(LoraTest, PatternsGiveTargetsTheirOwnRankAndAlpha) {
   method->inject(model, 7);
   for (const auto& [name, tensor] : method->parameters()) {
     EXPECT_THAT(name, HasSubstr("layers.1."));
-    if (name.find("lora_A") != std::string::npos)
+    if (name.find("lora_A") != std::string::npos) {
       EXPECT_EQ(tensor.size(0), name.find(".in_proj.") != std::string::npos ? 5 : 3) << name;
+    }
   }
   EXPECT_EQ(method->parameters().size(), 8U);
 }
