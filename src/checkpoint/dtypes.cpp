@@ -14,8 +14,8 @@ struct Row {
 // In the order in which the safetensors package sorts what it writes.
 constexpr std::array<Row, 13> kRows = {{
     {at::kUInt64, "U64", ""},
-    {at::kDouble, "F64", "DoubleStorage"},
     {at::kLong, "I64", "LongStorage"},
+    {at::kDouble, "F64", "DoubleStorage"},
     {at::kFloat, "F32", "FloatStorage"},
     {at::kUInt32, "U32", ""},
     {at::kInt, "I32", "IntStorage"},

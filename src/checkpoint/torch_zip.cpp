@@ -49,6 +49,12 @@ class TorchArchive {
       fail(path_,
            ": a TorchScript program, not a state dict; save the weights with torch.save(module.state_dict(), path)");
     }
+    for (const auto& [name, entry] : entries_) {
+      if (entry.method != 0) {
+        fail(path_, ": zip entry ", quote(name), ": compressed (method ", entry.method,
+             "); torch.save stores, so unpack and save again");
+      }
+    }
     check_byte_order();
   }
 

@@ -109,19 +109,18 @@ class ZipReader {
     const std::string name(file_.substr(at + kCentralBytes, name_bytes));
     const std::string where = str(path_, ": zip entry ", quote(name), ": ");
     if ((u16(at + 8) & kEncrypted) != 0) fail(where, "encrypted entries are not supported");
-    if (u16(at + 10) != 0)
-      fail(where, "compressed (method ", u16(at + 10), "); torch.save stores, so unpack and save again");
+    const uint16_t method = u16(at + 10);
 
     uint64_t packed = u32(at + 20);
     uint64_t size = u32(at + 24);
     uint64_t local = u32(at + 42);
     read_zip64_field(at + kCentralBytes + name_bytes, extra_bytes, {&size, &packed, &local}, where);
-    if (packed != size) fail(where, "stored in ", packed, " bytes but ", size, " bytes long");
-    const uint64_t begin = find_data(local, name, directory_begin, where);
-    if (size > directory_begin - begin) {
-      fail(where, size, " bytes at byte ", begin, " reach into the directory at byte ", directory_begin);
+    if (method == 0 && packed != size) fail(where, "stored in ", packed, " bytes but ", size, " bytes long");
+    const uint64_t begin = find_data(local, name, method, directory_begin, where);
+    if (packed > directory_begin - begin) {
+      fail(where, packed, " bytes at byte ", begin, " reach into the directory at byte ", directory_begin);
     }
-    if (!entries.emplace(name, ZipEntry{begin, size, u32(at + 16)}).second) fail(where, "appears twice");
+    if (!entries.emplace(name, ZipEntry{begin, packed, u32(at + 16), method}).second) fail(where, "appears twice");
     return at + kCentralBytes + variable;
   }
 
@@ -149,14 +148,17 @@ class ZipReader {
   }
 
   // First byte of the data behind the local header at `local`.
-  uint64_t find_data(uint64_t local, const std::string& name, uint64_t limit, const std::string& where) const {
+  uint64_t find_data(uint64_t local, const std::string& name, uint16_t method, uint64_t limit,
+                     const std::string& where) const {
     if (local > limit || limit - local < kLocalBytes || u32(local) != kLocalSignature) {
       fail(where, "no local header at byte ", local);
     }
     const uint64_t variable = uint64_t{u16(local + 26)} + u16(local + 28);
     if (variable > limit - local - kLocalBytes)
       fail(where, "its local header at byte ", local, " runs into the directory");
-    if (u16(local + 8) != 0) fail(where, "compressed (method ", u16(local + 8), ") in its local header");
+    if (u16(local + 8) != method) {
+      fail(where, "compression ", method, " in the directory but ", u16(local + 8), " in its local header");
+    }
     if (file_.substr(local + kLocalBytes, u16(local + 26)) != name) {
       fail(where, "its local header at byte ", local, " has another name");
     }

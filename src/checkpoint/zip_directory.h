@@ -7,15 +7,16 @@
 
 namespace mpeft::checkpoint {
 
-/// One stored (uncompressed) file of a zip archive.
+/// One file of a zip archive.
 struct ZipEntry {
-  uint64_t begin;  ///< of its bytes, from the start of the archive
-  uint64_t size;
-  uint32_t crc;  ///< CRC-32, 0 when the writer did not compute it
+  uint64_t begin;   ///< of its bytes, from the start of the archive
+  uint64_t size;    ///< of its bytes in the archive
+  uint32_t crc;     ///< CRC-32, 0 when the writer did not compute it
+  uint16_t method;  ///< 0: stored as it is
 };
 
-/// Reads the directory of a zip archive (zip64 included). What torch.save never writes is refused: compressed,
-/// encrypted, multi-disk, repeated or overlapping entries. Every offset is checked. Throws CheckpointError naming
+/// Reads the directory of a zip archive (zip64 included). Encrypted, multi-disk, repeated and
+/// overlapping entries are refused, and every offset is checked. Throws CheckpointError naming
 /// `path`.
 std::map<std::string, ZipEntry> read_zip_directory(std::string_view file, const std::string& path);
 
