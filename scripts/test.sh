@@ -20,6 +20,8 @@ interruptible
 build_step dev
 ui_step_head tests
 ui_say "$ui_head"
+# Tests run side by side, each with its own threads: spinning at barriers would take the time from the others.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 status=0
 (cd "$mpeft_root" && ctest --test-dir build/dev --output-on-failure --parallel "${MPEFT_JOBS:-$(nproc)}" "$@") || status=$?
 exit $status
