@@ -15,7 +15,8 @@ namespace mpeft::kernels {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kSteps = 16;
+constexpr int kRound = 4;  // steps whose loads are issued together
+constexpr int kLeastSteps = 8, kMostSteps = 64;
 constexpr int kStepsWithSums = 64;  // fewer, longer partial sums when weight gradients are wanted
 
 /// Half a vector a thread: the registers of a full one would halve the number of warps.
@@ -25,69 +26,80 @@ constexpr int kVecOf = kVectorElements<scalar_t> / 2 < 2 ? 2 : kVectorElements<s
 /// partial: [row * time_blocks + time_block][d_inner][width + 1], the last column dbias; null unless kSums.
 template <typename scalar_t, int kWidth, int kVec, bool kSums>
 __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_kernel(CausalConv1dBwdParams<scalar_t> p, float* partial) {
-  constexpr int kBlockSteps = kSums ? kStepsWithSums : kSteps;
-  const int64_t time_blocks = (p.seqlen + kBlockSteps - 1) / kBlockSteps;
+    causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const int thread_steps, float* partial) {
+  const int64_t time_blocks = (p.seqlen + thread_steps - 1) / thread_steps;
   ConvTile tile;
   if (!locate_tile<kVec>(p, time_blocks, &tile)) return;
-  const int64_t first_step = tile.time_block * kBlockSteps, channel = tile.channel;
+  const int64_t first_step = tile.time_block * thread_steps, channel = tile.channel;
+  const int64_t last_step = min(first_step + thread_steps, p.seqlen);
   const int64_t length = device_row_length(p.lengths, tile.row, p.seqlen);
 
-  float weight[kWidth][kVec], bias[kVec];
-  load_taps<kWidth>(weight, bias, p, channel);
-  float x[kWidth][kVec] = {}, g[kWidth][kVec] = {};  // the last kWidth steps, newest last
-  float dweight[kWidth][kVec] = {}, dbias[kVec] = {};
+  float x[kWidth][kVec], g[kWidth][kVec] = {};  // the last kWidth steps, newest last
 #pragma unroll
   for (int k = 1; k < kWidth; ++k) load_input<kWidth>(x[k], p, tile.row, first_step + k - kWidth, length, channel);
+  float weight[kWidth][kVec], bias[kVec];
+  load_taps<kWidth>(weight, bias, p, channel);
+  float dweight[kWidth][kVec] = {}, dbias[kVec] = {};
+  const scalar_t* x_from = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
+  const scalar_t* dout_from = p.dout.data + tile.row * p.dout.batch_stride + first_step * p.dout.time_stride + channel;
 
-#pragma unroll 4
-  for (int i = 0; i < kBlockSteps + kWidth - 1; ++i) {
-    const int64_t t = first_step + i;
+  // dx of a step needs g of the kWidth - 1 steps after it: walk that much further
+  for (int64_t t0 = first_step; t0 < last_step + kWidth - 1; t0 += kRound) {
+    const int inputs = static_cast<int>(min(int64_t{kRound}, length - t0));
+    RawVector<scalar_t, kVec> x_fetched[kRound], dout_fetched[kRound];
 #pragma unroll
-    for (int k = 0; k < kWidth - 1; ++k) {
+    for (int i = 0; i < kRound; ++i) {
+      if (i < inputs) {
+        x_fetched[i].load(x_from + i * p.x.time_stride);
+        dout_fetched[i].load(dout_from + i * p.dout.time_stride);
+      }
+    }
+    x_from += kRound * p.x.time_stride;
+    dout_from += kRound * p.dout.time_stride;
+#pragma unroll
+    for (int i = 0; i < kRound; ++i) {
+#pragma unroll
+      for (int k = 0; k < kWidth - 1; ++k) {
+#pragma unroll
+        for (int c = 0; c < kVec; ++c) {
+          x[k][c] = x[k + 1][c];
+          g[k][c] = g[k + 1][c];
+        }
+      }
+      float dout[kVec];
+      x_fetched[i].widen(x[kWidth - 1]);
+      dout_fetched[i].widen(dout);  // 0 in the padding, and so is g
 #pragma unroll
       for (int c = 0; c < kVec; ++c) {
-        x[k][c] = x[k + 1][c];
-        g[k][c] = g[k + 1][c];
+        float sum = bias[c];
+#pragma unroll
+        for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], x[k][c], sum);
+        const float slope = silu_derivative(sum, sigmoid<scalar_t>(sum));
+        g[kWidth - 1][c] = p.silu ? dout[c] * slope : dout[c];
       }
-    }
-    load_input<kWidth>(x[kWidth - 1], p, tile.row, t, length, channel);
-    float dout[kVec] = {};
-    if (t < length) {
-      load_floats(dout, p.dout.data + tile.row * p.dout.batch_stride + t * p.dout.time_stride + channel);
-    }
+      if (kSums && t0 + i < last_step) {
 #pragma unroll
-    for (int c = 0; c < kVec; ++c) {
-      float sum = bias[c];
+        for (int c = 0; c < kVec; ++c) {
+          dbias[c] += g[kWidth - 1][c];
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], x[k][c], sum);
-      g[kWidth - 1][c] = p.silu ? dout[c] * silu_derivative(sum, sigmoid<scalar_t>(sum)) : dout[c];
-      if (t >= length) g[kWidth - 1][c] = 0.f;  // also where dout's padding is not finite
-    }
-    if (kSums && i < kBlockSteps) {
+          for (int k = 0; k < kWidth; ++k) dweight[k][c] = fmaf(g[kWidth - 1][c], x[k][c], dweight[k][c]);
+        }
+      }
+      const int64_t target = t0 + i - (kWidth - 1);  // the step whose g_{target .. target + width - 1} are all here now
+      float dx[kVec];
 #pragma unroll
       for (int c = 0; c < kVec; ++c) {
-        dbias[c] += g[kWidth - 1][c];
+        dx[c] = 0.f;
 #pragma unroll
-        for (int k = 0; k < kWidth; ++k) dweight[k][c] = fmaf(g[kWidth - 1][c], x[k][c], dweight[k][c]);
+        for (int k = 0; k < kWidth; ++k) dx[c] = fmaf(weight[kWidth - 1 - k][c], g[k][c], dx[c]);
       }
-    }
-    const int64_t target = t - (kWidth - 1);  // the step whose g_{target .. target + width - 1} are all here now
-    float dx[kVec];
-#pragma unroll
-    for (int c = 0; c < kVec; ++c) {
-      dx[c] = 0.f;
-#pragma unroll
-      for (int k = 0; k < kWidth; ++k) dx[c] = fmaf(weight[kWidth - 1 - k][c], g[k][c], dx[c]);
-    }
-    if (target >= first_step) {
-      if (p.dx.data != nullptr && target < p.seqlen) {
-        store_floats(p.dx.data + tile.row * p.dx.batch_stride + target * p.dx.time_stride + channel, dx);
+      if (target >= first_step && target < last_step) {
+        if (p.dx.data != nullptr) {
+          store_floats(p.dx.data + tile.row * p.dx.batch_stride + target * p.dx.time_stride + channel, dx);
+        }
+      } else if (target < 0 && p.dinitial_state != nullptr) {
+        store_floats(p.dinitial_state + (tile.row * (kWidth - 1) + target + kWidth - 1) * p.d_inner + channel, dx);
       }
-    } else if (target < 0 && p.dinitial_state != nullptr) {
-      float* state = p.dinitial_state + (tile.row * (kWidth - 1) + target + kWidth - 1) * p.d_inner + channel;
-#pragma unroll
-      for (int c = 0; c < kVec; ++c) state[c] = dx[c];
     }
   }
   if (kSums) {
@@ -123,16 +135,16 @@ int64_t partial_rows(const CausalConv1dBwdParams<scalar_t>& p) {
 template <typename scalar_t, int kWidth, int kVec>
 cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspace, cudaStream_t stream) {
   const bool sums = wants_sums(p);
-  const int steps = sums ? kStepsWithSums : kSteps;
+  const int steps = sums ? kStepsWithSums : conv_steps(p, kVec, kLeastSteps, kMostSteps);
   const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, kVec, kThreads);
   if (blocks == 0) return cudaErrorInvalidValue;
   if (!sums) {
-    causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false><<<blocks, kThreads, 0, stream>>>(p, nullptr);
+    causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false><<<blocks, kThreads, 0, stream>>>(p, steps, nullptr);
     return cudaGetLastError();
   }
   const int64_t columns = p.d_inner * (kWidth + 1);
   float* partial = workspace + columns;
-  causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true><<<blocks, kThreads, 0, stream>>>(p, partial);
+  causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true><<<blocks, kThreads, 0, stream>>>(p, steps, partial);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   if (const cudaError_t error = launch_sum_rows(partial, partial_rows(p), columns, workspace, stream);
       error != cudaSuccess) {
@@ -145,9 +157,9 @@ cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspac
 
 template <typename scalar_t, int kWidth>
 cudaError_t launch_width(const CausalConv1dBwdParams<scalar_t>& p, float* workspace, cudaStream_t stream) {
-  const bool vector = inputs_are_aligned(p) &&
-                      is_vector_aligned(p.dout.data, p.dout.batch_stride, p.dout.time_stride) &&
-                      is_vector_aligned(p.dx.data, p.dx.batch_stride, p.dx.time_stride);
+  const bool vector =
+      inputs_are_aligned(p) && is_vector_aligned(p.dout.data, p.dout.batch_stride, p.dout.time_stride) &&
+      is_vector_aligned(p.dx.data, p.dx.batch_stride, p.dx.time_stride) && is_vector_aligned(p.dinitial_state);
   return vector ? launch_vec<scalar_t, kWidth, kVecOf<scalar_t>>(p, workspace, stream)
                 : launch_vec<scalar_t, kWidth, 1>(p, workspace, stream);
 }

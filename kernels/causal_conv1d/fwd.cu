@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kSteps = 8;
+constexpr int kMostSteps = 64;
 
 template <typename scalar_t, int kWidth, int kVec>
 __device__ __forceinline__ void store_last_state(const CausalConv1dFwdParams<scalar_t>& p, int64_t row, int length,
@@ -28,33 +29,52 @@ __device__ __forceinline__ void store_last_state(const CausalConv1dFwdParams<sca
 }
 
 template <typename scalar_t, int kWidth, int kVec>
-__global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_kernel(CausalConv1dFwdParams<scalar_t> p) {
+__global__ void __launch_bounds__(kThreads, 4)
+    causal_conv1d_fwd_kernel(const CausalConv1dFwdParams<scalar_t> p, const int thread_steps) {
   ConvTile tile;
-  if (!locate_tile<kVec>(p, (p.seqlen + kSteps - 1) / kSteps, &tile)) return;
-  const int64_t first_step = tile.time_block * kSteps;
+  if (!locate_tile<kVec>(p, (p.seqlen + thread_steps - 1) / thread_steps, &tile)) return;
+  const int64_t first_step = tile.time_block * thread_steps, channel = tile.channel;
+  const int64_t last_step = min(first_step + thread_steps, p.seqlen);
   const int64_t length = device_row_length(p.lengths, tile.row, p.seqlen);
-  const int64_t channel = tile.channel;
 
+  float window[kWidth][kVec];  // the last kWidth inputs, newest last
+#pragma unroll
+  for (int k = 1; k < kWidth; ++k) load_input<kWidth>(window[k], p, tile.row, first_step + k - kWidth, length, channel);
   float weight[kWidth][kVec], bias[kVec];
   load_taps<kWidth>(weight, bias, p, channel);
-  float window[kWidth - 1 + kSteps][kVec];
+  const scalar_t* x = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
+  scalar_t* to = p.out + (tile.row * p.seqlen + first_step) * p.d_inner + channel;
+
+  for (int64_t t0 = first_step; t0 < last_step; t0 += kSteps) {
+    const int inputs = static_cast<int>(min(int64_t{kSteps}, length - t0)), steps = static_cast<int>(last_step - t0);
+    RawVector<scalar_t, kVec> fetched[kSteps];  // all loads of the round before the first use
 #pragma unroll
-  for (int i = 0; i < kWidth - 1 + kSteps; ++i) {
-    load_input<kWidth>(window[i], p, tile.row, first_step + i - (kWidth - 1), length, channel);
-  }
-#pragma unroll
-  for (int i = 0; i < kSteps; ++i) {
-    const int64_t t = first_step + i;
-    float out[kVec];
-#pragma unroll
-    for (int c = 0; c < kVec; ++c) {
-      float sum = bias[c];
-#pragma unroll
-      for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], window[i + k][c], sum);
-      if (p.silu) sum *= sigmoid<scalar_t>(sum);
-      out[c] = t < length ? sum : 0.f;
+    for (int i = 0; i < kSteps; ++i) {
+      fetched[i] = {};
+      if (i < inputs) fetched[i].load(x + i * p.x.time_stride);
     }
-    if (t < p.seqlen) store_floats(p.out + (tile.row * p.seqlen + t) * p.d_inner + channel, out);
+    x += kSteps * p.x.time_stride;
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+#pragma unroll
+      for (int k = 0; k < kWidth - 1; ++k) {
+#pragma unroll
+        for (int c = 0; c < kVec; ++c) window[k][c] = window[k + 1][c];
+      }
+      fetched[i].widen(window[kWidth - 1]);
+      float out[kVec];
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) {
+        float sum = bias[c];
+#pragma unroll
+        for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], window[k][c], sum);
+        const float gate = sigmoid<scalar_t>(sum);
+        out[c] = p.silu ? sum * gate : sum;
+        if (i >= inputs) out[c] = 0.f;
+      }
+      if (i < steps) store_floats(to + i * p.d_inner, out);
+    }
+    to += kSteps * p.d_inner;
   }
   if (p.last_state != nullptr && tile.time_block == 0) {
     store_last_state<scalar_t, kWidth, kVec>(p, tile.row, static_cast<int>(length), channel);
@@ -65,13 +85,13 @@ template <typename scalar_t, int kWidth>
 cudaError_t launch_width(const CausalConv1dFwdParams<scalar_t>& p, cudaStream_t stream) {
   constexpr int kVec = kVectorElements<scalar_t>;
   const bool vector = inputs_are_aligned(p) && is_vector_aligned(p.out) && is_vector_aligned(p.last_state);
-  const int64_t time_blocks = (p.seqlen + kSteps - 1) / kSteps;
-  const unsigned blocks = conv_blocks(p, time_blocks, vector ? kVec : 1, kThreads);
+  const int steps = conv_steps(p, vector ? kVec : 1, kSteps, kMostSteps);
+  const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, vector ? kVec : 1, kThreads);
   if (blocks == 0) return cudaErrorInvalidValue;
   if (vector) {
-    causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec><<<blocks, kThreads, 0, stream>>>(p);
+    causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec><<<blocks, kThreads, 0, stream>>>(p, steps);
   } else {
-    causal_conv1d_fwd_kernel<scalar_t, kWidth, 1><<<blocks, kThreads, 0, stream>>>(p);
+    causal_conv1d_fwd_kernel<scalar_t, kWidth, 1><<<blocks, kThreads, 0, stream>>>(p, steps);
   }
   return cudaGetLastError();
 }

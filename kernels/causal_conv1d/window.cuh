@@ -7,9 +7,19 @@
 #include "kernels/common/cuda_sequence.cuh"
 #include "kernels/common/cuda_vector.cuh"
 
-// defines: ConvTile, locate_tile, conv_blocks, load_taps, load_input, inputs_are_aligned
+// defines: conv_steps, ConvTile, locate_tile, conv_blocks, load_taps, load_input, inputs_are_aligned
 
 namespace mpeft::kernels {
+
+/// Steps a thread walks: as many as still leave threads enough to fill the chip, because each reads its channels'
+/// weights, which are as many bytes as 8 steps of inputs.
+template <typename scalar_t>
+inline int conv_steps(const CausalConv1dInputs<scalar_t>& p, int vec, int least, int most) {
+  constexpr int64_t kEnoughThreads = int64_t{132} * 1024;
+  int steps = least;
+  while (steps < most && p.batch * (p.seqlen / (2 * steps)) * (p.d_inner / vec) >= kEnoughThreads) steps *= 2;
+  return steps;
+}
 
 /// What a thread works on: kVec channels from `channel`, steps of time block `time_block`, of `row`.
 struct ConvTile {
@@ -37,16 +47,24 @@ __device__ __forceinline__ bool locate_tile(const CausalConv1dInputs<scalar_t>& 
   return true;
 }
 
-/// weight[k][c] and bias[c] of the channels from `channel`.
+/// weight[k][c] and bias[c] of the channels from `channel`. kVec > 1: weight and bias start on 16-byte boundaries.
 template <int kWidth, int kVec, typename scalar_t>
 __device__ __forceinline__ void load_taps(float (&weight)[kWidth][kVec], float (&bias)[kVec],
                                           const CausalConv1dInputs<scalar_t>& p, int64_t channel) {
+  float taps[kVec * kWidth];
+  if constexpr (kVec * kWidth % 4 == 0) {
+    load_floats(taps, p.weight + channel * kWidth);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kVec * kWidth; ++i) taps[i] = p.weight[channel * kWidth + i];
+  }
 #pragma unroll
   for (int c = 0; c < kVec; ++c) {
+    bias[c] = 0.f;
 #pragma unroll
-    for (int k = 0; k < kWidth; ++k) weight[k][c] = p.weight[(channel + c) * kWidth + k];
-    bias[c] = p.bias == nullptr ? 0.f : p.bias[channel + c];
+    for (int k = 0; k < kWidth; ++k) weight[k][c] = taps[c * kWidth + k];
   }
+  if (p.bias != nullptr) load_floats(bias, p.bias + channel);
 }
 
 /// x at step t: the initial state before step 0, 0 in the padding.
@@ -65,7 +83,8 @@ __device__ __forceinline__ void load_input(float (&x)[kVec], const CausalConv1dI
 template <typename scalar_t>
 inline bool inputs_are_aligned(const CausalConv1dInputs<scalar_t>& p) {
   return p.d_inner % kVectorElements<scalar_t> == 0 && is_vector_aligned(p.x.data, p.x.batch_stride, p.x.time_stride) &&
-         is_vector_aligned(p.initial_state, p.initial_state_batch_stride);
+         is_vector_aligned(p.initial_state, p.initial_state_batch_stride) && is_vector_aligned(p.weight) &&
+         is_vector_aligned(p.bias);
 }
 
 }  // namespace mpeft::kernels

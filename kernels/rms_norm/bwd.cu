@@ -40,21 +40,25 @@ __global__ void __launch_bounds__(kBlock) rms_norm_bwd_kernel(RmsNormBwdParams<s
   const int64_t start = row * p.d_model, stride = static_cast<int64_t>(kThreads) * kVec;
   const float rstd = p.rstd[row];
 
-  float scaled[kCachedVectors][kVec], xhat[kCachedVectors][kVec];
+  // all loads before the sum over the row: what arrives through the residual too
+  float scaled[kBwdCached][kVec], xhat[kBwdCached][kVec], through[kBwdCached][kVec] = {};
   float product = 0.f;
 #pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
+  for (int v = 0; v < kBwdCached; ++v) {
     const int64_t column = lane * kVec + v * stride;
-    if (column < p.d_model) load_scaled(scaled[v], xhat[v], p, start, column, rstd);
+    if (column < p.d_model) {
+      load_scaled(scaled[v], xhat[v], p, start, column, rstd);
+      if (p.dresidual_out != nullptr) load_floats(through[v], p.dresidual_out + start + column);
+    }
   }
 #pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
+  for (int v = 0; v < kBwdCached; ++v) {
     if (lane * kVec + v * stride < p.d_model) {
 #pragma unroll
       for (int i = 0; i < kVec; ++i) product = fmaf(scaled[v][i], xhat[v][i], product);
     }
   }
-  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kBwdCached * stride; column < p.d_model; column += stride) {
     float s[kVec], x[kVec];
     load_scaled(s, x, p, start, column, rstd);
 #pragma unroll
@@ -62,23 +66,22 @@ __global__ void __launch_bounds__(kBlock) rms_norm_bwd_kernel(RmsNormBwdParams<s
   }
   const float mean = sum_over_row<kThreads>(product) / static_cast<float>(p.d_model);
 
-  auto store_gradient = [&](float(&s)[kVec], const float(&x)[kVec], int64_t column) {
-    float through[kVec] = {};
-    if (p.dresidual_out != nullptr) load_floats(through, p.dresidual_out + start + column);
+  auto store_gradient = [&](float(&s)[kVec], const float(&x)[kVec], const float(&through_row)[kVec], int64_t column) {
 #pragma unroll
-    for (int i = 0; i < kVec; ++i) s[i] = fmaf(rstd, fmaf(-x[i], mean, s[i]), through[i]);
+    for (int i = 0; i < kVec; ++i) s[i] = fmaf(rstd, fmaf(-x[i], mean, s[i]), through_row[i]);
     if (p.dresidual != nullptr) store_floats(p.dresidual + start + column, s);
     if (p.dx != nullptr) store_floats(p.dx + start + column, s);
   };
 #pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
+  for (int v = 0; v < kBwdCached; ++v) {
     const int64_t column = lane * kVec + v * stride;
-    if (column < p.d_model) store_gradient(scaled[v], xhat[v], column);
+    if (column < p.d_model) store_gradient(scaled[v], xhat[v], through[v], column);
   }
-  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
-    float s[kVec], x[kVec];
+  for (int64_t column = lane * kVec + kBwdCached * stride; column < p.d_model; column += stride) {
+    float s[kVec], x[kVec], through_row[kVec] = {};
     load_scaled(s, x, p, start, column, rstd);
-    store_gradient(s, x, column);
+    if (p.dresidual_out != nullptr) load_floats(through_row, p.dresidual_out + start + column);
+    store_gradient(s, x, through_row, column);
   }
 }
 
@@ -106,7 +109,7 @@ __global__ void __launch_bounds__(kDweightColumns)
 
 template <typename scalar_t, int kVec>
 cudaError_t launch_vec(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream) {
-  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec);
+  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec, kBwdCached);
   const int64_t blocks = threads == 32 ? (p.rows + 3) / 4 : p.rows;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   const auto grid = static_cast<unsigned>(blocks);

@@ -1,7 +1,7 @@
 // Fused residual addition and RMSNorm, forward.
 //
 // Equation and layouts: rms_norm_params.h.
-// Mapping: a warp (short rows) or a block of 128 or 256 threads a row; a thread owns vectors threadIdx, threadIdx +
+// Mapping: a warp (short rows) or a block of 64 to 256 threads a row; a thread owns vectors threadIdx, threadIdx +
 // kThreads, ...
 //   of 16 bytes of x. x and residual are read once: the sum stays in registers for the second pass.
 // Accumulation: float.
@@ -31,15 +31,15 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
   const int lane = threadIdx.x % kThreads;
   const int64_t start = row * p.d_model, stride = static_cast<int64_t>(kThreads) * kVec;
 
-  float cached[kCachedVectors][kVec];
+  float cached[kFwdCached][kVec];
   float squares = 0.f;
 #pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
+  for (int v = 0; v < kFwdCached; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) load_sum(cached[v], p, start + column);
   }
 #pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
+  for (int v = 0; v < kFwdCached; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) {
       if (p.residual_out != nullptr) store_floats(p.residual_out + start + column, cached[v]);
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
       for (int i = 0; i < kVec; ++i) squares = fmaf(cached[v][i], cached[v][i], squares);
     }
   }
-  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kFwdCached * stride; column < p.d_model; column += stride) {
     float sum[kVec];
     load_sum(sum, p, start + column);
     if (p.residual_out != nullptr) store_floats(p.residual_out + start + column, sum);
@@ -67,11 +67,11 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
     store_floats(p.out + start + column, x);
   };
 #pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
+  for (int v = 0; v < kFwdCached; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) store_normed(cached[v], column);
   }
-  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kFwdCached * stride; column < p.d_model; column += stride) {
     float sum[kVec];
     load_sum(sum, p, start + column);
     store_normed(sum, column);
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
 
 template <typename scalar_t, int kVec>
 cudaError_t launch_vec(const RmsNormFwdParams<scalar_t>& p, cudaStream_t stream) {
-  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec);
+  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec, kFwdCached);
   const int64_t blocks = threads == 32 ? (p.rows + 3) / 4 : p.rows;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   const auto grid = static_cast<unsigned>(blocks);

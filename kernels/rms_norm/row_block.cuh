@@ -4,17 +4,19 @@
 
 #include "kernels/common/cuda_vector.cuh"
 
-// defines: kCachedVectors, RowBlock, sum_over_row
+// defines: kFwdCached, kBwdCached, threads_per_row, sum_over_row
 
 namespace mpeft::kernels {
 
-/// Vectors of a row that a thread keeps in registers between the two passes over it; longer rows are read again.
-inline constexpr int kCachedVectors = 4;
+/// Vectors of a row that a thread keeps in registers between the two passes over it; longer rows are read again. The
+/// backward keeps three tensors, so fewer vectors of each.
+inline constexpr int kFwdCached = 4, kBwdCached = 2;
 
-/// Threads that share a row: 32, 128 or 256; blocks have 128 or 256 threads.
-inline int threads_per_row(int64_t vectors) {
-  if (vectors <= 32 * kCachedVectors) return 32;
-  return vectors <= 128 * kCachedVectors ? 128 : 256;
+/// Threads that share a row, 32, 64, 128 or 256: the fewest that hold it in their registers.
+inline int threads_per_row(int64_t vectors, int cached) {
+  int threads = 32;
+  while (threads < 256 && vectors > threads * cached) threads *= 2;
+  return threads;
 }
 
 /// Sum of x over the kThreads threads of a row, in every one of them; the order is fixed. kThreads 32: no barrier.

@@ -69,10 +69,9 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
       float u = 0.f, delta = 0.f, derivative = 0.f, dy = 0.f, dz_factor = 0.f;
       if (lane < steps) {
         u = to_float(p.u.data[row * p.u.batch_stride + t_lane * p.u.time_stride + channel]);
-        const float x = to_float(p.delta.data[row * p.delta.batch_stride + t_lane * p.delta.time_stride + channel]) +
-                        (p.delta_bias == nullptr ? 0.f : p.delta_bias[channel]);
-        SoftplusLog2 softplus{x * kLog2e, 1.f};
-        if (p.delta_softplus) softplus = softplus_log2<scalar_t>(x);
+        const float raw = to_float(p.delta.data[row * p.delta.batch_stride + t_lane * p.delta.time_stride + channel]);
+        const float bias = p.delta_bias == nullptr ? 0.f : p.delta_bias[channel];
+        const SoftplusLog2 softplus = softplus_log2<scalar_t>(raw, bias, p.delta_softplus);
         delta = softplus.value;
         derivative = softplus.derivative;
         dy = to_float(p.dout.data[row * p.dout.batch_stride + t_lane * p.dout.time_stride + channel]);

@@ -23,7 +23,7 @@ struct CarryShared {
 };
 
 template <typename scalar_t, typename Shape>
-__global__ void __launch_bounds__(Shape::kThreads, 384 / Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kDState == 8 ? 6 : 512 / Shape::kThreads)
     selective_scan_bwd_carry_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                                     const bool state_vectors) {
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
@@ -46,32 +46,32 @@ __global__ void __launch_bounds__(Shape::kThreads, 384 / Shape::kThreads)
   const int local = threadIdx.x % kChannels;
   const float bias =
       p.delta_bias != nullptr && local < block.channels ? p.delta_bias[block.first_channel + local] : 0.f;
+  const TileCopy<kTile, kChannels, kThreads, scalar_t> copy;
+  const StateSource<scalar_t> states = state_source(p, row, state_vectors);
+  const bool gated = p.z.data != nullptr;
   for (int step = first + (end - first - 1) / kTile * kTile; step >= first && first < end; step -= kTile) {
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels<kTile, kChannels, Shape::kPitch, kThreads>(
-          tile, x.data + row * x.batch_stride + step * x.time_stride + block.first_channel, x.time_stride, steps,
-          block.channels);
+      fetch_channels(copy, tile, x.data + row * x.batch_stride + step * x.time_stride + block.first_channel,
+                     static_cast<int>(x.time_stride), steps, block.channels);
     };
     __syncthreads();  // the last tile is used up
-    channels(s.delta, p.delta);
-    channels(s.dout, p.dout);
-    if (p.z.data != nullptr) channels(s.z, p.z);
-    fetch_states<kTile, kDState, kThreads>(s.states, p.B, p.C, row * p.B.batch_stride + step * p.B.time_stride,
-                                           row * p.C.batch_stride + step * p.C.time_stride, steps, state_vectors);
+    if (copy.takes_part()) {
+      channels(s.delta, p.delta);
+      channels(s.dout, p.dout);
+      if (gated) channels(s.z, p.z);
+    }
+    fetch_states<kTile, kDState, kThreads>(s.states, states, step, steps);
     copy_async_commit();
     copy_async_wait();
     __syncthreads();
     for (int i = threadIdx.x; i < kTile * kChannels; i += kThreads) {
       const int t = i / kChannels;
-      const float x = to_float(s.delta[t][local]) + bias;
-      float delta = p.delta_softplus ? softplus_log2<scalar_t>(x).value : x * kLog2e;
+      float delta = softplus_log2<scalar_t>(to_float(s.delta[t][local]), bias, p.delta_softplus).value;
       if (t >= steps) delta = 0.f;
       float dy = to_float(s.dout[t][local]);
-      if (p.z.data != nullptr) {
-        const float z = to_float(s.z[t][local]);
-        dy *= z * sigmoid<scalar_t>(z);
-      }
+      const float z = to_float(s.z[t][local]), gate = z * sigmoid<scalar_t>(z);
+      if (gated) dy *= gate;
       s.drive[t][local] = make_float2(delta, dy);
     }
     widen_states<kTile, kDState, kThreads>(s.BC, s.states, 1.f);

@@ -31,7 +31,9 @@ struct BwdShared {
   float4 drive[Shape::kTile][Shape::kDrivePitch];  // (delta in units of ln 2, delta u, dy, u)
   float softplus_derivative[Shape::kTile][Shape::kChannels];
   float dz_factor[Shape::kTile][Shape::kChannels];  // dout silu'(z)
+  float bias[Shape::kChannels];
   float BC[Shape::kTile][2 * Shape::kDState];
+  float4 h_before[Shape::kThreads];  // a lane's own: the state before the tile
   float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
 };
 
@@ -92,11 +94,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane;
   const bool exists = lane.channel < block.channels;
-  const int64_t channel = block.first_channel + lane.channel;
+  const int channel = static_cast<int>(block.first_channel) + lane.channel;
+  const int state_start = channel * kDState + lane.group * 4;  // of a row's (d_inner, d_state)
 
   float A[4], v[4] = {}, dA[4] = {};
 #pragma unroll
-  for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[channel * kDState + lane.group * 4 + i] : 0.f;
+  for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[state_start + i] : 0.f;
   if (exists) carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel, lane.group);
   const float D = exists && p.D != nullptr ? p.D[channel] : 0.f;
   float dD = 0.f, dbias = 0.f;
@@ -109,32 +112,33 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
   }
 
+  const TileCopy<kTile, kChannels, kThreads, scalar_t> copy;
+  const StateSource<scalar_t> states = state_source(p, row, state_vectors);
+  const bool gated = p.z.data != nullptr;
   auto fetch = [&](int step, int stage) {
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels<kTile, kChannels, kPitch, kThreads>(
-          tile, x.data + row * x.batch_stride + step * x.time_stride + block.first_channel, x.time_stride, steps,
-          block.channels);
+      fetch_channels(copy, tile, x.data + (row * x.batch_stride + step * x.time_stride + block.first_channel),
+                     static_cast<int>(x.time_stride), steps, block.channels);
     };
-    channels(s.delta[stage], p.delta);
-    if (p.z.data != nullptr) channels(s.z[stage], p.z);
-    channels(s.dout[stage], p.dout);
-    channels(s.u[stage], p.u);
-    fetch_states<kTile, kDState, kThreads>(s.states[stage], p.B, p.C, row * p.B.batch_stride + step * p.B.time_stride,
-                                           row * p.C.batch_stride + step * p.C.time_stride, steps, state_vectors);
+    if (copy.takes_part()) {
+      channels(s.delta[stage], p.delta);
+      if (gated) channels(s.z[stage], p.z);
+      channels(s.dout[stage], p.dout);
+      channels(s.u[stage], p.u);
+    }
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, steps);
     copy_async_commit();
   };
 
   constexpr int kPairs = kChannels / 2;
   const int pair = threadIdx.x % kPairs * 2;
-  float bias[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const bool has_bias = p.delta_bias != nullptr && pair + i < block.channels;
-    bias[i] = has_bias ? p.delta_bias[block.first_channel + pair + i] : 0.f;
+  if (threadIdx.x < kChannels) {  // seen after the first barrier of the loop
+    const int c = static_cast<int>(threadIdx.x);
+    s.bias[c] = p.delta_bias != nullptr && c < block.channels ? p.delta_bias[block.first_channel + c] : 0.f;
   }
   const int kept_step = first_kept_step<Shape>();
-  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery;
+  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery, row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
 
   const int last_tile = first + (end - first - 1) / kTile * kTile;
@@ -143,14 +147,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll 1
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
     const int steps = min(kTile, end - step);
-    float h_before[2][4] = {};
+    float h_before[4] = {};  // the second half's; the first half's waits in shared memory
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int kept = min(step / kEvery + half, last_checkpoint);
-      if (exists) {
-        load_floats(h_before[half],
-                    p.checkpoints + ((row * checkpoints + kept) * p.d_inner + channel) * kDState + lane.group * 4);
-      }
+      if (exists) load_floats(h_before, p.checkpoints + (row * checkpoints + kept) * row_states + state_start);
+      if (half == 0) store_floats(&s.h_before[threadIdx.x].x, h_before);
     }
     copy_async_wait();
     __syncthreads();
@@ -160,26 +162,21 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     for (int k = 0; k < (kTile * kPairs + kThreads - 1) / kThreads; ++k) {
       const int t = static_cast<int>(threadIdx.x) / kPairs + k * (kThreads / kPairs);
       if (kTile * kPairs % kThreads == 0 || t < kTile) {
-        float u[2], delta[2], z[2], dout[2], derivative[2], factor[2];
+        float u[2], delta[2], z[2], dout[2], bias[2], derivative[2], factor[2];
+        load_floats(bias, &s.bias[pair]);
         load_floats(u, &s.u[stage][t][pair]);
         load_floats(delta, &s.delta[stage][t][pair]);
         load_floats(dout, &s.dout[stage][t][pair]);
-        if (p.z.data != nullptr) load_floats(z, &s.z[stage][t][pair]);
+        load_floats(z, &s.z[stage][t][pair]);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const float x = delta[i] + bias[i];
-          SoftplusLog2 softplus{x * kLog2e, 1.f};
-          if (p.delta_softplus) softplus = softplus_log2<scalar_t>(x);
+          const SoftplusLog2 softplus = softplus_log2<scalar_t>(delta[i], bias[i], p.delta_softplus);
           const bool padding = t >= steps;  // fetched as zeros; the state passes through
           const float delta_log2 = padding ? 0.f : softplus.value;
           derivative[i] = padding ? 0.f : softplus.derivative;
-          float dy = dout[i];
-          factor[i] = 0.f;
-          if (p.z.data != nullptr) {
-            const float sigma = sigmoid<scalar_t>(z[i]);
-            dy *= z[i] * sigma;
-            factor[i] = dout[i] * silu_derivative(z[i], sigma);
-          }
+          const float sigma = sigmoid<scalar_t>(z[i]), gate = z[i] * sigma;
+          const float dy = gated ? dout[i] * gate : dout[i];
+          factor[i] = gated ? dout[i] * silu_derivative(z[i], sigma) : 0.f;
           s.drive[t][drive_slot<Shape>(pair + i)] = make_float4(delta_log2, delta_log2 * kLn2 * u[i], dy, u[i]);
         }
         *reinterpret_cast<float2*>(&s.softplus_derivative[t][pair]) = make_float2(derivative[0], derivative[1]);
@@ -194,8 +191,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
     for (int half = 1; half >= 0; --half) {
       const int t0 = half * kSubTile;
+      if (half == 0) load_floats(h_before, &s.h_before[threadIdx.x].x);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) h[0][i] = h_before[half][i];
+      for (int i = 0; i < 4; ++i) h[0][i] = h_before[i];
 #pragma unroll
       for (int t = 0; t < kSubTile; ++t) {
         const float2 x = *reinterpret_cast<const float2*>(&s.drive[t0 + t][slot]);
@@ -274,7 +272,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           const float4 x = s.dBC[part][t][dBC_place<Shape>(t, quad)];
           sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
         }
-        *reinterpret_cast<float4*>(dBC + i * 4) = sum;
+        __stcg(reinterpret_cast<float4*>(dBC + i * 4), sum);
       }
     }
     constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec, kStores = kTile * kRow;
@@ -316,15 +314,15 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     dbias += __shfl_xor_sync(0xffffffffu, dbias, 4 << bit);
   }
   if (!exists) return;
-  const int64_t at = (chunk * p.batch + row) * p.d_inner + channel;
+  const int64_t partial_row = chunk * p.batch + row;
   if (p.dA != nullptr) {
     const float scaled[4] = {dA[0] * kLn2, dA[1] * kLn2, dA[2] * kLn2, dA[3] * kLn2};
-    store_floats(workspace + plan.dA + at * kDState + lane.group * 4, scaled);
+    store_floats(workspace + plan.dA + partial_row * row_states + state_start, scaled);
   }
-  if (lane.group == 0 && p.dD != nullptr) workspace[plan.dD + at] = dD;
-  if (lane.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + at] = dbias;
+  if (lane.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD;
+  if (lane.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias;
   if (p.dinitial_state != nullptr && chunk == 0) {
-    store_floats(p.dinitial_state + (row * p.d_inner + channel) * kDState + lane.group * 4, v);
+    store_floats(p.dinitial_state + row * row_states + state_start, v);
   }
 }
 

@@ -11,7 +11,7 @@ namespace mpeft::kernels {
 namespace bwd {
 
 // d_state, warps, blocks a multiprocessor: as many as the registers of the unrolled halves allow without spilling
-using DState8 = BwdShape<8, 2, 5>;
+using DState8 = BwdShape<8, 2, 4>;
 template <typename scalar_t>
 using DState16 = BwdShape<16, 4, sizeof(scalar_t) == 2 ? 3 : 2>;
 using DState32 = BwdShape<32, 4, 2>;
@@ -20,10 +20,10 @@ using DState64 = BwdShape<64, 8, 1>;
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
   const bool specialised = p.d_state == 8 || p.d_state == 16 || p.d_state == 32 || p.d_state == 64;
-  return specialised && p.d_inner % kVectorElements<scalar_t> == 0 && is_vector_aligned(p.u) &&
-         is_vector_aligned(p.delta) && is_vector_aligned(p.z) && is_vector_aligned(p.dout) && is_vector_aligned(p.du) &&
-         is_vector_aligned(p.ddelta) && is_vector_aligned(p.dz) && is_vector_aligned(p.checkpoints) &&
-         is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
+  return specialised && p.d_inner % kVectorElements<scalar_t> == 0 && p.d_inner * p.d_state < INT32_MAX &&
+         is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) &&
+         is_tile_aligned(p.du) && is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) &&
+         is_vector_aligned(p.checkpoints) && is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
 }
 
 /// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
@@ -89,7 +89,7 @@ cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPla
                          cudaStream_t stream) {
   const unsigned blocks = scan_blocks(p.batch, p.d_inner, Shape::kChannels);
   if (blocks == 0) return cudaErrorInvalidValue;
-  const bool state_vectors = is_vector_aligned(p.B) && is_vector_aligned(p.C);
+  const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
   if (plan.chunks > 1) {
     const dim3 grid(blocks, static_cast<unsigned>(plan.chunks - 1));
     selective_scan_bwd_carry_kernel<scalar_t, Shape>

@@ -55,9 +55,8 @@ __global__ void __launch_bounds__(kAnyWarps * 32)
     float u = 0.f, delta = 0.f, y_lane = 0.f;
     if (t_lane < length) {
       u = to_float(p.u.data[row * p.u.batch_stride + t_lane * p.u.time_stride + channel]);
-      const float x =
-          to_float(p.delta.data[row * p.delta.batch_stride + t_lane * p.delta.time_stride + channel]) + bias;
-      delta = p.delta_softplus ? softplus_log2<scalar_t>(x).value : x * kLog2e;
+      const float raw = to_float(p.delta.data[row * p.delta.batch_stride + t_lane * p.delta.time_stride + channel]);
+      delta = softplus_log2<scalar_t>(raw, bias, p.delta_softplus).value;
     }
     const int steps = static_cast<int>(min(int64_t{32}, length - first));
     for (int q = 0; q < steps; ++q) {

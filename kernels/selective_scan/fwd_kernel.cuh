@@ -79,19 +79,25 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     }
   }
 
-  auto fetch = [&](int step, int stage) {
+  const TileCopy<kSteps, kChannels, kThreads, scalar_t> copy;
+  const StateSource<scalar_t> states = state_source(p, row, state_vectors);
+  const bool gated = p.z.data != nullptr;
+  const scalar_t* u_source = p.u.data + row * p.u.batch_stride + first_channel;
+  const scalar_t* delta_source = p.delta.data + row * p.delta.batch_stride + first_channel;
+  const scalar_t* z_source = gated ? p.z.data + row * p.z.batch_stride + first_channel : nullptr;
+  const int u_stride = static_cast<int>(p.u.time_stride), delta_stride = static_cast<int>(p.delta.time_stride),
+            z_stride = static_cast<int>(p.z.time_stride);
+  auto fetch = [&](int step, int stage) {  // called with step 0, kSteps, ...
     const int steps = min(kSteps, length - step);
-    auto channels = [&](scalar_t(&tile)[kSteps][kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels<kSteps, kChannels, kPitch, kThreads>(
-          tile, x.data + row * x.batch_stride + step * x.time_stride + first_channel, x.time_stride, steps,
-          block.channels);
-    };
-    channels(u_tile[stage], p.u);
-    channels(delta_tile[stage], p.delta);
-    if (p.z.data != nullptr) channels(z_tile[stage], p.z);
-    fetch_states<kSteps, kDState, kThreads>(state_tile[stage], p.B, p.C,
-                                            row * p.B.batch_stride + step * p.B.time_stride,
-                                            row * p.C.batch_stride + step * p.C.time_stride, steps, state_vectors);
+    if (copy.takes_part()) {
+      fetch_channels(copy, u_tile[stage], u_source, u_stride, steps, block.channels);
+      fetch_channels(copy, delta_tile[stage], delta_source, delta_stride, steps, block.channels);
+      if (gated) fetch_channels(copy, z_tile[stage], z_source, z_stride, steps, block.channels);
+    }
+    u_source += kSteps * u_stride;
+    delta_source += kSteps * delta_stride;
+    z_source += kSteps * z_stride;
+    fetch_states<kSteps, kDState, kThreads>(state_tile[stage], states, step, steps);
     copy_async_commit();
   };
 
@@ -108,8 +114,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   for (int i = 0; i < 4; ++i) {
     D[i] = p.D != nullptr && quad + i < block.channels ? p.D[first_channel + quad + i] : 0.f;
   }
-  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery;
+  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery, checkpoint_size = p.d_inner * kDState;
+  float* kept = p.checkpoints == nullptr ? nullptr : p.checkpoints + row * checkpoints * checkpoint_size + state_start;
   scalar_t* const out = p.out + row * p.seqlen * p.d_inner + first_channel + quad;
+  scalar_t* out_tile = out + tid / kQuads * p.d_inner;  // this thread's first step of the tile
 
   if (length > 0) fetch(0, 0);
   int stage = 0;
@@ -128,8 +136,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         load_floats(delta, &delta_tile[stage][t][pair]);
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const float x = delta[i] + bias[i];
-          delta[i] = p.delta_softplus ? softplus_log2<scalar_t>(x).value : x * kLog2e;
+          delta[i] = softplus_log2<scalar_t>(delta[i], bias[i], p.delta_softplus).value;
           if (t >= steps) delta[i] = 0.f;  // the state stays as it is
         }
         *reinterpret_cast<float4*>(&drive[t][pair]) = make_float4(delta[0], delta[0] * u[0], delta[1], delta[1] * u[1]);
@@ -144,12 +151,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
       for (int q = 0; q < kGroup; ++q) {
         const int t = group + q;
-        if (q % kEvery == 0 && p.checkpoints != nullptr && t < steps) {
-          float* kept = p.checkpoints + (row * checkpoints + (step + t) / kEvery) * p.d_inner * kDState + state_start;
+        if (q % kEvery == 0 && kept != nullptr && (q == 0 || t < steps)) {
 #pragma unroll
           for (int c = 0; c < kLaneChannels; ++c) {
             if (channel + c < block.channels) store_floats(kept + c * kDState, h[c]);
           }
+          kept += checkpoint_size;
         }
         float x[2 * kLaneChannels], B[kStates], C[kStates];
         load_floats(x, &drive[t][channel].x);
@@ -185,26 +192,29 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     }
     __syncthreads();
 
+    const int stored_steps = static_cast<int>(min(int64_t{kSteps}, p.seqlen - step));
 #pragma unroll
     for (int k = 0; k < (kSteps * kQuads + kThreads - 1) / kThreads; ++k) {
       const int t = tid / kQuads + k * (kThreads / kQuads);
-      if (t < kSteps && step + t < p.seqlen && quad < block.channels) {
-        float y[4], u[4];
+      if ((kSteps * kQuads % kThreads == 0 || t < kSteps) && t < stored_steps && quad < block.channels) {
+        float y[4], u[4], z[4];
         load_floats(y, &y_tile[t][quad]);
         load_floats(u, &u_tile[stage][t][quad]);
+        load_floats(z, &z_tile[stage][t][quad]);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) y[i] = fmaf(D[i], u[i], y[i]);
-        if (p.z.data != nullptr) {
-          float z[4];
-          load_floats(z, &z_tile[stage][t][quad]);
-#pragma unroll
-          for (int i = 0; i < 4; ++i) y[i] *= z[i] * sigmoid<scalar_t>(z[i]);
+        for (int i = 0; i < 4; ++i) {
+          y[i] = fmaf(D[i], u[i], y[i]);
+          const float gate = z[i] * sigmoid<scalar_t>(z[i]);
+          if (gated) y[i] *= gate;
         }
+        if (t >= steps) {  // padding
 #pragma unroll
-        for (int i = 0; i < 4; ++i) y[i] = t < steps ? y[i] : 0.f;
-        store_floats(out + (step + t) * p.d_inner, y);
+          for (int i = 0; i < 4; ++i) y[i] = 0.f;
+        }
+        store_floats(out_tile + k * (kThreads / kQuads) * p.d_inner, y);
       }
     }
+    out_tile += kSteps * p.d_inner;
   }
 
   // tiles that are all padding

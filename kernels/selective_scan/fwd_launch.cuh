@@ -21,7 +21,7 @@ template <typename Shape, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   const unsigned blocks = scan_blocks(p.batch, p.d_inner, Shape::kChannels);
   if (blocks == 0) return cudaErrorInvalidValue;
-  const bool state_vectors = is_vector_aligned(p.B) && is_vector_aligned(p.C);
+  const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
   selective_scan_fwd_kernel<scalar_t, Shape><<<blocks, Shape::kThreads, 0, stream>>>(p, state_vectors);
   return cudaGetLastError();
 }
@@ -47,8 +47,8 @@ cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStr
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanFwdParams<scalar_t>& p) {
-  return p.d_inner % kVectorElements<scalar_t> == 0 && is_vector_aligned(p.u) && is_vector_aligned(p.delta) &&
-         is_vector_aligned(p.z) && is_vector_aligned(p.out) && is_vector_aligned(p.checkpoints) &&
+  return p.d_inner % kVectorElements<scalar_t> == 0 && is_tile_aligned(p.u) && is_tile_aligned(p.delta) &&
+         is_tile_aligned(p.z) && is_vector_aligned(p.out) && is_vector_aligned(p.checkpoints) &&
          is_vector_aligned(p.last_state);
 }
 

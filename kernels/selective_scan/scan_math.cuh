@@ -14,20 +14,21 @@ struct SoftplusLog2 {
   float value, derivative;
 };
 
+/// Of raw + bias; without softplus, raw + bias itself.
 template <typename scalar_t>
-__device__ __forceinline__ SoftplusLog2 softplus_log2(float x) {
-  const float e = exp2_approx(x * kLog2e), one_plus = 1.f + e;
+__device__ __forceinline__ SoftplusLog2 softplus_log2(float raw, float bias, bool softplus) {
+  const float x = fmaf(raw, kLog2e, bias * kLog2e), e = exp2_approx(x), one_plus = 1.f + e;
   // log2(1 + e) loses digits of a small e to the 1; two terms of the series do not
-  const float value = e < 1e-3f ? e * kLog2e * fmaf(-0.5f, e, 1.f) : log2_approx(one_plus);
-  const bool linear = x > kSoftplusLinear;
-  return {linear ? x * kLog2e : value, linear ? 1.f : e * reciprocal_approx(one_plus)};
+  const float value = e < 1e-3f ? e * fmaf(-0.5f * kLog2e, e, kLog2e) : log2_approx(one_plus);
+  const bool linear = !softplus || x > kSoftplusLinear * kLog2e;
+  return {linear ? x : value, linear ? 1.f : e * reciprocal_approx(one_plus)};
 }
 
 /// float I/O: the library functions, within 2 units in the last place.
 template <>
-__device__ __forceinline__ SoftplusLog2 softplus_log2<float>(float x) {
-  const float e = expf(x);
-  const bool linear = x > kSoftplusLinear;
+__device__ __forceinline__ SoftplusLog2 softplus_log2<float>(float raw, float bias, bool softplus) {
+  const float x = raw + bias, e = expf(x);
+  const bool linear = !softplus || x > kSoftplusLinear;
   return {(linear ? x : log1pf(e)) * kLog2e, linear ? 1.f : e / (1.f + e)};
 }
 

@@ -6,7 +6,8 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: copy_async_commit, copy_async_wait, fetch_channels, fetch_states, widen_states, ScanBlock, locate_block
+// defines: copy_async_commit, copy_async_wait, TileCopy, fetch_channels, StateSource,
+// fetch_states, widen_states, ScanBlock, locate_block, scan_blocks, is_tile_aligned
 //
 // Tiles of (steps, channels) and (steps, 2 d_state) from global to shared memory, and where a block works.
 
@@ -25,39 +26,56 @@ __device__ __forceinline__ void copy_async(void* shared, const void* source, boo
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;"); }
 __device__ __forceinline__ void copy_async_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
-/// tile[t][c] = source[t][c] for t < steps, c < channels, else 0. source points at the tile's first step and channel.
-template <int kSteps, int kChannels, int kPitch, int kThreads, typename scalar_t>
-__device__ __forceinline__ void fetch_channels(scalar_t (&tile)[kSteps][kPitch], const scalar_t* source,
-                                               int64_t time_stride, int steps, int channels) {
-  constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec, kItems = kSteps * kRow;
+/// How the threads of a block share the copy of a (kSteps, kRowElements) tile: a thread copies one vector of every
+/// kRows-th row, from row t, column c.
+template <int kSteps, int kRowElements, int kThreads, typename scalar_t>
+struct TileCopy {
+  static constexpr int kVec = kVectorElements<scalar_t>, kRow = kRowElements / kVec, kItems = kSteps * kRow;
+  static constexpr int kRows = kThreads / kRow, kPasses = kItems < kThreads ? 1 : kItems / kThreads;
+  static_assert(kRowElements % kVec == 0 && kThreads % kRow == 0 && (kItems < kThreads || kItems % kThreads == 0));
+  int t = static_cast<int>(threadIdx.x) / kRow, c = static_cast<int>(threadIdx.x) % kRow * kVec;
+
+  __device__ __forceinline__ bool takes_part() const { return kItems >= kThreads || t < kSteps; }
+};
+
+/// tile[t][c] = source[t][c] for t < steps, c < channels, else 0. source, the same for all threads, is the tile's first
+/// step and channel. Call it where takes_part().
+template <int kSteps, int kChannels, int kThreads, int kPitch, typename scalar_t>
+__device__ __forceinline__ void fetch_channels(const TileCopy<kSteps, kChannels, kThreads, scalar_t>& copy,
+                                               scalar_t (&tile)[kSteps][kPitch], const scalar_t* source,
+                                               int time_stride, int steps, int channels) {
+  using Copy = TileCopy<kSteps, kChannels, kThreads, scalar_t>;
 #pragma unroll
-  for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (kItems % kThreads == 0 || i < kItems) {
-      const int t = i / kRow, c = i % kRow * kVec;
-      const bool valid = t < steps && c < channels;
-      detail::copy_async(&tile[t][c], valid ? source + t * time_stride + c : source, valid);
-    }
+  for (int k = 0; k < Copy::kPasses; ++k) {
+    const int t = copy.t + k * Copy::kRows;
+    detail::copy_async(&tile[t][copy.c], source + (t * time_stride + copy.c), t < steps && copy.c < channels);
   }
 }
 
-/// tile[t] = B[t] then C[t] for t < steps, else 0. vectors: both have 16-byte aligned rows.
+/// Where the B and C rows of a block come from.
+template <typename scalar_t>
+struct StateSource {
+  const scalar_t* B;
+  const scalar_t* C;
+  int B_stride, C_stride;
+  bool vectors;  ///< rows of both start on 16-byte boundaries
+};
+
+/// tile[t] = B[step + t] then C[step + t] for t < steps, else 0.
 template <int kSteps, int kStates, int kThreads, typename scalar_t>
-__device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kStates], const Sequence<const scalar_t>& B,
-                                             const Sequence<const scalar_t>& C, int64_t B_start, int64_t C_start,
-                                             int steps, bool vectors) {
-  constexpr int kVec = kVectorElements<scalar_t>, kRow = 2 * kStates / kVec, kItems = kSteps * kRow;
-  const scalar_t* const b = B.data + B_start;
-  const scalar_t* const c = C.data + C_start;
-  if (vectors) {
+__device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kStates], const StateSource<scalar_t>& source,
+                                             int64_t step, int steps) {
+  using Copy = TileCopy<kSteps, 2 * kStates, kThreads, scalar_t>;
+  if (source.vectors) {
+    const Copy copy;
+    if (!copy.takes_part()) return;
+    const bool is_B = copy.c < kStates;
+    const scalar_t* from = is_B ? source.B + copy.c : source.C + (copy.c - kStates);
+    const int stride = is_B ? source.B_stride : source.C_stride;
 #pragma unroll
-    for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-      const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-      if (kItems % kThreads == 0 || i < kItems) {
-        const int t = i / kRow, n = i % kRow * kVec;
-        const scalar_t* source = n < kStates ? b + t * B.time_stride + n : c + t * C.time_stride + (n - kStates);
-        detail::copy_async(&tile[t][n], t < steps ? source : b, t < steps);
-      }
+    for (int k = 0; k < Copy::kPasses; ++k) {
+      const int t = copy.t + k * Copy::kRows;
+      detail::copy_async(&tile[t][copy.c], from + (step + t) * stride, t < steps);
     }
     return;
   }
@@ -65,9 +83,19 @@ __device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kState
   for (int i = static_cast<int>(threadIdx.x); i < kSteps * 2 * kStates; i += kThreads) {
     const int t = i / (2 * kStates), n = i % (2 * kStates);
     scalar_t x = from_float<scalar_t>(0.f);
-    if (t < steps) x = n < kStates ? b[t * B.time_stride + n] : c[t * C.time_stride + (n - kStates)];
+    if (t < steps) {
+      x = n < kStates ? source.B[(step + t) * source.B_stride + n]
+                      : source.C[(step + t) * source.C_stride + (n - kStates)];
+    }
     tile[t][n] = x;
   }
+}
+
+template <typename scalar_t>
+__device__ __forceinline__ StateSource<scalar_t> state_source(const SelectiveScanInputs<scalar_t>& p, int64_t row,
+                                                              bool vectors) {
+  return {p.B.data + row * p.B.batch_stride, p.C.data + row * p.C.batch_stride, static_cast<int>(p.B.time_stride),
+          static_cast<int>(p.C.time_stride), vectors};
 }
 
 /// wide[t] = (B[t] B_scale, C[t]) in float.
@@ -110,9 +138,10 @@ inline unsigned scan_blocks(int64_t batch, int64_t d_inner, int channels) {
   return blocks > INT32_MAX ? 0u : static_cast<unsigned>(blocks);
 }
 
+/// Rows on 16-byte boundaries, and a tile's rows within reach of a 32-bit offset.
 template <typename scalar_t>
-inline bool is_vector_aligned(const Sequence<scalar_t>& x) {
-  return is_vector_aligned(x.data, x.batch_stride, x.time_stride);
+inline bool is_tile_aligned(const Sequence<scalar_t>& x) {
+  return is_vector_aligned(x.data, x.batch_stride, x.time_stride) && x.time_stride < (int64_t{1} << 25);
 }
 
 }  // namespace mpeft::kernels
