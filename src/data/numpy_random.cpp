@@ -3,7 +3,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstddef>
 
 namespace mpeft::data {
 namespace {

@@ -31,8 +31,8 @@ class Metric {
 /// The registered names (metrics.def), sorted.
 std::vector<std::string> metric_names();
 
-/// Builds a metric by its registered name. Throws ConfigError for an unknown name, with a suggestion, and DataError when
-/// a resource that it needs (WordNet for "meteor") is absent, saying how to install it.
+/// Builds a metric by its registered name. Throws ConfigError for an unknown name, with a suggestion, and DataError
+/// when a resource that it needs (WordNet for "meteor") is absent, saying how to install it.
 std::unique_ptr<Metric> make_metric(const std::string& name);
 
 }  // namespace mpeft::metrics

@@ -38,7 +38,8 @@ class Tokenizer {
 };
 
 /// Reads a tokenizer: a `tokenizer.json` of byte-level BPE, a SentencePiece `.model`, or a folder that holds one of
-/// `tokenizer.json`, `20B_tokenizer.json`, `spiece.model`, `tokenizer.model`. Throws DataError saying what was looked for.
+/// `tokenizer.json`, `20B_tokenizer.json`, `spiece.model`, `tokenizer.model`. Throws DataError saying what was looked
+/// for.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& path);
 
 }  // namespace mpeft::text
