@@ -234,7 +234,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "val_slice: {first: 4}}",
                 "expected a map", 2},
         BadCase{"gpu_absent", "device: 99", "device: cpu", "--device", 2}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& test_case) { return std::string(test_case.param.name); });
 
 TEST(TrainProgram, ShowsEveryProblemAtOnce) {
   const test::TemporaryFolder folder;
