@@ -77,6 +77,7 @@ void MethodConfig::finish(const std::vector<std::pair<std::string, json>>& neutr
   for (const auto& [key, value] : neutral_fields) known.push_back(key);
   for (const auto& [key, value] : object_.items()) {
     if (read_.contains(key)) continue;
+    if (value.is_null()) continue;  // newer versions of PEFT write the fields that they add, as null
     bool is_defined = false, is_neutral = false;
     std::string neutral;
     for (const auto& [name, allowed] : neutral_fields) {
