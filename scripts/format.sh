@@ -17,13 +17,11 @@ files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
   # Tracked and new files alike; where git is not at work (an unpacked archive), all.
   mapfile -t files < <({ git ls-files --cached --others --exclude-standard 2>/dev/null || find include src kernels tests -type f; } |
-    grep -E '^(include|src|kernels|tests|cmake)/.*\.(h|cpp|cu|cuh)$' | sort -u | while IFS= read -r f; do [ -f "$f" ] && echo "$f"; done)
+    grep -E '^(include|src|kernels|tests)/.*\.(h|cpp|cu|cuh)$' | sort -u | while IFS= read -r f; do [ -f "$f" ] && echo "$f"; done)
 fi
 if $check; then
-  bad=()
-  for file in "${files[@]}"; do
-    "$tool" --style=file "$file" | cmp -s - "$file" || bad+=("$file")
-  done
+  mapfile -t bad < <(printf '%s\0' "${files[@]}" | { xargs -0 -n 16 -P "$(nproc)" "$tool" --style=file --dry-run -Werror 2>&1 || true; } |
+    sed -nE 's/^([^:]+):[0-9]+:[0-9]+: error: .*/\1/p' | sort -u)
   if [ ${#bad[@]} -gt 0 ]; then
     printf 'not formatted: %s\n' "${bad[@]}" >&2
     echo "scripts/format.sh formats them." >&2
