@@ -42,10 +42,10 @@ struct ExperimentConfig {
 
   // Evaluation.
   bool skip_eval = false;
-  int64_t eval_epochs = 1;      ///< evaluate after every so many epochs (and after the last)
+  int64_t eval_epochs = 1;            ///< evaluate after every so many epochs (and after the last)
   bool eval_before_training = false;  ///< also evaluate before the first step (epoch 0): what the training adds
-  int64_t eval_batch_size = 0;  ///< 0: chosen by evaluation
-  bool generate = true;         ///< false for `eval_gen: null`: no evaluation by generation
+  int64_t eval_batch_size = 0;        ///< 0: chosen by evaluation
+  bool generate = true;               ///< false for `eval_gen: null`: no evaluation by generation
   Generation eval_gen;
   std::map<int64_t, double> min_eval_metric_after_epoch;  ///< epoch (1-based) -> value of the first metric that ends it
   std::string predictions_format = "jsonl";               ///< "jsonl" or "yaml"
@@ -54,7 +54,7 @@ struct ExperimentConfig {
   std::string backend = "auto";  ///< kernels: "auto", "cuda" or "cpu"
   std::string device = "auto";   ///< "auto", "cpu" or the number of a GPU
   int64_t num_data_workers = 8;  ///< threads that tokenise; the data does not depend on it
-  int64_t log_steps = 10;          ///< optimizer steps between the lines of metrics.jsonl
+  int64_t log_steps = 10;        ///< optimizer steps between the lines of metrics.jsonl
   int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
   bool debug = false;            ///< a few examples and steps of everything, to see that it runs
   bool resume = false;
