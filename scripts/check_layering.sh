@@ -3,8 +3,8 @@
 #
 #   scripts/check_layering.sh
 #
-# Also: LibTorch's headers only in TORCH modules, kernels/<op>/<op>.{h,cpp} and kernels/glue; spdlog and fmt only in src/core; paths
-# from the root; no build flag in a header; no <torch/torch.h>.
+# Also: LibTorch's headers only in TORCH modules, kernels/<op>/<op>.{h,cpp}, kernels/glue and kernels/bench; spdlog and
+# fmt only in src/core; paths from the root; no build flag in a header; no <torch/torch.h>.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 - <<'PY'
@@ -85,9 +85,9 @@ def check_module(path, module, modules):
 
 
 def is_glue(path):
-    """kernels/*.cpp, kernels/glue/ (what the operators' glue shares) and kernels/<op>/<op>.{h,cpp}."""
+    """kernels/*.cpp, kernels/<op>/<op>.{h,cpp}, what these share (glue/) and what times them (bench/)."""
     parts = path.split("/")
-    return len(parts) == 2 or parts[1] == "glue" or os.path.splitext(parts[-1])[0] == parts[1]
+    return len(parts) == 2 or parts[1] in ("glue", "bench") or os.path.splitext(parts[-1])[0] == parts[1]
 
 
 def check_kernel(path):
