@@ -43,19 +43,31 @@ __global__ void __launch_bounds__(kThreads)
   const scalar_t* x_from = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
   const scalar_t* dout_from = p.dout.data + tile.row * p.dout.batch_stride + first_step * p.dout.time_stride + channel;
 
-  // dx of a step needs g of the kWidth - 1 steps after it: walk that much further
-  for (int64_t t0 = first_step; t0 < last_step + kWidth - 1; t0 += kRound) {
+  RawVector<scalar_t, kVec> x_next[kRound], dout_next[kRound];  // loads run one round ahead
+  auto fetch = [&](int64_t t0) {
     const int inputs = static_cast<int>(min(int64_t{kRound}, length - t0));
-    RawVector<scalar_t, kVec> x_fetched[kRound], dout_fetched[kRound];
 #pragma unroll
     for (int i = 0; i < kRound; ++i) {
+      x_next[i] = {};
+      dout_next[i] = {};
       if (i < inputs) {
-        x_fetched[i].load(x_from + i * p.x.time_stride);
-        dout_fetched[i].load(dout_from + i * p.dout.time_stride);
+        x_next[i].load(x_from + i * p.x.time_stride);
+        dout_next[i].load(dout_from + i * p.dout.time_stride);
       }
     }
     x_from += kRound * p.x.time_stride;
     dout_from += kRound * p.dout.time_stride;
+  };
+  fetch(first_step);
+  // dx of a step needs g of the kWidth - 1 steps after it: walk that much further
+  for (int64_t t0 = first_step; t0 < last_step + kWidth - 1; t0 += kRound) {
+    RawVector<scalar_t, kVec> x_fetched[kRound], dout_fetched[kRound];
+#pragma unroll
+    for (int i = 0; i < kRound; ++i) {
+      x_fetched[i] = x_next[i];
+      dout_fetched[i] = dout_next[i];
+    }
+    if (t0 + kRound < last_step + kWidth - 1) fetch(t0 + kRound);
 #pragma unroll
     for (int i = 0; i < kRound; ++i) {
 #pragma unroll
@@ -146,7 +158,7 @@ cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspac
   float* partial = workspace + columns;
   causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true><<<blocks, kThreads, 0, stream>>>(p, steps, partial);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
-  if (const cudaError_t error = launch_sum_rows(partial, partial_rows(p), columns, workspace, stream);
+  if (const cudaError_t error = launch_sum_rows(partial_rows(p), stream, {partial, columns, workspace});
       error != cudaSuccess) {
     return error;
   }

@@ -1,7 +1,7 @@
 // Depthwise causal convolution, forward.
 //
 // Equation and layouts: causal_conv1d_params.h.
-// Mapping: a thread owns kVec neighbouring channels (one 16-byte access) of kSteps consecutive steps; the window of
+// Mapping: a thread owns kVec neighbouring channels (one 8-byte access) of kSteps consecutive steps; the window of
 // inputs
 //   stays in registers. Neighbouring threads hold neighbouring channels, then later steps. No shared memory, no
 //   barrier.
@@ -29,7 +29,7 @@ __device__ __forceinline__ void store_last_state(const CausalConv1dFwdParams<sca
 }
 
 template <typename scalar_t, int kWidth, int kVec>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kThreads)
     causal_conv1d_fwd_kernel(const CausalConv1dFwdParams<scalar_t> p, const int thread_steps) {
   ConvTile tile;
   if (!locate_tile<kVec>(p, (p.seqlen + thread_steps - 1) / thread_steps, &tile)) return;
@@ -45,15 +45,23 @@ __global__ void __launch_bounds__(kThreads, 4)
   const scalar_t* x = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
   scalar_t* to = p.out + (tile.row * p.seqlen + first_step) * p.d_inner + channel;
 
-  for (int64_t t0 = first_step; t0 < last_step; t0 += kSteps) {
-    const int inputs = static_cast<int>(min(int64_t{kSteps}, length - t0)), steps = static_cast<int>(last_step - t0);
-    RawVector<scalar_t, kVec> fetched[kSteps];  // all loads of the round before the first use
+  RawVector<scalar_t, kVec> next[kSteps];  // loads run one round ahead
+  auto fetch = [&](int64_t t0) {
+    const int inputs = static_cast<int>(min(int64_t{kSteps}, length - t0));
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      fetched[i] = {};
-      if (i < inputs) fetched[i].load(x + i * p.x.time_stride);
+      next[i] = {};
+      if (i < inputs) next[i].load(x + i * p.x.time_stride);
     }
     x += kSteps * p.x.time_stride;
+  };
+  fetch(first_step);
+  for (int64_t t0 = first_step; t0 < last_step; t0 += kSteps) {
+    const int inputs = static_cast<int>(min(int64_t{kSteps}, length - t0)), steps = static_cast<int>(last_step - t0);
+    RawVector<scalar_t, kVec> fetched[kSteps];
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) fetched[i] = next[i];
+    if (t0 + kSteps < last_step) fetch(t0 + kSteps);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
 #pragma unroll
@@ -83,7 +91,7 @@ __global__ void __launch_bounds__(kThreads, 4)
 
 template <typename scalar_t, int kWidth>
 cudaError_t launch_width(const CausalConv1dFwdParams<scalar_t>& p, cudaStream_t stream) {
-  constexpr int kVec = kVectorElements<scalar_t>;
+  constexpr int kVec = kVectorElements<scalar_t> / 2;  // a full vector's registers would halve the number of warps
   const bool vector = inputs_are_aligned(p) && is_vector_aligned(p.out) && is_vector_aligned(p.last_state);
   const int steps = conv_steps(p, vector ? kVec : 1, kSteps, kMostSteps);
   const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, vector ? kVec : 1, kThreads);

@@ -4,14 +4,18 @@
 
 #include <cuda_runtime.h>
 
-// defines: sum_rows_kernel, launch_sum_rows
+// defines: RowSum, launch_sum_rows
 
 namespace mpeft::kernels {
 
-/// out[i] = sum over rows of partial[row][i], i < columns, rows in a fixed order: 8 interleaved partial sums, then
-/// those.
-__global__ void sum_rows_kernel(const float* partial, int64_t rows, int64_t columns, float* out);
+/// out[i] = sum over rows of partial[row][i], i < columns; out null: nothing.
+struct RowSum {
+  const float* partial = nullptr;
+  int64_t columns = 0;
+  float* out = nullptr;
+};
 
-cudaError_t launch_sum_rows(const float* partial, int64_t rows, int64_t columns, float* out, cudaStream_t stream);
+/// Up to three such sums in one launch, rows in a fixed order: 8 interleaved partial sums, then those.
+cudaError_t launch_sum_rows(int64_t rows, cudaStream_t stream, RowSum first, RowSum second = {}, RowSum third = {});
 
 }  // namespace mpeft::kernels

@@ -32,19 +32,18 @@ __device__ __forceinline__ void load_scaled(float (&scaled)[kVec], float (&xhat)
   }
 }
 
-template <typename scalar_t, int kVec, int kThreads, int kBlock>
-__global__ void __launch_bounds__(kBlock) rms_norm_bwd_kernel(RmsNormBwdParams<scalar_t> p) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kThreads) + threadIdx.x / kThreads;
-  if (row >= p.rows) return;  // whole warps; a block of one row never returns here
-  const int lane = threadIdx.x % kThreads;
-  const int64_t start = row * p.d_model, stride = static_cast<int64_t>(kThreads) * kVec;
+template <typename scalar_t, int kVec>
+__global__ void __launch_bounds__(kMaxThreads) rms_norm_bwd_kernel(RmsNormBwdParams<scalar_t> p) {
+  const int64_t row = blockIdx.x;
+  const int lane = threadIdx.x, threads = blockDim.x;
+  const int64_t start = row * p.d_model, stride = static_cast<int64_t>(threads) * kVec;
   const float rstd = p.rstd[row];
 
   // all loads before the sum over the row: what arrives through the residual too
-  float scaled[kBwdCached][kVec], xhat[kBwdCached][kVec], through[kBwdCached][kVec] = {};
+  float scaled[kCachedVectors][kVec], xhat[kCachedVectors][kVec], through[kCachedVectors][kVec] = {};
   float product = 0.f;
 #pragma unroll
-  for (int v = 0; v < kBwdCached; ++v) {
+  for (int v = 0; v < kCachedVectors; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) {
       load_scaled(scaled[v], xhat[v], p, start, column, rstd);
@@ -52,19 +51,19 @@ __global__ void __launch_bounds__(kBlock) rms_norm_bwd_kernel(RmsNormBwdParams<s
     }
   }
 #pragma unroll
-  for (int v = 0; v < kBwdCached; ++v) {
+  for (int v = 0; v < kCachedVectors; ++v) {
     if (lane * kVec + v * stride < p.d_model) {
 #pragma unroll
       for (int i = 0; i < kVec; ++i) product = fmaf(scaled[v][i], xhat[v][i], product);
     }
   }
-  for (int64_t column = lane * kVec + kBwdCached * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
     float s[kVec], x[kVec];
     load_scaled(s, x, p, start, column, rstd);
 #pragma unroll
     for (int i = 0; i < kVec; ++i) product = fmaf(s[i], x[i], product);
   }
-  const float mean = sum_over_row<kThreads>(product) / static_cast<float>(p.d_model);
+  const float mean = sum_over_row(product) / static_cast<float>(p.d_model);
 
   auto store_gradient = [&](float(&s)[kVec], const float(&x)[kVec], const float(&through_row)[kVec], int64_t column) {
 #pragma unroll
@@ -73,11 +72,11 @@ __global__ void __launch_bounds__(kBlock) rms_norm_bwd_kernel(RmsNormBwdParams<s
     if (p.dx != nullptr) store_floats(p.dx + start + column, s);
   };
 #pragma unroll
-  for (int v = 0; v < kBwdCached; ++v) {
+  for (int v = 0; v < kCachedVectors; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) store_gradient(scaled[v], xhat[v], through[v], column);
   }
-  for (int64_t column = lane * kVec + kBwdCached * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
     float s[kVec], x[kVec], through_row[kVec] = {};
     load_scaled(s, x, p, start, column, rstd);
     if (p.dresidual_out != nullptr) load_floats(through_row, p.dresidual_out + start + column);
@@ -109,21 +108,9 @@ __global__ void __launch_bounds__(kDweightColumns)
 
 template <typename scalar_t, int kVec>
 cudaError_t launch_vec(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream) {
-  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec, kBwdCached);
-  const int64_t blocks = threads == 32 ? (p.rows + 3) / 4 : p.rows;
-  if (blocks > INT32_MAX) return cudaErrorInvalidValue;
-  const auto grid = static_cast<unsigned>(blocks);
-  switch (threads) {
-    case 32:
-      rms_norm_bwd_kernel<scalar_t, kVec, 32, 128><<<grid, 128, 0, stream>>>(p);
-      break;
-    case 128:
-      rms_norm_bwd_kernel<scalar_t, kVec, 128, 128><<<grid, 128, 0, stream>>>(p);
-      break;
-    default:
-      rms_norm_bwd_kernel<scalar_t, kVec, 256, 256><<<grid, 256, 0, stream>>>(p);
-      break;
-  }
+  if (p.rows > INT32_MAX) return cudaErrorInvalidValue;
+  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec);
+  rms_norm_bwd_kernel<scalar_t, kVec><<<static_cast<unsigned>(p.rows), threads, 0, stream>>>(p);
   return cudaGetLastError();
 }
 
@@ -135,7 +122,7 @@ cudaError_t launch_dweight(const RmsNormBwdParams<scalar_t>& p, float* partial, 
   const dim3 grid(static_cast<unsigned>(column_blocks), static_cast<unsigned>(spans));
   rms_norm_dweight_kernel<<<grid, kDweightColumns, 0, stream>>>(p, span, partial);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
-  return launch_sum_rows(partial, spans, p.d_model, p.dweight, stream);
+  return launch_sum_rows(spans, stream, {partial, p.d_model, p.dweight});
 }
 
 }  // namespace

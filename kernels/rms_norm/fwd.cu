@@ -1,11 +1,11 @@
 // Fused residual addition and RMSNorm, forward.
 //
 // Equation and layouts: rms_norm_params.h.
-// Mapping: a warp (short rows) or a block of 64 to 256 threads a row; a thread owns vectors threadIdx, threadIdx +
-// kThreads, ...
-//   of 16 bytes of x. x and residual are read once: the sum stays in registers for the second pass.
+// Mapping: a block of 32 to 256 threads a row; a thread owns vectors threadIdx, threadIdx + blockDim, ... of 16 bytes
+// of x. x
+//   and residual are read once: the sum stays in registers for the second pass.
 // Accumulation: float.
-// Limits: any rows and d_model; rows longer than 4 vectors a thread are read twice, rows that are not 16-byte aligned
+// Limits: any rows and d_model; rows longer than 2 vectors a thread are read twice, rows that are not 16-byte aligned
 // take
 //   the kVec = 1 instance.
 #include "kernels/rms_norm/rms_norm_launch.h"
@@ -24,22 +24,21 @@ __device__ __forceinline__ void load_sum(float (&sum)[kVec], const RmsNormFwdPar
   for (int i = 0; i < kVec; ++i) sum[i] += residual[i];
 }
 
-template <typename scalar_t, int kVec, int kThreads, int kBlock>
-__global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<scalar_t> p) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kBlock / kThreads) + threadIdx.x / kThreads;
-  if (row >= p.rows) return;  // whole warps; a block of one row never returns here
-  const int lane = threadIdx.x % kThreads;
-  const int64_t start = row * p.d_model, stride = static_cast<int64_t>(kThreads) * kVec;
+template <typename scalar_t, int kVec>
+__global__ void __launch_bounds__(kMaxThreads) rms_norm_fwd_kernel(RmsNormFwdParams<scalar_t> p) {
+  const int64_t row = blockIdx.x;
+  const int lane = threadIdx.x, threads = blockDim.x;
+  const int64_t start = row * p.d_model, stride = static_cast<int64_t>(threads) * kVec;
 
-  float cached[kFwdCached][kVec];
+  float cached[kCachedVectors][kVec];
   float squares = 0.f;
 #pragma unroll
-  for (int v = 0; v < kFwdCached; ++v) {
+  for (int v = 0; v < kCachedVectors; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) load_sum(cached[v], p, start + column);
   }
 #pragma unroll
-  for (int v = 0; v < kFwdCached; ++v) {
+  for (int v = 0; v < kCachedVectors; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) {
       if (p.residual_out != nullptr) store_floats(p.residual_out + start + column, cached[v]);
@@ -47,7 +46,7 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
       for (int i = 0; i < kVec; ++i) squares = fmaf(cached[v][i], cached[v][i], squares);
     }
   }
-  for (int64_t column = lane * kVec + kFwdCached * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
     float sum[kVec];
     load_sum(sum, p, start + column);
     if (p.residual_out != nullptr) store_floats(p.residual_out + start + column, sum);
@@ -55,7 +54,7 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
     for (int i = 0; i < kVec; ++i) squares = fmaf(sum[i], sum[i], squares);
   }
 
-  const float mean = sum_over_row<kThreads>(squares) / static_cast<float>(p.d_model);
+  const float mean = sum_over_row(squares) / static_cast<float>(p.d_model);
   const float rstd = 1.f / sqrtf(mean + static_cast<float>(p.eps));
   if (p.rstd != nullptr && lane == 0) p.rstd[row] = rstd;
 
@@ -67,11 +66,11 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
     store_floats(p.out + start + column, x);
   };
 #pragma unroll
-  for (int v = 0; v < kFwdCached; ++v) {
+  for (int v = 0; v < kCachedVectors; ++v) {
     const int64_t column = lane * kVec + v * stride;
     if (column < p.d_model) store_normed(cached[v], column);
   }
-  for (int64_t column = lane * kVec + kFwdCached * stride; column < p.d_model; column += stride) {
+  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
     float sum[kVec];
     load_sum(sum, p, start + column);
     store_normed(sum, column);
@@ -80,21 +79,9 @@ __global__ void __launch_bounds__(kBlock) rms_norm_fwd_kernel(RmsNormFwdParams<s
 
 template <typename scalar_t, int kVec>
 cudaError_t launch_vec(const RmsNormFwdParams<scalar_t>& p, cudaStream_t stream) {
-  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec, kFwdCached);
-  const int64_t blocks = threads == 32 ? (p.rows + 3) / 4 : p.rows;
-  if (blocks > INT32_MAX) return cudaErrorInvalidValue;
-  const auto grid = static_cast<unsigned>(blocks);
-  switch (threads) {
-    case 32:
-      rms_norm_fwd_kernel<scalar_t, kVec, 32, 128><<<grid, 128, 0, stream>>>(p);
-      break;
-    case 128:
-      rms_norm_fwd_kernel<scalar_t, kVec, 128, 128><<<grid, 128, 0, stream>>>(p);
-      break;
-    default:
-      rms_norm_fwd_kernel<scalar_t, kVec, 256, 256><<<grid, 256, 0, stream>>>(p);
-      break;
-  }
+  if (p.rows > INT32_MAX) return cudaErrorInvalidValue;
+  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec);
+  rms_norm_fwd_kernel<scalar_t, kVec><<<static_cast<unsigned>(p.rows), threads, 0, stream>>>(p);
   return cudaGetLastError();
 }
 

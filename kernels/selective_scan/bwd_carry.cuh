@@ -23,7 +23,7 @@ struct CarryShared {
 };
 
 template <typename scalar_t, typename Shape>
-__global__ void __launch_bounds__(Shape::kThreads, Shape::kDState == 8 ? 6 : 512 / Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads)
     selective_scan_bwd_carry_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                                     const bool state_vectors) {
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,

@@ -31,9 +31,9 @@ struct BwdShared {
   float4 drive[Shape::kTile][Shape::kDrivePitch];  // (delta in units of ln 2, delta u, dy, u)
   float softplus_derivative[Shape::kTile][Shape::kChannels];
   float dz_factor[Shape::kTile][Shape::kChannels];  // dout silu'(z)
-  float bias[Shape::kChannels];
+  float bias[Shape::kChannels], D[Shape::kChannels];
   float BC[Shape::kTile][2 * Shape::kDState];
-  float4 h_before[Shape::kThreads];  // a lane's own: the state before the tile
+  float4 h_before[2][Shape::kThreads];  // a lane's own: the states before the two halves of the tile
   float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
 };
 
@@ -101,7 +101,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
   for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[state_start + i] : 0.f;
   if (exists) carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel, lane.group);
-  const float D = exists && p.D != nullptr ? p.D[channel] : 0.f;
   float dD = 0.f, dbias = 0.f;
   // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
   float selector[Shape::kProductSteps][2];
@@ -135,25 +134,31 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int pair = threadIdx.x % kPairs * 2;
   if (threadIdx.x < kChannels) {  // seen after the first barrier of the loop
     const int c = static_cast<int>(threadIdx.x);
+    s.D[c] = p.D != nullptr && c < block.channels ? p.D[block.first_channel + c] : 0.f;
     s.bias[c] = p.delta_bias != nullptr && c < block.channels ? p.delta_bias[block.first_channel + c] : 0.f;
   }
   const int kept_step = first_kept_step<Shape>();
   const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery, row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
 
+  auto fetch_checkpoints = [&](int step) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int kept = min(step / kEvery + half, last_checkpoint);
+      const float* source = p.checkpoints + (row * checkpoints + kept) * row_states;
+      detail::copy_async(&s.h_before[half][threadIdx.x], source + state_start, exists);
+    }
+  };
+
   const int last_tile = first + (end - first - 1) / kTile * kTile;
-  if (first < end) fetch(last_tile, 0);
+  if (first < end) {
+    fetch_checkpoints(last_tile);
+    fetch(last_tile, 0);
+  }
   int stage = 0;
 #pragma unroll 1
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
     const int steps = min(kTile, end - step);
-    float h_before[4] = {};  // the second half's; the first half's waits in shared memory
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int kept = min(step / kEvery + half, last_checkpoint);
-      if (exists) load_floats(h_before, p.checkpoints + (row * checkpoints + kept) * row_states + state_start);
-      if (half == 0) store_floats(&s.h_before[threadIdx.x].x, h_before);
-    }
     copy_async_wait();
     __syncthreads();
     if (step > first) fetch(step - kTile, stage ^ 1);
@@ -188,12 +193,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
     const int slot = drive_slot<Shape>(lane.channel);
     float a[kSubTile][4], h[kSubTile + 1][4];
-#pragma unroll
+#pragma unroll 1
     for (int half = 1; half >= 0; --half) {
       const int t0 = half * kSubTile;
-      if (half == 0) load_floats(h_before, &s.h_before[threadIdx.x].x);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) h[0][i] = h_before[i];
+      load_floats(h[0], &s.h_before[half][threadIdx.x].x);
 #pragma unroll
       for (int t = 0; t < kSubTile; ++t) {
         const float2 x = *reinterpret_cast<const float2*>(&s.drive[t0 + t][slot]);
@@ -204,6 +207,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           a[t][i] = exp2_approx(x.x * A[i]);
           h[t + 1][i] = fmaf(a[t][i], h[t][i], x.y * B[i]);
         }
+      }
+
+      if (half == 0 && step > first) {  // both are used up: read, and the reads not moved below this line
+        asm volatile("" ::: "memory");
+        fetch_checkpoints(step - kTile);
+        copy_async_commit();
       }
 
       float S1[kSubTile], S2[kSubTile], y[kSubTile];
@@ -244,6 +253,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       sum_over_states<Shape>(S2);
       sum_over_states<Shape>(y);
       if (lane.half == 0) {
+        const float D = s.D[lane.channel];
 #pragma unroll
         for (int j = 0; j < kSubTile / Shape::kGroupsInG; ++j) {
           const int t = t0 + kept_step + j;

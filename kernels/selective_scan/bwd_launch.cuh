@@ -2,6 +2,7 @@
 
 // Which backward kernels run, and the workspace they share. One .cu file a scalar type instantiates this.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/selective_scan/bwd_any.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
@@ -11,9 +12,9 @@ namespace mpeft::kernels {
 namespace bwd {
 
 // d_state, warps, blocks a multiprocessor: as many as the registers of the unrolled halves allow without spilling
-using DState8 = BwdShape<8, 2, 4>;
+using DState8 = BwdShape<8, 4, 2>;
 template <typename scalar_t>
-using DState16 = BwdShape<16, 4, sizeof(scalar_t) == 2 ? 3 : 2>;
+using DState16 = BwdShape<16, 4, std::is_same_v<scalar_t, __nv_bfloat16> ? 3 : 2>;  // the others split their products
 using DState32 = BwdShape<32, 4, 2>;
 using DState64 = BwdShape<64, 8, 1>;
 

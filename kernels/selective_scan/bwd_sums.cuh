@@ -66,12 +66,8 @@ cudaError_t launch_bwd_sums(const SelectiveScanBwdParams<scalar_t>& p, const Bwd
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
   const int64_t rows = plan.chunks * p.batch;
-  auto sum = [&](float* gradient, int64_t partial, int64_t columns) {
-    return gradient == nullptr ? cudaSuccess : launch_sum_rows(workspace + partial, rows, columns, gradient, stream);
-  };
-  if (const cudaError_t error = sum(p.dA, plan.dA, p.d_inner * p.d_state); error != cudaSuccess) return error;
-  if (const cudaError_t error = sum(p.dD, plan.dD, p.d_inner); error != cudaSuccess) return error;
-  return sum(p.ddelta_bias, plan.dbias, p.d_inner);
+  return launch_sum_rows(rows, stream, {workspace + plan.dA, p.d_inner * p.d_state, p.dA},
+                         {workspace + plan.dD, p.d_inner, p.dD}, {workspace + plan.dbias, p.d_inner, p.ddelta_bias});
 }
 
 }  // namespace mpeft::kernels

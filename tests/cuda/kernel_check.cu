@@ -130,7 +130,7 @@ std::vector<Job> all_jobs() {
   }
   int norm = 0;
   for (const int64_t rows : {1, 5, 600}) {
-    for (const int64_t d_model : {5, 7, 8, 64, 768, 1000, 1024, 2048, 2560, 5120, 10001, 12288}) {
+    for (const int64_t d_model : {7, 8, 33, 64, 768, 1000, 1024, 2048, 2560, 5120, 10001, 12288}) {
       NormCase c;
       c.rows = rows, c.d_model = d_model, c.residual = norm % 2 == 0, c.dresidual_out = norm % 3 != 0;
       c.dweight = norm % 4 != 3, c.misaligned = norm % 5 == 4;

@@ -7,7 +7,7 @@ out=${1:-build/kernel_check}
 mkdir -p "$out"
 PATH=$PATH:/usr/local/cuda/bin
 build=${OUT:-build/kernel_check}
-make -f tests/cuda/Makefile -j "$(nproc)" ARCH="${ARCH:-native}" OUT="$build" > "$out/build.log" 2>&1 ||
+make -k -f tests/cuda/Makefile -j "$(nproc)" ARCH="${ARCH:-native}" OUT="$build" > "$out/build.log" 2>&1 ||
   { tail -40 "$out/build.log"; exit 1; }
 check=$build/kernel_check
 status=0
@@ -22,5 +22,6 @@ if command -v compute-sanitizer > /dev/null; then
 fi
 echo "kernels that spill:"
 grep -hE "Compiling entry|spill stores" "$build"/kernels/*/*.log |
-  awk '/Compiling/ { kernel = $6 } / [1-9][0-9]* bytes spill stores/ { print $5 " bytes:", kernel }' | sort -rn | uniq | head -20
+  awk '/Compiling/ { split($0, q, "\x27"); kernel = q[2] } / [1-9][0-9]* bytes spill stores/ { print $5 " bytes:", kernel }' |
+  sort -rn | uniq | head -20
 exit $status
