@@ -31,11 +31,11 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
-  const int chunk = blockIdx.y + 1;
+  const int chunk = blockIdx.z + 1;
   const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
   const int first = static_cast<int>(chunk * plan.chunk_steps);
   const int end = min(length, static_cast<int>(first + plan.chunk_steps));
-  const BwdLane<Shape> lane;
+  const BwdLane<Shape> lane(threadIdx.x);
   const bool exists = lane.channel < block.channels;
   const int64_t channel = block.first_channel + lane.channel;
 
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   const int local = threadIdx.x % kChannels;
   const float bias =
       p.delta_bias != nullptr && local < block.channels ? p.delta_bias[block.first_channel + local] : 0.f;
-  const TileCopy<kTile, kChannels, kThreads, scalar_t> copy;
+  const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
   const StateSource<scalar_t> states = state_source(p, row, state_vectors);
   const bool gated = p.z.data != nullptr;
   for (int step = first + (end - first - 1) / kTile * kTile; step >= first && first < end; step -= kTile) {

@@ -65,11 +65,11 @@ __device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile]
 
 /// First step of those that sum_over_states leaves in this lane.
 template <typename Shape>
-__device__ __forceinline__ int first_kept_step() {
+__device__ __forceinline__ int first_kept_step(int thread) {
   int step = 0;
 #pragma unroll
   for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-    step += ((threadIdx.x % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
+    step += ((thread % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
   }
   return step;
 }
@@ -87,20 +87,22 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
-  const int chunk = blockIdx.y;
+  const int chunk = blockIdx.z;
   const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
   const int first = static_cast<int>(chunk * plan.chunk_steps);
   const int64_t chunk_end = min(p.seqlen, first + plan.chunk_steps);
   const int end = min(length, static_cast<int>(chunk_end));
-  const BwdLane<Shape> lane;
-  const bool exists = lane.channel < block.channels;
-  const int channel = static_cast<int>(block.first_channel) + lane.channel;
-  const int state_start = channel * kDState + lane.group * 4;  // of a row's (d_inner, d_state)
+  const BwdLane<Shape> lane(threadIdx.x);
+  auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
+  auto state_start_of = [&](const BwdLane<Shape>& place) {  // in a row's (d_inner, d_state)
+    return channel_of(place) * kDState + place.group * 4;
+  };
 
-  float A[4], v[4] = {}, dA[4] = {};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[state_start + i] : 0.f;
-  if (exists) carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel, lane.group);
+  float A[4] = {}, v[4] = {}, dA[4] = {};
+  if (lane.channel < block.channels) {
+    load_floats(A, p.A + state_start_of(lane));
+    carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel_of(lane), lane.group);
+  }
   float dD = 0.f, dbias = 0.f;
   // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
   float selector[Shape::kProductSteps][2];
@@ -111,10 +113,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
   }
 
-  const TileCopy<kTile, kChannels, kThreads, scalar_t> copy;
   const StateSource<scalar_t> states = state_source(p, row, state_vectors);
   const bool gated = p.z.data != nullptr;
   auto fetch = [&](int step, int stage) {
+    const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(fresh_thread_index());
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][kPitch], const Sequence<const scalar_t>& x) {
       fetch_channels(copy, tile, x.data + (row * x.batch_stride + step * x.time_stride + block.first_channel),
@@ -131,22 +133,22 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   };
 
   constexpr int kPairs = kChannels / 2;
-  const int pair = threadIdx.x % kPairs * 2;
   if (threadIdx.x < kChannels) {  // seen after the first barrier of the loop
     const int c = static_cast<int>(threadIdx.x);
     s.D[c] = p.D != nullptr && c < block.channels ? p.D[block.first_channel + c] : 0.f;
     s.bias[c] = p.delta_bias != nullptr && c < block.channels ? p.delta_bias[block.first_channel + c] : 0.f;
   }
-  const int kept_step = first_kept_step<Shape>();
   const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery, row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
 
   auto fetch_checkpoints = [&](int step) {
+    const int thread = fresh_thread_index();
+    const BwdLane<Shape> place(thread);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int kept = min(step / kEvery + half, last_checkpoint);
       const float* source = p.checkpoints + (row * checkpoints + kept) * row_states;
-      detail::copy_async(&s.h_before[half][threadIdx.x], source + state_start, exists);
+      detail::copy_async(&s.h_before[half][thread], source + state_start_of(place), place.channel < block.channels);
     }
   };
 
@@ -163,9 +165,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     __syncthreads();
     if (step > first) fetch(step - kTile, stage ^ 1);
 
+    const int converter = fresh_thread_index(), pair = converter % kPairs * 2;
 #pragma unroll
     for (int k = 0; k < (kTile * kPairs + kThreads - 1) / kThreads; ++k) {
-      const int t = static_cast<int>(threadIdx.x) / kPairs + k * (kThreads / kPairs);
+      const int t = converter / kPairs + k * (kThreads / kPairs);
       if (kTile * kPairs % kThreads == 0 || t < kTile) {
         float u[2], delta[2], z[2], dout[2], bias[2], derivative[2], factor[2];
         load_floats(bias, &s.bias[pair]);
@@ -254,6 +257,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       sum_over_states<Shape>(y);
       if (lane.half == 0) {
         const float D = s.D[lane.channel];
+        const int kept_step = first_kept_step<Shape>(fresh_thread_index());
 #pragma unroll
         for (int j = 0; j < kSubTile / Shape::kGroupsInG; ++j) {
           const int t = t0 + kept_step + j;
@@ -272,9 +276,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     float* const dBC =
         workspace + plan.dBC + ((block.first_channel / kChannels * p.batch + row) * p.seqlen + step) * 2 * kDState;
     constexpr int kQuads = kDState / 2, kItems = kTile * kQuads;
+    const int writer = fresh_thread_index();
 #pragma unroll
     for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-      const int i = static_cast<int>(threadIdx.x) + k * kThreads, t = i / kQuads, quad = i % kQuads;
+      const int i = writer + k * kThreads, t = i / kQuads, quad = i % kQuads;
       if ((kItems % kThreads == 0 || i < kItems) && t < steps) {
         float4 sum = s.dBC[0][t][dBC_place<Shape>(t, quad)];
 #pragma unroll
@@ -288,7 +293,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec, kStores = kTile * kRow;
 #pragma unroll
     for (int k = 0; k < (kStores + kThreads - 1) / kThreads; ++k) {
-      const int i = static_cast<int>(threadIdx.x) + k * kThreads, t = i / kRow, c = i % kRow * kVec;
+      const int i = writer + k * kThreads, t = i / kRow, c = i % kRow * kVec;
       if ((kStores % kThreads == 0 || i < kStores) && t < steps && c < block.channels) {
         auto store = [&](const Sequence<scalar_t>& gradient, const scalar_t* source) {
           if (gradient.data == nullptr) return;
@@ -323,14 +328,16 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     dD += __shfl_xor_sync(0xffffffffu, dD, 4 << bit);
     dbias += __shfl_xor_sync(0xffffffffu, dbias, 4 << bit);
   }
-  if (!exists) return;
+  const BwdLane<Shape> place(fresh_thread_index());
+  if (place.channel >= block.channels) return;
+  const int channel = channel_of(place), state_start = state_start_of(place);
   const int64_t partial_row = chunk * p.batch + row;
   if (p.dA != nullptr) {
     const float scaled[4] = {dA[0] * kLn2, dA[1] * kLn2, dA[2] * kLn2, dA[3] * kLn2};
     store_floats(workspace + plan.dA + partial_row * row_states + state_start, scaled);
   }
-  if (lane.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD;
-  if (lane.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias;
+  if (place.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD;
+  if (place.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias;
   if (p.dinitial_state != nullptr && chunk == 0) {
     store_floats(p.dinitial_state + row * row_states + state_start, v);
   }

@@ -21,10 +21,10 @@ using DState64 = BwdShape<64, 8, 1>;
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
   const bool specialised = p.d_state == 8 || p.d_state == 16 || p.d_state == 32 || p.d_state == 64;
-  return specialised && p.d_inner % kVectorElements<scalar_t> == 0 && p.d_inner * p.d_state < INT32_MAX &&
-         is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) &&
-         is_tile_aligned(p.du) && is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) &&
-         is_vector_aligned(p.checkpoints) && is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
+  return specialised && has_tile_shape(p) && is_vector_aligned(p.A) && is_tile_aligned(p.u) &&
+         is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) && is_tile_aligned(p.du) &&
+         is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) && is_vector_aligned(p.checkpoints) &&
+         is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
 }
 
 /// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
@@ -88,11 +88,9 @@ BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
 template <typename Shape, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
                          cudaStream_t stream) {
-  const unsigned blocks = scan_blocks(p.batch, p.d_inner, Shape::kChannels);
-  if (blocks == 0) return cudaErrorInvalidValue;
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
   if (plan.chunks > 1) {
-    const dim3 grid(blocks, static_cast<unsigned>(plan.chunks - 1));
+    const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks - 1);
     selective_scan_bwd_carry_kernel<scalar_t, Shape>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
@@ -104,7 +102,7 @@ cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPla
       error != cudaSuccess) {
     return error;
   }
-  const dim3 grid(blocks, static_cast<unsigned>(plan.chunks));
+  const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks);
   kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
   return cudaGetLastError();
 }

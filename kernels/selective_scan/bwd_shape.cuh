@@ -46,14 +46,14 @@ template <typename Shape>
 struct BwdLane {
   int tig, g, half, group, channel, partial;
 
-  __device__ __forceinline__ BwdLane() {
-    const int lane = threadIdx.x % 32;
+  __device__ __forceinline__ explicit BwdLane(int thread) {
+    const int lane = thread % 32;
     tig = lane % 4;
     g = lane / 4;
     half = tig % Shape::kHalves;
     group = g % Shape::kGroupsInG + 8 * half;
     partial = g / Shape::kGroupsInG;
-    channel = threadIdx.x / 32 * Shape::kWarpChannels + partial * (4 / Shape::kHalves) + tig / Shape::kHalves;
+    channel = thread / 32 * Shape::kWarpChannels + partial * (4 / Shape::kHalves) + tig / Shape::kHalves;
   }
 };
 

@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     }
   }
 
-  const TileCopy<kSteps, kChannels, kThreads, scalar_t> copy;
+  const TileCopy<kSteps, kChannels, kThreads, scalar_t> copy(tid);
   const StateSource<scalar_t> states = state_source(p, row, state_vectors);
   const bool gated = p.z.data != nullptr;
   const scalar_t* u_source = p.u.data + row * p.u.batch_stride + first_channel;

@@ -19,10 +19,9 @@ using DState64 = FwdShape<16, 4, 1, 4, 16, 0, 4>;
 
 template <typename Shape, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
-  const unsigned blocks = scan_blocks(p.batch, p.d_inner, Shape::kChannels);
-  if (blocks == 0) return cudaErrorInvalidValue;
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
-  selective_scan_fwd_kernel<scalar_t, Shape><<<blocks, Shape::kThreads, 0, stream>>>(p, state_vectors);
+  selective_scan_fwd_kernel<scalar_t, Shape>
+      <<<scan_grid(p.batch, p.d_inner, Shape::kChannels), Shape::kThreads, 0, stream>>>(p, state_vectors);
   return cudaGetLastError();
 }
 
@@ -47,9 +46,8 @@ cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStr
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanFwdParams<scalar_t>& p) {
-  return p.d_inner % kVectorElements<scalar_t> == 0 && is_tile_aligned(p.u) && is_tile_aligned(p.delta) &&
-         is_tile_aligned(p.z) && is_vector_aligned(p.out) && is_vector_aligned(p.checkpoints) &&
-         is_vector_aligned(p.last_state);
+  return has_tile_shape(p) && is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) &&
+         is_vector_aligned(p.out) && is_vector_aligned(p.checkpoints) && is_vector_aligned(p.last_state);
 }
 
 }  // namespace fwd

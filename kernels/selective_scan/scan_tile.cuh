@@ -6,8 +6,9 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: copy_async_commit, copy_async_wait, TileCopy, fetch_channels, StateSource,
-// fetch_states, widen_states, ScanBlock, locate_block, scan_blocks, is_tile_aligned
+// defines: fresh_thread_index, copy_async_commit, copy_async_wait, TileCopy, fetch_channels, StateSource,
+// fetch_states, widen_states, ScanBlock, locate_block, scan_grid,
+// has_tile_shape, is_tile_aligned
 //
 // Tiles of (steps, channels) and (steps, 2 d_state) from global to shared memory, and where a block works.
 
@@ -23,6 +24,14 @@ __device__ __forceinline__ void copy_async(void* shared, const void* source, boo
 
 }  // namespace detail
 
+/// threadIdx.x, read anew: places derived from it are then computed again where they are needed instead of being kept,
+/// or spilled, through a loop that has no register to spare.
+__device__ __forceinline__ int fresh_thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;"); }
 __device__ __forceinline__ void copy_async_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
@@ -33,8 +42,9 @@ struct TileCopy {
   static constexpr int kVec = kVectorElements<scalar_t>, kRow = kRowElements / kVec, kItems = kSteps * kRow;
   static constexpr int kRows = kThreads / kRow, kPasses = kItems < kThreads ? 1 : kItems / kThreads;
   static_assert(kRowElements % kVec == 0 && kThreads % kRow == 0 && (kItems < kThreads || kItems % kThreads == 0));
-  int t = static_cast<int>(threadIdx.x) / kRow, c = static_cast<int>(threadIdx.x) % kRow * kVec;
+  int t, c;
 
+  __device__ __forceinline__ explicit TileCopy(int thread) : t(thread / kRow), c(thread % kRow * kVec) {}
   __device__ __forceinline__ bool takes_part() const { return kItems >= kThreads || t < kSteps; }
 };
 
@@ -67,7 +77,7 @@ __device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kState
                                              int64_t step, int steps) {
   using Copy = TileCopy<kSteps, 2 * kStates, kThreads, scalar_t>;
   if (source.vectors) {
-    const Copy copy;
+    const Copy copy(fresh_thread_index());
     if (!copy.takes_part()) return;
     const bool is_B = copy.c < kStates;
     const scalar_t* from = is_B ? source.B + copy.c : source.C + (copy.c - kStates);
@@ -116,26 +126,33 @@ __device__ __forceinline__ void widen_states(float (&wide)[kSteps][2 * kStates],
   }
 }
 
-/// Row and first channel of a block: blockIdx.x counts the channel blocks of row 0, then of row 1, ...
+/// Where a block works: blockIdx.x is the block of channels, blockIdx.y the row. (Not one number that is divided here:
+/// the quotient would live in every thread's registers, and so would all addresses made from it.)
 struct ScanBlock {
   int64_t row;
   int64_t first_channel;
   int channels;  ///< that exist, 1 to kChannels
 };
 
+inline constexpr int64_t kMaxGridRows = 65535;
+
 template <int kChannels, typename scalar_t>
 __device__ __forceinline__ ScanBlock locate_block(const SelectiveScanInputs<scalar_t>& p) {
-  const auto channel_blocks = static_cast<unsigned>((p.d_inner + kChannels - 1) / kChannels);
-  const unsigned row = blockIdx.x / channel_blocks;
-  const int64_t first = static_cast<int64_t>(blockIdx.x - row * channel_blocks) * kChannels;
-  const int64_t left = p.d_inner - first;
-  return {row, first, static_cast<int>(left < kChannels ? left : kChannels)};
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kChannels, left = p.d_inner - first;
+  return {blockIdx.y, first, static_cast<int>(left < kChannels ? left : kChannels)};
 }
 
-/// Blocks of that grid, or 0 when they are too many.
-inline unsigned scan_blocks(int64_t batch, int64_t d_inner, int channels) {
-  const int64_t blocks = batch * ((d_inner + channels - 1) / channels);
-  return blocks > INT32_MAX ? 0u : static_cast<unsigned>(blocks);
+inline dim3 scan_grid(int64_t batch, int64_t d_inner, int channels, int chunks = 1) {
+  return dim3(static_cast<unsigned>((d_inner + channels - 1) / channels), static_cast<unsigned>(batch),
+              static_cast<unsigned>(chunks));
+}
+
+/// What the tiled kernels need of the shape: a grid that holds it, 32-bit offsets within a row of
+/// states, 32-bit strides.
+template <typename scalar_t>
+inline bool has_tile_shape(const SelectiveScanInputs<scalar_t>& p) {
+  return p.batch <= kMaxGridRows && p.d_inner * p.d_state < INT32_MAX && p.d_inner % kVectorElements<scalar_t> == 0 &&
+         p.B.time_stride < INT32_MAX && p.C.time_stride < INT32_MAX;
 }
 
 /// Rows on 16-byte boundaries, and a tile's rows within reach of a 32-bit offset.
