@@ -12,9 +12,10 @@ constexpr uint64_t kMaxBytes = uint64_t{2} << 30;
 
 nlohmann::json parse_json(std::string_view text, const std::string& where) {
   using nlohmann::json;
+  const std::string prefix = where.empty() ? "" : where + ": ";
   const auto guard = [&](int depth, json::parse_event_t event, json&) {
     const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
-    if (opens && depth >= kMaxDepth) throw DataError(str(where, ": nested deeper than ", kMaxDepth, " levels"));
+    if (opens && depth >= kMaxDepth) throw DataError(str(prefix, "nested deeper than ", kMaxDepth, " levels"));
     return true;
   };
   try {
@@ -23,7 +24,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: …": the code in front tells a user nothing.
     const std::string what = e.what();
     const size_t end = what.find("] ");
-    throw DataError(where + ": not JSON: " + to_valid_utf8(end == std::string::npos ? what : what.substr(end + 2)));
+    throw DataError(prefix + "not JSON: " + to_valid_utf8(end == std::string::npos ? what : what.substr(end + 2)));
   }
 }
 

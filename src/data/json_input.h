@@ -7,7 +7,8 @@
 
 namespace mpeft::data {
 
-/// A JSON document from outside: at most 64 levels deep. Throws DataError "where: not JSON: …".
+/// A JSON document from outside: at most 64 levels deep. Throws DataError "where: not JSON: …" (without the
+/// place when `where` is empty).
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
 /// The document of a file of at most 2 GiB.

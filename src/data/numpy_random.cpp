@@ -1,6 +1,7 @@
 #include "data/numpy_random.h"
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -89,13 +90,12 @@ uint32_t NumpyRandom::next32() {
 
 uint32_t NumpyRandom::up_to(uint32_t high) {
   if (high == 0) return 0;  // draws nothing, as NumPy
-  const uint32_t count = high + 1;
-  uint64_t product = static_cast<uint64_t>(next32()) * count;
-  if (static_cast<uint32_t>(product) < count) {
-    const uint32_t threshold = (UINT32_MAX - high) % count;
-    while (static_cast<uint32_t>(product) < threshold) product = static_cast<uint64_t>(next32()) * count;
-  }
-  return static_cast<uint32_t>(product >> 32);
+  const uint32_t mask = UINT32_MAX >> std::countl_zero(high);
+  uint32_t value;
+  do {
+    value = next32() & mask;
+  } while (value > high);
+  return value;
 }
 
 }  // namespace mpeft::data

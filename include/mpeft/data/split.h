@@ -11,7 +11,7 @@ struct SplitIndices {
   std::vector<int64_t> test;
 };
 
-/// `numpy.random.default_rng(seed).permutation(n)`: PCG64 seeded by a SeedSequence, Fisher-Yates with Lemire's bounded
+/// `numpy.random.default_rng(seed).permutation(n)`: PCG64 seeded by a SeedSequence, Fisher-Yates with masked
 /// 32-bit numbers. n < 2^32.
 std::vector<int64_t> numpy_permutation(int64_t n, uint64_t seed);
 

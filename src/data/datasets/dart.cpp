@@ -60,7 +60,8 @@ class Dart : public DatasetSource {
     if (!context.name.variant.empty() || !context.name.path.empty()) {
       throw ConfigError("data: dart has no variants (dart, dart-tvt, dart_1000, dart-tvt_1000)");
     }
-    folder_ = context.data_root + "/" + options["folder"].as_string("dart");
+    data_root_ = context.data_root;
+    folder_ = data_root_ + "/" + options["folder"].as_string("dart");
     train_file_ = options["train_file"].as_string("dart-v1.1.1-full-train.json");
     val_file_ = options["val_file"].as_string("dart-v1.1.1-full-dev.json");
     test_file_ = options["test_file"].as_string("dart-v1.1.1-full-test.json");
@@ -76,7 +77,7 @@ class Dart : public DatasetSource {
                               : split == Split::kValidation ? val_file_
                                                             : test_file_;
     const auto excluded = split == Split::kTrain ? excluded_triples(result) : std::set<Tripleset>();
-    const std::string path = locate(name, to_string(split));
+    const std::string path = locate(name, to_string(split) + "_file");
     result.files.push_back(path);
 
     int64_t n_empty_texts = 0, n_without_text = 0, n_excluded = 0;
@@ -103,15 +104,17 @@ class Dart : public DatasetSource {
   }
 
  private:
-  std::string locate(const std::string& name, const std::string& what) const {
+  // `option` is the key of data_options that names the file.
+  std::string locate(const std::string& name, const std::string& option) const {
     std::string path = find_data_file(folder_, name);
     if (!path.empty()) return path;
     const std::string there = files_in(folder_, ".json");
     throw DataError(
-        str("dart: no ", what, " file: looked for ", folder_, "/", name, " and ./", name,
-            there.empty() ? "" : "\n  the folder holds " + there + " (name one with data_options." + what + "_file)",
+        str("dart: no ", name, ": looked for ", folder_, "/", name, " and ./", name,
+            there.empty() ? "" : "\n  the folder holds " + there + " (name one with data_options." + option + ")",
             "\n  it comes from https://github.com/Yale-LILY/dart (data/v1.1.1); on a machine with a network:"
-            "\n  python3 scripts/prepare_data.py dart --output DATA_ROOT"));
+            "\n  python3 scripts/prepare_data.py dart --output ",
+            data_root_));
   }
 
   template <typename Visit>
@@ -135,7 +138,7 @@ class Dart : public DatasetSource {
   std::set<Tripleset> excluded_triples(SourceRecords& result) const {
     std::set<Tripleset> triples;
     for (const auto& name : exclude_files_) {
-      const std::string path = locate(name, "exclude");
+      const std::string path = locate(name, "exclude_files");
       result.files.push_back(path);
       for_each_record(path, result.notes,
                       [&](int64_t, DartRecord&& record) { triples.insert(std::move(record.triples)); });
@@ -144,7 +147,7 @@ class Dart : public DatasetSource {
   }
 
   int64_t n_bad_allowed_;
-  std::string folder_, train_file_, val_file_, test_file_;
+  std::string data_root_, folder_, train_file_, val_file_, test_file_;
   std::vector<std::string> exclude_files_;
 };
 

@@ -131,7 +131,7 @@ class Jsonl : public DatasetSource {
       if (text.empty()) continue;
       try {
         if (text.size() > kMaxLineBytes) throw BadField{"a line of more than 64 MiB"};
-        const json value = parse_json(text, "line " + std::to_string(line));
+        const json value = parse_json(text, "");
         if (!value.is_object()) throw BadField{"expected a JSON object"};
         result.records.push_back(parse_record(value, line - 1));
       } catch (const BadField& bad) {

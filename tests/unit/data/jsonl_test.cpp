@@ -1,0 +1,116 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "mpeft/core/error.h"
+#include "mpeft/data/dataset.h"
+
+#include "unit/data/temporary_folder.h"
+
+namespace mpeft::data {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class JsonlTest : public TemporaryFolderTest {
+ protected:
+  TextDataset read(const std::string& path, Split split, const std::string& options) const {
+    config::Problems problems;
+    return read_dataset(
+        {"jsonl:" + path, split, root_.string(), config::Node::from_string(options, "x.yaml", problems), ""});
+  }
+  std::string error_of(const std::string& path, Split split, const std::string& options) const {
+    try {
+      read(path, split, options);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  }
+};
+
+const char* const kOptions = "{input: 'Q: {q} ({n}) {{x}}', target: a, val_file: val.jsonl}";
+
+TEST_F(JsonlTest, FieldsGoThroughTheTemplate) {
+  write("t.jsonl",
+        "\xEF\xBB\xBF{\"q\": \"why?\", \"n\": 3, \"a\": \"because\"}\r\n\r\n{\"q\": \"é\", \"n\": true, \"a\": [\"x\", "
+        "\"y\"]}");
+  const auto dataset = read("t.jsonl", Split::kTrain, kOptions);
+  ASSERT_EQ(dataset.examples.size(), 2U);
+  EXPECT_THAT(dataset.examples[0].input_parts, ElementsAre("Q: why? (3) {x}###"));
+  EXPECT_EQ(dataset.examples[0].target, "because");
+  EXPECT_THAT(dataset.examples[1].references, ElementsAre("x", "y"));
+  EXPECT_EQ(dataset.examples[1].record, 2);
+}
+
+TEST_F(JsonlTest, InstructionReferencesMetricsAndEndTokenAreOptions) {
+  write("t.jsonl", "{\"q\": \"1\", \"a\": \"x\", \"more\": [\"y\", \"x\"]}\n");
+  const auto dataset = read("t.jsonl", Split::kTrain,
+                            "{instruction: Answer., input: '{q}', target: a, references: [more], metrics: [rouge], "
+                            "end_token: false, val_file: v}");
+  EXPECT_THAT(dataset.examples[0].input_parts, ElementsAre("Answer.###", "1###"));
+  EXPECT_THAT(dataset.examples[0].references, ElementsAre("x", "y"));
+  EXPECT_THAT(dataset.metrics, ElementsAre("rouge"));
+  EXPECT_FALSE(dataset.end_token_after_target);
+}
+
+TEST_F(JsonlTest, OneFileIsSplitIntoTrainingAndValidation) {
+  std::string text;
+  for (int i = 0; i < 10; ++i) text += str("{\"q\": \"", i, "\", \"a\": \"x\"}\n");
+  write("t.jsonl", text);
+  const std::string options = "{input: '{q}', target: a}";
+  const auto train = read("t.jsonl", Split::kTrain, options), val = read("t.jsonl", Split::kValidation, options);
+  EXPECT_EQ(train.examples.size(), 8U);
+  ASSERT_EQ(val.examples.size(), 2U);
+  EXPECT_EQ(val.examples[0].record, 7);
+  EXPECT_EQ(val.examples[1].record, 4);
+  EXPECT_THAT(error_of("t.jsonl", Split::kTest, options), HasSubstr("data_options.test_file"));
+}
+
+TEST_F(JsonlTest, ThePathMayNameTheSplit) {
+  write("a-train.jsonl", "{\"q\": \"1\", \"a\": \"x\"}\n");
+  write("a-dev.jsonl", "{\"q\": \"2\", \"a\": \"x\"}\n");
+  const std::string options = "{input: '{q}', target: a}";
+  EXPECT_THAT(read("a-{split}.jsonl", Split::kTrain, options).examples[0].input_parts, ElementsAre("1###"));
+  EXPECT_THAT(read("a-{split}.jsonl", Split::kValidation, options).examples[0].input_parts, ElementsAre("2###"));
+  EXPECT_THAT(error_of("a-{split}.jsonl", Split::kTest, options), HasSubstr("no file for split test"));
+}
+
+TEST_F(JsonlTest, MalformedLinesAreNamedOrTolerated) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{\"q\": \"1\"", "not JSON"},
+      {"[1]", "expected a JSON object"},
+      {"{\"qq\": \"1\", \"n\": 1, \"a\": \"x\"}", "no field 'q' (did you mean"},
+      {"{\"q\": [1], \"n\": 1, \"a\": \"x\"}", "field 'q': expected a text"},
+      {"{\"q\": \"1\", \"n\": 1, \"a\": []}", "an empty list"},
+      {"{\"q\": \"1\", \"n\": 1, \"a\": null}", "no field 'a'"},
+  };
+  for (const auto& [line, reason] : cases) {
+    write("t.jsonl", std::string("{\"q\": \"1\", \"n\": 1, \"a\": \"x\"}\n") + line + "\n");
+    const std::string error = error_of("t.jsonl", Split::kTrain, kOptions);
+    EXPECT_THAT(error, HasSubstr("t.jsonl: record 2: ")) << line;
+    EXPECT_THAT(error, HasSubstr(reason)) << line;
+    const std::string tolerant = "{input: 'Q: {q} ({n})', target: a, val_file: v, skip_bad_records: 1}";
+    EXPECT_EQ(read("t.jsonl", Split::kTrain, tolerant).examples.size(), 1U);
+  }
+}
+
+TEST_F(JsonlTest, WrongOptionsAreReportedTogether) {
+  const std::string error = error_of("t.jsonl", Split::kTrain, "{input: '{q', targett: a}");
+  EXPECT_THAT(error, HasSubstr("input: '{' without '}'"));
+  EXPECT_THAT(error, HasSubstr("target: missing"));
+  EXPECT_THAT(error, HasSubstr("targett: unknown key (did you mean 'target'?)"));
+  EXPECT_THAT(error_of("t.jsonl", Split::kTrain, "{}"), HasSubstr("input: missing"));
+  EXPECT_THAT(error_of("none.jsonl", Split::kTrain, kOptions), HasSubstr("none.jsonl: no such file"));
+}
+
+TEST(JsonlSampleTest, TheSampleIsRead) {
+  config::Problems problems;
+  const auto options = config::Node::from_string("{input: '{context}###{question}', target: answers}", "x", problems);
+  const DatasetRequest request{"jsonl:jsonl/questions-{split}.jsonl", Split::kValidation,
+                               MPEFT_SOURCE_DIR "/data/sample", options, ""};
+  EXPECT_EQ(read_dataset(request).examples.size(), 20U);
+}
+
+}  // namespace
+}  // namespace mpeft::data
