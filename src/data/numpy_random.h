@@ -12,8 +12,8 @@ class NumpyRandom {
   uint64_t next64();
   /// Low half of a 64-bit number first, then its high half.
   uint32_t next32();
-  /// Uniform in [0, high], both ends included: the low bits of 32-bit numbers, drawn again while too large, which is what
-  /// shuffles use (not the bounded integers of `Generator.integers`).
+  /// Uniform in [0, high], both ends included: the low bits of 32-bit numbers, drawn again while too large, which is
+  /// what shuffles use (not the bounded integers of `Generator.integers`).
   uint32_t up_to(uint32_t high);
 
  private:
