@@ -16,7 +16,7 @@ using DState8 = BwdShape<8, 4, 2>;
 template <typename scalar_t>
 using DState16 = BwdShape<16, 4, std::is_same_v<scalar_t, __nv_bfloat16> ? 3 : 2>;  // the others split their products
 using DState32 = BwdShape<32, 4, 2>;
-using DState64 = BwdShape<64, 8, 1>;
+using DState64 = BwdShape<64, 4, 2>;  // 8 warps would need more shared memory than sm_86, sm_89 and sm_120 give
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
@@ -96,6 +96,7 @@ cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPla
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
   constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape>));
+  static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
   const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape>;
   // above 48 KB shared memory is granted by this call only; it is cheap and belongs to the current device
   if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
