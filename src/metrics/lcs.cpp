@@ -12,7 +12,7 @@ namespace mpeft::metrics {
 namespace {
 
 constexpr uint64_t kAll = ~uint64_t{0};
-constexpr uint64_t kMaxTableWords = uint64_t{1} << 28;  // 2 GiB
+constexpr uint64_t kMaxTableWords = uint64_t{1} << 27;  // 1 GiB
 
 bool is_flat(std::span<const uint64_t> flat, size_t column) { return ((flat[column / 64] >> (column % 64)) & 1) != 0; }
 
@@ -54,6 +54,9 @@ size_t LcsColumns::length(std::span<const uint32_t> rows) const {
 }
 
 std::vector<size_t> LcsColumns::positions(std::span<const uint32_t> rows) const {
+  const bool shares_token =
+      std::any_of(rows.begin(), rows.end(), [&](uint32_t token) { return places_.contains(token); });
+  if (!shares_token) return {};
   const size_t width = (n_ + 63) / 64;
   if ((rows.size() + 1) * width > kMaxTableWords) {
     throw DataError(str("a text of ", rows.size(), " words against one of ", n_,

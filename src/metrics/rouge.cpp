@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <set>
 #include <unordered_map>
 
 #include "mpeft/core/strings.h"
@@ -66,9 +67,9 @@ Counts count_tokens(const Sentences& sentences) {
 RougeScore score_summary(const Sentences& prediction, const Sentences& reference) {
   Counts predicted = count_tokens(prediction);
   Counts referred = count_tokens(reference);
+  // A sentence that is predicted again adds nothing to the union.
   std::vector<LcsColumns> columns;
-  columns.reserve(prediction.size());
-  for (const Tokens& tokens : prediction) columns.emplace_back(tokens);
+  for (const Tokens& tokens : std::set<Tokens>(prediction.begin(), prediction.end())) columns.emplace_back(tokens);
   size_t hits = 0;
   for (const Tokens& sentence : reference) {
     std::vector<bool> in_union(sentence.size());
