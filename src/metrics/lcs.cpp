@@ -16,6 +16,10 @@ constexpr uint64_t kMaxTableWords = uint64_t{1} << 27;  // 1 GiB
 
 bool is_flat(std::span<const uint64_t> flat, size_t column) { return ((flat[column / 64] >> (column % 64)) & 1) != 0; }
 
+void set_bits(const std::vector<uint32_t>& columns, std::vector<uint64_t>& bits) {
+  for (const uint32_t j : columns) bits[j / 64] |= uint64_t{1} << (j % 64);
+}
+
 /// The length at the end of the first n columns: how many of them are not flat.
 size_t count_rises(std::span<const uint64_t> flat, size_t n) {
   size_t rises = 0;
@@ -27,23 +31,32 @@ size_t count_rises(std::span<const uint64_t> flat, size_t n) {
 }  // namespace
 
 LcsColumns::LcsColumns(std::span<const uint32_t> tokens) : n_(tokens.size()) {
-  for (size_t j = 0; j < n_; ++j) places_[tokens[j]].push_back(static_cast<uint32_t>(j));
+  for (size_t j = 0; j < n_; ++j) places_[tokens[j]].columns.push_back(static_cast<uint32_t>(j));
+  const size_t width = (n_ + 63) / 64;
+  for (auto& [token, places] : places_) {
+    if (places.columns.size() <= width) continue;  // at most 64 tokens have a mask
+    places.mask.resize(width);
+    set_bits(places.columns, places.mask);
+  }
 }
 
 void LcsColumns::advance(uint32_t token, Bits& flat, Bits& scratch) const {
   const auto found = places_.find(token);
   if (found == places_.end()) return;
-  for (const uint32_t j : found->second) scratch[j / 64] |= uint64_t{1} << (j % 64);
+  const Places& places = found->second;
+  if (places.mask.empty()) set_bits(places.columns, scratch);
+  const Bits& matches = places.mask.empty() ? scratch : places.mask;
   uint64_t carry = 0;
   for (size_t word = 0; word < flat.size(); ++word) {
     const uint64_t old = flat[word];
-    const uint64_t matched = old & scratch[word];
-    const uint64_t partial = old + matched;
+    const uint64_t partial = old + (old & matches[word]);
     const uint64_t sum = partial + carry;
     carry = static_cast<uint64_t>(partial < old) | static_cast<uint64_t>(sum < partial);
-    flat[word] = sum | (old & ~scratch[word]);
+    flat[word] = sum | (old & ~matches[word]);
   }
-  for (const uint32_t j : found->second) scratch[j / 64] = 0;
+  if (places.mask.empty()) {
+    for (const uint32_t j : places.columns) scratch[j / 64] = 0;
+  }
 }
 
 size_t LcsColumns::length(std::span<const uint32_t> rows) const {
@@ -80,7 +93,7 @@ std::vector<size_t> LcsColumns::positions(std::span<const uint32_t> rows) const 
   const auto is_match = [&] {
     const auto found = places_.find(rows[i - 1]);
     return found != places_.end() &&
-           std::binary_search(found->second.begin(), found->second.end(), static_cast<uint32_t>(j - 1));
+           std::binary_search(found->second.columns.begin(), found->second.columns.end(), static_cast<uint32_t>(j - 1));
   };
   const auto step_up = [&] {
     --i;

@@ -21,10 +21,16 @@ class LcsColumns {
 
  private:
   using Bits = std::vector<uint64_t>;
+  /// Where a token stands: its columns, ascending, and as bits too when it has more of them than there are words of
+  /// bits.
+  struct Places {
+    std::vector<uint32_t> columns;
+    Bits mask;
+  };
   void advance(uint32_t token, Bits& flat, Bits& scratch) const;
 
   size_t n_ = 0;
-  std::unordered_map<uint32_t, std::vector<uint32_t>> places_;  // of each token, ascending
+  std::unordered_map<uint32_t, Places> places_;
 };
 
 }  // namespace mpeft::metrics
