@@ -57,7 +57,6 @@ def normalization_bits():
         if nfc(char) != char:
             normalize.add(c)
         elif unicodedata2.combining(char) != 0:
-            # Class 1 marks neither swap with class 1 nor ... with anything lower: they swap when behind class 240.
             (normalize if is_mark_for_package(char) else opaque).add(c)
     for first, second, composite in pairs:
         if (first, second, composite) in known:

@@ -11,6 +11,7 @@ namespace mpeft::text {
 /// A SentencePiece model, run by libsentencepiece. Control pieces (<s>, </s>, <pad>) have no text: they are never found
 /// in a text and decode to nothing, with or without `skip_special`, as in the `sentencepiece` package. The unknown
 /// piece decodes to the model's unk_surface (" ⁇ "), or to nothing with `skip_special`.
+/// Where two segmentations have the same score (unigram: "00:00:00"), releases of the library choose differently.
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   /// `model` is the content of the file `path`. Throws DataError when it is not a model.
