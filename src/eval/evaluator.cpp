@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
@@ -18,6 +19,20 @@ std::vector<std::vector<text::TokenId>> prompts_of(const std::vector<data::Examp
   return prompts;
 }
 
+std::vector<std::unique_ptr<metrics::Metric>> make_metrics(const std::vector<std::string>& names) {
+  std::vector<std::unique_ptr<metrics::Metric>> made;
+  for (const auto& name : names) made.push_back(metrics::make_metric(name));
+  return made;
+}
+
+metrics::Scores score_all(const std::vector<Prediction>& predictions,
+                          const std::vector<std::unique_ptr<metrics::Metric>>& made) {
+  const auto records = to_records(predictions);
+  metrics::Scores scores;
+  for (const auto& metric : made) scores.merge(metric->score(records));
+  return scores;
+}
+
 }  // namespace
 
 GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Tokenizer& tokenizer,
@@ -26,7 +41,7 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
                                          const GenerateProgress& progress) {
   if (examples.empty()) throw DataError("evaluation: the split has no examples");
   // A metric that cannot be made (a missing resource) is told before minutes of generation, not after.
-  for (const auto& name : metric_names) metrics::make_metric(name);
+  const auto made = make_metrics(metric_names);
   if (!options.eos_id) options.eos_id = tokenizer.eos_id();
   if (options.n_valid_tokens == 0)
     options.n_valid_tokens = std::min(tokenizer.vocab_size(), model->config().vocab_size);
@@ -43,16 +58,13 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
     result.predictions.push_back({examples[i].record, tokenizer.decode(prompts[i], /*skip_special=*/false),
                                   std::string(trim(text)), examples[i].references});
   }
-  result.scores = score_predictions(result.predictions, metric_names);
+  result.scores = score_all(result.predictions, made);
   return result;
 }
 
 metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
                                   const std::vector<std::string>& metric_names) {
-  const auto records = to_records(predictions);
-  metrics::Scores scores;
-  for (const auto& name : metric_names) scores.merge(metrics::make_metric(name)->score(records));
-  return scores;
+  return score_all(predictions, make_metrics(metric_names));
 }
 
 }  // namespace mpeft::eval
