@@ -31,7 +31,10 @@ def make_model(size):
     if SIZES[size] is None:
         return tiny_model.make()
     torch.manual_seed(1)
-    model = MambaForCausalLM(MambaConfig(**SIZES[size], bos_token_id=0, eos_token_id=0, pad_token_id=0)).float().eval()
+    # Upstream's scale of initial weights. With transformers' default of 0.1 the network amplifies rounding 1,000 times: its own fp32
+    # logits are 2e-4 off the fp64 ones, and nothing could be compared to 1e-5.
+    config = MambaConfig(**SIZES[size], initializer_range=0.02, rescale_prenorm_residual=True, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+    model = MambaForCausalLM(config).float().eval()
     noise = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -57,10 +60,11 @@ def check_gradients(table, unit_model, model, folder):
     save_file({"ids": ids, "labels": labels, "lengths": torch.full((2,), GRADIENT_IDS, dtype=torch.int32),
                "logits": logits.detach().contiguous(), "loss": loss.detach(),
                **{f"grad.{n}": g.contiguous() for n, g in zip(names, gradients)}}, folder / "cases.safetensors")
-    result = subprocess.run([unit_model, "--gtest_filter=*ModelParity*", "--gtest_fail_if_no_test_selected"], text=True,
+    result = subprocess.run([unit_model, "--gtest_filter=*ModelParity*/fp32AgainstTransformers"], text=True,
                             capture_output=True, env={**os.environ, "MPEFT_MODEL_PARITY_FOLDER": str(folder)})
-    table.holds(f"fp32: loss and {len(names)} gradients <= 1e-4 (unit_model)", result.returncode == 0)
-    if result.returncode != 0:
+    passed = result.returncode == 0 and "[  PASSED  ] 1 test" in result.stdout
+    table.holds(f"fp32: loss and {len(names)} gradients <= 1e-4 (unit_model)", passed)
+    if not passed:
         print(result.stdout[-4000:])
 
 

@@ -53,11 +53,15 @@ def executable(arguments, name):
     return str(path)
 
 
+class CommandFailed(Exception):
+    pass
+
+
 def run(command, stdin=""):
-    """Standard output of a command that has to succeed."""
+    """Standard output of a command; CommandFailed, with its last words, when it does not succeed."""
     result = subprocess.run([str(part) for part in command], input=stdin, capture_output=True, text=True, cwd=ROOT)
     if result.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\nexit status {result.returncode}\n{result.stderr[-4000:]}")
+        raise CommandFailed(f"{' '.join(map(str, command))}\nexit status {result.returncode}\n{result.stderr[-4000:]}")
     return result.stdout
 
 
@@ -93,6 +97,15 @@ class Table:
 
     def holds(self, name, ok, note=""):
         self._row(name, bool(ok), note)
+
+    @contextlib.contextmanager
+    def case(self, name):
+        """Checks of one case: a command that fails in it fails the case, not the script."""
+        try:
+            yield
+        except CommandFailed as error:
+            self.holds(name, False)
+            print(f"        {str(error).strip()}".replace("\n", "\n        "))
 
     def _row(self, name, ok, note):
         self.failures += not ok

@@ -84,23 +84,22 @@ def compare(table, name, ours, theirs, base):
     table.holds(f"{name}: the adapter matters", max(reference.relative_error(a, b) for a, b in zip(theirs, base)) > 1e-3)
 
 
-def check_theirs(table, arguments, folder):
-    for number, (name, fields) in enumerate(THEIRS.items()):
-        fields = dict(fields)
-        model = base_model(untied=fields.pop("untied", False), use_bias=fields.pop("use_bias", False))
-        base_folder, adapter_folder = folder / f"base{number}", folder / f"adapter{number}"
-        model.save_pretrained(base_folder)
-        lists = random_lists(model.config.vocab_size, LENGTHS, number)
-        base = logits(model, lists)
-        adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields)).eval()
-        noise = torch.Generator().manual_seed(number)
-        with torch.no_grad():
-            for p in adapted.parameters():
-                if p.requires_grad:
-                    p.add_(0.2 * torch.randn(p.shape, generator=noise))
-        adapted.save_pretrained(adapter_folder)
-        ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter_folder)
-        compare(table, f"PEFT's here: {name}", ours, peft_logits(adapted, lists), base)
+def check_theirs(table, arguments, folder, number, name, fields):
+    fields = dict(fields)
+    model = base_model(untied=fields.pop("untied", False), use_bias=fields.pop("use_bias", False))
+    base_folder, adapter_folder = folder / f"base{number}", folder / f"adapter{number}"
+    model.save_pretrained(base_folder)
+    lists = random_lists(model.config.vocab_size, LENGTHS, number)
+    base = logits(model, lists)
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **fields)).eval()
+    noise = torch.Generator().manual_seed(number)
+    with torch.no_grad():
+        for p in adapted.parameters():
+            if p.requires_grad:
+                p.add_(0.2 * torch.randn(p.shape, generator=noise))
+    adapted.save_pretrained(adapter_folder)
+    ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter_folder)
+    compare(table, f"PEFT's here: {name}", ours, peft_logits(adapted, lists), base)
 
 
 def train_adapter(arguments, folder, base_folder, fields):
@@ -117,30 +116,34 @@ def train_adapter(arguments, folder, base_folder, fields):
     return found[0].parent
 
 
-def check_ours(table, arguments, folder):
-    model = base_model(vocab_size=Tokenizer.from_file(str(TOKENIZER)).get_vocab_size())
-    base_folder = folder / "ours-base"
-    model.save_pretrained(base_folder)
+def check_ours(table, arguments, folder, base_folder, name, fields):
+    model = MambaForCausalLM.from_pretrained(base_folder, dtype=torch.float32).eval()
     lists = random_lists(model.config.vocab_size, LENGTHS, 99)
     base = logits(model, lists)
-    for name, fields in OURS.items():
-        adapter = train_adapter(arguments, folder, base_folder, fields)
-        saved = load_file(adapter / "adapter_model.safetensors")
-        ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter)
-        theirs = PeftModel.from_pretrained(MambaForCausalLM.from_pretrained(base_folder, dtype=torch.float32), adapter).eval()
-        loaded = {n for n, _ in theirs.named_parameters() if "lora_" in n}
-        table.holds(f"ours in PEFT: {name}: every tensor is taken", len(loaded) == len(saved), f"{len(loaded)} of {len(saved)}")
-        compare(table, f"ours in PEFT: {name}", ours, peft_logits(theirs, lists), base)
+    adapter = train_adapter(arguments, folder, base_folder, fields)
+    saved = load_file(adapter / "adapter_model.safetensors")
+    ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter)
+    theirs = PeftModel.from_pretrained(model, adapter).eval()
+    loaded = {n for n, _ in theirs.named_parameters() if "lora_" in n}
+    table.holds(f"ours in PEFT: {name}: every tensor is taken", len(loaded) == len(saved), f"{len(loaded)} of {len(saved)}")
+    compare(table, f"ours in PEFT: {name}", ours, peft_logits(theirs, lists), base)
 
 
 def main():
     arguments = parse_arguments(__doc__)
     executable(arguments, "mpeft")
+    executable(arguments, "train")
     lift_mamba_check()
     table = Table(f"PEFT parity: peft {peft.__version__}, limit {TOLERANCE:g}")
     with temporary_folder() as folder:
-        check_theirs(table, arguments, folder)
-        check_ours(table, arguments, folder)
+        for number, (name, fields) in enumerate(THEIRS.items()):
+            with table.case(f"PEFT's here: {name}"):
+                check_theirs(table, arguments, folder, number, name, fields)
+        base_folder = folder / "ours-base"
+        base_model(vocab_size=Tokenizer.from_file(str(TOKENIZER)).get_vocab_size()).save_pretrained(base_folder)
+        for name, fields in OURS.items():
+            with table.case(f"ours in PEFT: {name}"):
+                check_ours(table, arguments, folder, base_folder, name, fields)
     table.finish()
 
 
