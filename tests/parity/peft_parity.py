@@ -44,6 +44,10 @@ THEIRS = {
     "embeddings": dict(target_modules=["embeddings"], r=4, lora_alpha=8),
     "embeddings and in_proj, untied": dict(target_modules=["embeddings", "in_proj"], r=4, lora_alpha=8, untied=True),
     "lm_head": dict(target_modules=["lm_head"], r=4, lora_alpha=8, untied=True),
+    "lm_head of a tied model": dict(target_modules=["lm_head"], r=4, lora_alpha=8),
+    "embedding and head saved too": dict(target_modules=["in_proj"], r=4, lora_alpha=8, save_embedding_layers=True),
+    "embedding and head saved too, untied": dict(target_modules=["embeddings", "lm_head"], r=4, lora_alpha=8, untied=True,
+                                                 save_embedding_layers=True),
     "bias of what is targeted": dict(target_modules=["in_proj"], r=4, lora_alpha=8, bias="lora_only", use_bias=True),
     "all biases": dict(target_modules=["in_proj"], r=4, lora_alpha=8, bias="all"),
     "a module saved whole": dict(target_modules=["in_proj"], r=4, lora_alpha=8, modules_to_save=["lm_head"], untied=True),
@@ -87,6 +91,7 @@ def compare(table, name, ours, theirs, base):
 def check_theirs(table, arguments, folder, number, name, fields):
     fields = dict(fields)
     model = base_model(untied=fields.pop("untied", False), use_bias=fields.pop("use_bias", False))
+    save = {"save_embedding_layers": True} if fields.pop("save_embedding_layers", False) else {}
     base_folder, adapter_folder = folder / f"base{number}", folder / f"adapter{number}"
     model.save_pretrained(base_folder)
     lists = random_lists(model.config.vocab_size, LENGTHS, number)
@@ -97,7 +102,7 @@ def check_theirs(table, arguments, folder, number, name, fields):
         for p in adapted.parameters():
             if p.requires_grad:
                 p.add_(0.2 * torch.randn(p.shape, generator=noise))
-    adapted.save_pretrained(adapter_folder)
+    adapted.save_pretrained(adapter_folder, **save)
     ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter_folder)
     compare(table, f"PEFT's here: {name}", ours, peft_logits(adapted, lists), base)
 
