@@ -1,6 +1,7 @@
 #include "checkpoint/mapped_tensor.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,13 +17,13 @@ namespace {
 // Below this the system call costs more than the pages.
 constexpr uint64_t kSmallestRelease = 1U << 16;
 
-// Drops the pages of a range from the resident set. The map is private and never written, so a neighbour that shares
-// the first or last page reads it again from the file.
+// Drops the pages of a range from the resident set; only whole ones, since a neighbour may have written to the first or
+// the last.
 void release_pages(const uint8_t* begin, uint64_t size) {
   if (size < kSmallestRelease) return;
   static const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t first = reinterpret_cast<uintptr_t>(begin) / page * page;
-  const uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + size + page - 1) / page * page;
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+  const uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + size) / page * page;
   ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
@@ -37,7 +38,13 @@ void check_bools(const uint8_t* bytes, uint64_t size, const std::string& what) {
 
 SharedMap map_file(const std::filesystem::path& path) {
   try {
-    return std::make_shared<const fs::MappedFile>(path);
+    auto map = std::make_shared<const fs::MappedFile>(path);
+    // Parameters may be these very tensors, and an optimizer writes to them: the map is private, so the process gets
+    // its own copy of a page that it writes to and the file stays as it is.
+    if (map->size() > 0 && ::mprotect(const_cast<uint8_t*>(map->data()), map->size(), PROT_READ | PROT_WRITE) != 0) {
+      fail(path.string(), ": cannot be mapped for writing: ", std::strerror(errno));
+    }
+    return map;
   } catch (const DataError& e) {
     throw CheckpointError(e.what());
   }

@@ -15,13 +15,13 @@ namespace mpeft::checkpoint {
 
 using SharedMap = std::shared_ptr<const fs::MappedFile>;
 
-/// Maps a file; throws CheckpointError naming the path.
+/// Maps a file, copy on write; throws CheckpointError naming the path.
 SharedMap map_file(const std::filesystem::path& path);
 
-/// A contiguous tensor over bytes [begin, …) of the map, which it keeps alive; read-only memory. When its storage goes,
-/// its pages are handed back. Copied instead where `begin` is not a multiple of the element size (files of old
-/// writers). The range and the shape must have been checked. Throws CheckpointError, beginning with `what`, when a bool
-/// is neither 0 nor 1.
+/// A contiguous tensor over bytes [begin, …) of the map, which it keeps alive; writing to it leaves the file alone.
+/// When its storage goes, its pages are handed back. Copied instead where `begin` is not a multiple of the element size
+/// (files of old writers). The range and the shape must have been checked. Throws CheckpointError, beginning with
+/// `what`, when a bool is neither 0 nor 1.
 at::Tensor map_tensor(const SharedMap& map, uint64_t begin, const std::vector<int64_t>& shape, at::ScalarType dtype,
                       const std::string& what);
 

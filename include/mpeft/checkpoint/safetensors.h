@@ -8,8 +8,8 @@
 
 namespace mpeft::checkpoint {
 
-/// Reads a `.safetensors` file of F64, F32, F16, BF16, integers and BOOL. The tensors are views of one read-only memory
-/// map that lives as long as they do: writing to one is a segmentation fault, so copy first. (A tensor that an old
+/// Reads a `.safetensors` file of F64, F32, F16, BF16, integers and BOOL. The tensors are views of one private memory
+/// map that lives as long as they do: writing to one copies its pages and leaves the file alone. (A tensor that an old
 /// writer put at an odd address is a copy.) Every offset and size is checked against the file, every byte must belong
 /// to exactly one tensor. Throws CheckpointError naming path and tensor. The file must not shrink while tensors of it
 /// live.

@@ -64,6 +64,18 @@ TEST(Safetensors, TensorsOutliveTheFileAndItsReplacement) {
   EXPECT_EQ(tensor.sum().item<float>(), 7000.0f);
 }
 
+TEST(Safetensors, WritingToATensorLeavesTheFileAndItsNeighboursAlone) {
+  const TemporaryFolder folder;
+  const TensorMap tensors = {{"a", at::ones({100000})}, {"b", at::ones({100000})}, {"c", at::ones({100000})}};
+  write_safetensors(folder / "a.safetensors", tensors);
+  TensorMap read = read_safetensors(folder / "a.safetensors");
+  read.at("b").fill_(2);
+  read.erase("a");
+  read.erase("c");
+  EXPECT_EQ(read.at("b").sum().item<float>(), 200000.0f);
+  expect_same_tensors(read_safetensors(folder / "a.safetensors"), tensors);
+}
+
 TEST(Safetensors, TensorsAtOddAddressesAreCopies) {
   const TemporaryFolder folder;
   const std::string header =
