@@ -14,6 +14,26 @@ constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr uint64_t kMaxConfigBytes = 4 << 20;
 
+// PEFT also writes the weight below an adapter on a head or an embedding, and both of them on demand
+// (`save_embedding_layers`): what they were when the adapter was trained. They become the model's, as in PEFT, and
+// leave `values`.
+void take_embedding_layers(model::MambaLM& model, const PeftMethod& method, checkpoint::TensorMap& values) {
+  std::set<std::string> trained;  // modules_to_save may name them
+  for (const auto& parameter : method.parameters()) trained.insert(parameter.name);
+  const std::pair<const char*, at::Tensor> layers[] = {
+      {"backbone.embeddings", model->backbone->embeddings->weight},
+      {"lm_head", model->lm_head->weight}};  // the embedding's where tied
+  for (auto [path, weight] : layers) {
+    for (const char* ending : {".weight", ".base_layer.weight"}) {
+      const auto it = values.find(mpeft::str("base_model.model.", path, ending));
+      if (it == values.end() || trained.contains(it->first)) continue;
+      if (it->second.sizes() != weight.sizes() || !it->second.is_floating_point()) continue;  // reported as unexpected
+      weight.set_data(it->second);
+      values.erase(it);
+    }
+  }
+}
+
 }  // namespace
 
 void save_adapter(const PeftMethod& method, const std::string& base_model, const std::filesystem::path& folder) {
@@ -61,7 +81,9 @@ std::unique_ptr<PeftMethod> load_adapter(model::MambaLM& model, const std::files
   }
   auto method = make_peft_method(fs::read_file(config_path, kMaxConfigBytes), config_path.string());
   method->inject(model, /*seed=*/0);  // every value is replaced below
-  load_parameters(*method, checkpoint::read_safetensors(weights_path), weights_path.string());
+  auto values = checkpoint::read_safetensors(weights_path);
+  take_embedding_layers(model, *method, values);
+  load_parameters(*method, values, weights_path.string());
   return method;
 }
 
