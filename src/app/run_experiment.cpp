@@ -10,6 +10,7 @@
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/eval/evaluator.h"
+#include "mpeft/metrics/metric.h"
 #include "mpeft/model/factory.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
@@ -55,6 +56,14 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
                                split.tokens.n_dropped, " are longer than max_length ", config.max_length, ")"));
   }
   return split;
+}
+
+// Unknown metrics, and what the known ones need (WordNet), are found before the training and not after it.
+void check_metrics(const std::vector<std::string>& names, bool evaluates) {
+  const auto known = metrics::metric_names();
+  for (const auto& name : names) {
+    if (evaluates || std::find(known.begin(), known.end(), name) == known.end()) metrics::make_metric(name);
+  }
 }
 
 Subject make_subject(const config::ExperimentConfig& config) {
@@ -201,6 +210,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   const Split train_split = read_split(config, *tokenizer, /*for_training=*/true);
   const bool evaluates = !config.skip_eval && config.generate && !train_split.text.metrics.empty();
+  check_metrics(train_split.text.metrics, evaluates);
   std::optional<Split> validation;
   if (evaluates) validation = read_split(config, *tokenizer, /*for_training=*/false);
 

@@ -29,7 +29,7 @@ struct Outcome {
 };
 
 Outcome run(const std::string& command) {
-  const std::string full = "cd " MPEFT_SOURCE_DIR " && " + command + " 2>&1 < /dev/null";
+  const std::string full = "cd " MPEFT_SOURCE_DIR " && (" + command + ") 2>&1 < /dev/null";
   FILE* pipe = popen(full.c_str(), "r");
   Outcome outcome;
   std::array<char, 4096> buffer;
@@ -215,7 +215,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"tokenizer", "tokenizer: nowhere.json", "tokenizer: data/sample/tokenizer.json", "nowhere.json", 2},
         BadCase{"tokenizer_is_not_one", "tokenizer: data/sample/dart/people-dev.json",
                 "tokenizer: data/sample/tokenizer.json", "people-dev.json", 3},
-        BadCase{"model", "model: nobody/nothing", "model: ", "nobody/nothing", 3},
+        BadCase{"model", "model: nobody/nothing # ", "model: ", "nobody/nothing", 3},
         BadCase{"adapter_file", "peft: nothing.json", "", "nothing.json", 2},
         BadCase{"adapter_is_yaml", "peft: cfg/quickstart/lora.yaml", "", "not valid JSON", 2},
         BadCase{"resume_and_overwrite", "resume: true\noverwrite: true", "", "overwrite", 2},

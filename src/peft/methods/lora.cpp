@@ -197,6 +197,15 @@ class Lora : public PeftMethod {
   }
 
   void merge(model::MambaLM& model) override {
+    for (const auto& parameter : parameters_) {
+      const bool on_tied = parameter.name.find(".embeddings.lora_") != std::string::npos ||
+                           parameter.name.find(".lm_head.lora_") != std::string::npos;
+      if (on_tied && model->config().tie_embeddings) {
+        throw ConfigError(
+            where_ +
+            ": embedding and lm_head share one weight in this model, so an adapter on one of them cannot be merged");
+      }
+    }
     for (auto& target : list_targets(model)) {
       if (target.embedding) {
         target.embedding->merge_adapters();

@@ -123,8 +123,7 @@ TEST(LoraTest, CountsEqualThePublishedBudgets) {
 TEST(LoraTest, MergedModelGivesTheAdaptedLogits) {
   auto model = test::make_tiny_model();
   const at::Tensor base = logits_of(model);
-  const auto method =
-      make_peft_method(lora_json(R"(["in_proj_z", "x_proj_C", "dt_proj", "out_proj", "embeddings"])"), "t.json");
+  const auto method = make_peft_method(lora_json(R"(["in_proj_z", "x_proj_C", "dt_proj", "out_proj"])"), "t.json");
   method->inject(model, 7);
   randomize(*method);
   const at::Tensor adapted = logits_of(model);
@@ -132,6 +131,18 @@ TEST(LoraTest, MergedModelGivesTheAdaptedLogits) {
   method->merge(model);
   EXPECT_TRUE(at::allclose(logits_of(model), adapted, 1e-4, 1e-5));
   for (const auto& item : model->named_parameters()) EXPECT_EQ(item.key().find("lora_"), std::string::npos);
+}
+
+TEST(LoraTest, RefusesToMergeIntoATiedWeight) {
+  for (const char* target : {R"(["embeddings"])", R"(["lm_head"])"}) {
+    auto model = test::make_tiny_model();
+    const auto method = make_peft_method(lora_json(target), "t.json");
+    method->inject(model, 7);
+    randomize(*method);
+    const at::Tensor before = logits_of(model);
+    EXPECT_THAT(message_of([&] { method->merge(model); }), HasSubstr("share one weight"));
+    EXPECT_TRUE(at::equal(before, logits_of(model)));  // nothing was merged
+  }
 }
 
 TEST(LoraTest, SavedAdapterGivesTheSameLogitsBitForBit) {
