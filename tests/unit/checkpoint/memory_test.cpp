@@ -84,8 +84,8 @@ TEST_P(LoadingMemory, IsOnlyTouchedPagesAndOneTensorBesideTheParameters) {
   TensorMap weights = read_model_weights(folder_.path());
   ASSERT_EQ(static_cast<int64_t>(weights.size()), kTensors);
   EXPECT_LT(status_mebibytes("RssAnon") - anonymous_before, 8) << "reading must copy nothing";
-  // Each tensor of a zip archive has a header of its own, and the kernel maps the whole folio (up to 2 MiB of page cache)
-  // around a touched page.
+  // Each tensor of a zip archive has a header of its own, and the kernel maps the whole folio (up to 2 MiB of page
+  // cache) around a touched page.
   EXPECT_LT(status_mebibytes("VmRSS") - resident_before, 8 + 2 * kTensors) << "reading must touch only the headers";
 
   const bool has_peak = reset_peak();
