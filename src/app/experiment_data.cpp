@@ -6,10 +6,16 @@
 #include "mpeft/checkpoint/model_folder.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/train/device.h"
 
 namespace mpeft::app {
 
 namespace sfs = std::filesystem;
+
+at::Device experiment_device(const config::ExperimentConfig& config) {
+  if (config.device != "auto") return train::resolve_device(config.device);
+  return train::resolve_device(config.backend == "cpu" ? "cpu" : config.backend == "cuda" ? "0" : "");
+}
 
 ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
   const auto open = [](const sfs::path& path) {

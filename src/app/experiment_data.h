@@ -2,12 +2,17 @@
 
 #include <memory>
 
+#include <c10/core/Device.h>
+
 #include "mpeft/config/experiment.h"
 #include "mpeft/data/dataset.h"
 #include "mpeft/eval/generate.h"
 #include "mpeft/text/tokenizer.h"
 
 namespace mpeft::app {
+
+/// The device that `device:` and `backend:` ask for; "auto" is the first GPU if there is one. Throws ConfigError.
+at::Device experiment_device(const config::ExperimentConfig& config);
 
 /// The tokenizer of an experiment and the file it came from.
 struct ExperimentTokenizer {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "mpeft/checkpoint/safetensors.h"
+#include "mpeft/checkpoint/adapter_folder.h"
 #include "mpeft/checkpoint/training_folder.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
@@ -50,6 +50,7 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
   data::TokenizeOptions options;
   options.max_length = config.max_length;
   options.for_training = for_training;
+  options.n_threads = config.num_data_workers;
   split.tokens = data::tokenize(split.text, tokenizer, options);
   if (split.tokens.examples.empty()) {
     throw DataError(mpeft::str(config.data, ": no example is left for ", for_training ? "training" : "evaluation", " (",
@@ -142,21 +143,9 @@ void save_weights(Subject& subject, const config::ExperimentConfig& config, cons
 }
 
 void load_weights(Subject& subject, const sfs::path& folder) {
-  if (subject.method) {
-    const auto path = folder / "adapter/adapter_model.safetensors";
-    peft::load_parameters(*subject.method, checkpoint::read_safetensors(path), path.string());
-    return;
-  }
-  const auto path = folder / "model/model.safetensors";
-  auto saved = checkpoint::read_safetensors(path);
-  const torch::NoGradGuard no_grad;
-  for (auto& item : subject.model->named_parameters()) {
-    const auto it = saved.find(item.key());
-    if (it == saved.end() || it->second.sizes() != item.value().sizes()) {
-      throw CheckpointError(mpeft::str(path.string(), ": ", item.key(), ": missing or of another shape"));
-    }
-    item.value().copy_(it->second);
-  }
+  if (!subject.method) return model::copy_weights(subject.model, folder / "model");
+  const auto adapter = checkpoint::read_adapter_folder(folder / "adapter");
+  peft::load_parameters(*subject.method, adapter.tensors, (folder / "adapter").string());
 }
 
 void print_results(const sfs::path& output_dir, const std::string& first_metric) {
@@ -200,12 +189,11 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
           output_dir.string() +
           ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
     }
-    if (!config.resume) run->clear();  // what a run left that stopped before its first checkpoint
+    if (!run->has_checkpoint()) run->clear();  // what a run left that stopped before its first checkpoint
     log::log_to_file((output_dir / "log.txt").string());
   }
 
-  const at::Device device =
-      train::resolve_device(config.device == "auto" ? (config.backend == "cpu" ? "cpu" : "") : config.device);
+  const at::Device device = experiment_device(config);
   const auto dtype = model::dtype_from_string(config.prec);
   const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   const Split train_split = read_split(config, *tokenizer, /*for_training=*/true);
@@ -284,12 +272,12 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
       log::info(output_dir.string() + ": no checkpoint to resume from; starting at the beginning");
     }
   }
-  fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
   std::vector<sfs::path> data_files(train_split.text.source_files.begin(), train_split.text.source_files.end());
   if (validation)
     data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
   write_manifest({config, subject.source, data_files, tokenizer->fingerprint(), train::describe_device(device),
                   report.n_trainable, report.n_total});
+  fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
 
   trainer.run();
   if (!config.no_save) {

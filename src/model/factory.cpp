@@ -1,9 +1,7 @@
 #include "mpeft/model/factory.h"
 
-#include <set>
-
+#include "mpeft/checkpoint/match_tensors.h"
 #include "mpeft/checkpoint/model_folder.h"
-#include "mpeft/checkpoint/safetensors.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
@@ -43,38 +41,20 @@ MambaConfig read_folder_config(const std::filesystem::path& folder) {
   return MambaConfig::from_json(fs::read_file(path, kMaxConfigBytes), path.string());
 }
 
-void load_weights(MambaLM& model, const std::filesystem::path& folder) {
-  const torch::NoGradGuard no_grad;
-  checkpoint::TensorMap found;
-  for (auto& [name, tensor] : checkpoint::read_model_weights(folder)) {
-    found.emplace(checkpoint::canonical_tensor_name(name), tensor);
-  }
-  if (model->config().tie_embeddings) found.erase("lm_head.weight");  // the tied head is the embedding
-
-  std::vector<std::string> problems;
-  std::set<std::string> expected;
-  for (auto& item : model->named_parameters()) {
-    expected.insert(item.key());
-    const auto it = found.find(item.key());
-    if (it == found.end()) {
-      problems.push_back(mpeft::str("missing: ", item.key(), " ", item.value().sizes()));
-    } else if (it->second.sizes() != item.value().sizes()) {
-      problems.push_back(
-          mpeft::str("wrong shape: ", item.key(), ": expected ", item.value().sizes(), ", found ", it->second.sizes()));
-    } else if (!it->second.is_floating_point()) {
-      problems.push_back(
-          mpeft::str("wrong dtype: ", item.key(), ": ", it->second.scalar_type(), " is not a floating-point type"));
-    } else {
-      item.value().set_data(it->second);
+// The weights of a folder, one for each parameter of the model, of its shape.
+checkpoint::TensorMap read_matching_weights(MambaLM& model, const std::filesystem::path& folder) {
+  auto weights = checkpoint::with_canonical_names(checkpoint::read_model_weights(folder), folder.string());
+  if (model->config().tie_embeddings) weights.erase("lm_head.weight");  // the tied head is the embedding
+  checkpoint::TensorShapes expected;
+  for (const auto& item : model->named_parameters()) expected.emplace(item.key(), item.value().sizes().vec());
+  checkpoint::match_tensors(expected, weights).throw_if_any(folder.string());
+  for (const auto& [name, tensor] : weights) {
+    if (!tensor.is_floating_point()) {
+      throw CheckpointError(
+          mpeft::str(folder.string(), ": ", name, ": ", tensor.scalar_type(), " is not a floating-point type"));
     }
   }
-  for (const auto& [name, tensor] : found) {
-    if (!expected.contains(name)) problems.push_back(mpeft::str("unexpected: ", name, " ", tensor.sizes()));
-  }
-  if (!problems.empty()) {
-    throw CheckpointError(mpeft::str(folder.string(), ": the weights do not fit config.json (", problems.size(),
-                                     " problems)\n  ", join(problems, "\n  ")));
-  }
+  return weights;
 }
 
 }  // namespace
@@ -94,18 +74,23 @@ ModelWithSource make_model(const std::string& what, uint64_t seed) {
   }
   const auto folder = checkpoint::find_model_folder(what);
   result.model = MambaLM(read_folder_config(folder.path));
-  load_weights(result.model, folder.path);
+  const torch::NoGradGuard no_grad;
+  const auto weights = read_matching_weights(result.model, folder.path);
+  for (auto& item : result.model->named_parameters()) item.value().set_data(weights.at(item.key()));
   result.source = {what, folder.path, checkpoint::model_weight_files(folder.path)};
   return result;
+}
+
+void copy_weights(MambaLM& model, const std::filesystem::path& folder) {
+  const torch::NoGradGuard no_grad;
+  auto weights = read_matching_weights(model, folder);
+  for (auto& item : model->named_parameters()) item.value().copy_(checkpoint::take_tensor(weights, item.key()));
 }
 
 void save_model(MambaLM& model, const std::filesystem::path& folder) {
   checkpoint::TensorMap tensors;
   for (const auto& item : model->named_parameters()) tensors.emplace(item.key(), item.value().detach());
-  fs::write_folder_atomic(folder, [&](const fs::Path& temporary) {
-    fs::write_file_atomic(temporary / "config.json", model->config().to_json());
-    checkpoint::write_safetensors(temporary / "model.safetensors", tensors, {{"format", "pt"}});
-  });
+  checkpoint::save_model_folder(folder, tensors, model->config().to_json());
 }
 
 }  // namespace mpeft::model

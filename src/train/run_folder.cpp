@@ -14,6 +14,11 @@
 #include "mpeft/core/strings.h"
 
 namespace mpeft::train {
+namespace {
+
+constexpr const char* kManifest = "manifest.json";
+
+}  // namespace
 
 std::unique_ptr<RunFolder> RunFolder::open(const std::filesystem::path& path) {
   std::error_code error;
@@ -34,7 +39,7 @@ RunFolder::~RunFolder() {
 }
 
 bool RunFolder::is_finished() const {
-  const auto manifest = path_ / "manifest.json";
+  const auto manifest = path_ / kManifest;
   if (!std::filesystem::exists(manifest)) return false;
   const auto object = nlohmann::json::parse(fs::read_file(manifest, 64 << 20), nullptr, /*allow_exceptions=*/false);
   return object.is_object() && object.value("finished", false);
@@ -43,12 +48,20 @@ bool RunFolder::is_finished() const {
 bool RunFolder::has_checkpoint() const { return !checkpoint::list_training_folders(path_).empty(); }
 
 void RunFolder::clear() const {
+  std::vector<std::string> ours;
   for (const auto& name : fs::list_folder(path_)) {
-    const bool ours = name == "cfg.yaml" || name == "manifest.json" || name == "metrics.jsonl" || name == "log.txt" ||
-                      name == "adapter" || name == "model" || name.starts_with("checkpoint-") ||
-                      name.starts_with("predictions-");
-    if (ours) std::filesystem::remove_all(path_ / name);
+    if (name == "cfg.yaml" || name == "metrics.jsonl" || name == "adapter" || name == "model" ||
+        name.starts_with("checkpoint-") || name.starts_with("predictions-")) {
+      ours.push_back(name);
+    }
   }
+  if (!ours.empty() && !std::filesystem::exists(path_ / kManifest)) {
+    throw ConfigError(mpeft::str(path_.string(), ": holds ", join(ours, ", "), " but no ", kManifest,
+                                 ": not the output of a run, so it is left alone; name another folder with --output"));
+  }
+  for (const auto& name : ours) std::filesystem::remove_all(path_ / name);
+  // Last: a removal that is interrupted can be repeated.
+  for (const char* name : {"log.txt", kManifest}) std::filesystem::remove(path_ / name);
 }
 
 }  // namespace mpeft::train

@@ -132,17 +132,48 @@ TEST(TrainProgram, ResumedRunEqualsTheUninterruptedOneBitForBit) {
   EXPECT_EQ(losses(whole / "out/metrics.jsonl"), losses(stopped / "out/metrics.jsonl"));
 }
 
-TEST(TrainProgram, ATerminatedRunSavesItselfAndGoesOn) {
+// However a run ends, wherever in an epoch: what goes on from it is the run that was never stopped.
+void expect_resumed_equals_whole(const std::string& signal, int exit_code, const std::string& message) {
+  const test::TemporaryFolder whole, stopped;
+  const std::string settings = " --set num_epochs=80 --set batch_size=2 --set log_steps=20";  // 20 steps an epoch
+  ASSERT_EQ(run(kTrain + " --cfg " + tiny_experiment(whole) + settings).exit_code, 0);
+  const std::string cfg = tiny_experiment(stopped);
+  const auto ended = run("timeout --preserve-status --signal=" + signal + " 2 " + kTrain + " --cfg " + cfg + settings);
+  ASSERT_EQ(ended.exit_code, exit_code) << ended.output;
+  EXPECT_THAT(ended.output, HasSubstr(message));
+  EXPECT_FALSE(sfs::exists(stopped / "out/model"));
+  const auto resumed = run(kTrain + " --resume --cfg " + cfg + settings);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("resuming from"));
+  EXPECT_EQ(read(whole / "out/model/model.safetensors"), read(stopped / "out/model/model.safetensors"));
+}
+
+TEST(TrainProgram, AnInterruptedRunSavesItselfAndGoesOnBitForBit) {
+  expect_resumed_equals_whole("INT", 130, "add --resume to go on");
+}
+
+TEST(TrainProgram, AKilledRunGoesOnFromItsLastCheckpointBitForBit) { expect_resumed_equals_whole("KILL", 137, ""); }
+
+TEST(TrainProgram, LeavesFilesAloneThatNoRunWrote) {
   const test::TemporaryFolder folder;
-  const std::string cfg = tiny_experiment(folder, "");
-  const auto outcome = run("timeout --signal=INT 4 " + kTrain + " --cfg " + cfg + " --set num_epochs=100000");
-  EXPECT_EQ(outcome.exit_code, 124) << outcome.output;  // timeout's own code: the signal was sent
-  EXPECT_THAT(outcome.output, HasSubstr("add --resume to go on"));
-  bool has_checkpoint = false;
-  for (const auto& entry : sfs::directory_iterator(folder / "out")) {
-    has_checkpoint = has_checkpoint || entry.path().filename().string().starts_with("checkpoint-");
+  const std::string cfg = tiny_experiment(folder);
+  folder.write("out/model/precious.txt", "mine");
+  for (const char* flag : {"", " --overwrite", " --resume"}) {
+    const auto outcome = run(kTrain + " --cfg " + cfg + flag);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("left alone"));
+    EXPECT_EQ(read(folder / "out/model/precious.txt"), "mine") << flag;
   }
-  EXPECT_TRUE(has_checkpoint);
+}
+
+TEST(TrainProgram, OverwriteStartsAnew) {
+  const test::TemporaryFolder folder;
+  const std::string cfg = tiny_experiment(folder);
+  ASSERT_EQ(run(kTrain + " --cfg " + cfg).exit_code, 0);
+  const auto again = run(kTrain + " --overwrite --cfg " + cfg + " --seed 7");
+  ASSERT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(losses(folder / "out/metrics.jsonl").size(), 10U);
+  EXPECT_EQ(json::parse(read(folder / "out/manifest.json")).at("seed"), 7);
 }
 
 TEST(TrainProgram, EvaluatesByGenerationAndEvalFindsTheSameScores) {

@@ -29,6 +29,10 @@ ModelWithSource make_model(const std::string& what, uint64_t seed);
 /// The sizes alone, without weights.
 MambaConfig find_model_config(const std::string& what);
 
+/// Copies the weights of a model folder into the parameters of a model of the same sizes, where they are and in their
+/// dtypes. Throws CheckpointError naming every tensor that is missing, unexpected or of another shape.
+void copy_weights(MambaLM& model, const std::filesystem::path& folder);
+
 /// Writes `config.json` and `model.safetensors` (names and layout that transformers reads) atomically.
 void save_model(MambaLM& model, const std::filesystem::path& folder);
 

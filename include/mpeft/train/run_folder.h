@@ -21,7 +21,9 @@ class RunFolder {
   bool is_finished() const;
   /// True when there is a checkpoint to go on from.
   bool has_checkpoint() const;
-  /// Removes what a run writes here, by name; anything else in the folder stays.
+  /// Removes what a run wrote here, by name; anything else in the folder stays. Throws ConfigError, and removes
+  /// nothing, when such names are there without the `manifest.json` that every run writes first: then they are somebody
+  /// else's.
   void clear() const;
 
  private:

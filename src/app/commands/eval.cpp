@@ -12,7 +12,6 @@
 #include "mpeft/model/factory.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
-#include "mpeft/train/device.h"
 #include "mpeft/train/progress.h"
 
 #include "app/commands/command.h"
@@ -64,8 +63,7 @@ void evaluate_checkpoint(const Options& options) {
 
   auto model = load_checkpoint(config, options.checkpoint);
   for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
-  model::place_parameters(model, train::resolve_device(config.device == "auto" ? "" : config.device),
-                          model::dtype_from_string(config.prec));
+  model::place_parameters(model, experiment_device(config), model::dtype_from_string(config.prec));
   model->eval();
   train::Progress progress("eval", static_cast<int64_t>(tokens.examples.size()));
   const auto result =

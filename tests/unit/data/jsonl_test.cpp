@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
 
 #include "unit/data/temporary_folder.h"

@@ -8,7 +8,8 @@
 
 #include "metrics/punkt_context.h"
 #include "metrics/word_tokenizer.h"
-#include "temporary_folder.h"
+#include "scoped_environment.h"
+#include "support/temporary_folder.h"
 
 namespace mpeft::metrics {
 namespace {
@@ -82,7 +83,7 @@ TEST(PunktWords, KeepFullStopsAndCutPunctuation) {
 }
 
 TEST(PunktParametersFolder, NamesTheLineThatIsWrong) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   folder.write("abbrev_types.txt", "dr\r\nmr\n");
   folder.write("collocations.tab", "j\tbach\n");
   folder.write("sent_starters.txt", "however");
@@ -98,7 +99,7 @@ TEST(PunktParametersFolder, NamesTheLineThatIsWrong) {
 }
 
 TEST(PunktFolder, IsFoundByNltkData) {
-  const TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   folder.write("tokenizers/punkt_tab/english/ortho_context.tab", "");
   const ScopedEnvironment data("NLTK_DATA", ("/no/such:" + folder.path().string()).c_str());
   EXPECT_EQ(find_punkt_folder(), folder.path() / "tokenizers/punkt_tab/english");

@@ -6,7 +6,8 @@
 #include "mpeft/core/error.h"
 #include "mpeft/metrics/metric.h"
 
-#include "temporary_folder.h"
+#include "scoped_environment.h"
+#include "support/temporary_folder.h"
 
 namespace mpeft::metrics {
 namespace {
@@ -55,7 +56,7 @@ class SmallWordNet : public testing::Test {
     folder_.write(part + ".exc", exceptions);
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryFolder folder_;
   std::string data_noun_;
 };
 

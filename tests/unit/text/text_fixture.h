@@ -4,7 +4,6 @@
 #include <fstream>
 #include <string>
 #include <string_view>
-#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -13,6 +12,8 @@
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
 #include "mpeft/text/tokenizer.h"
+
+#include "support/temporary_folder.h"
 
 namespace mpeft::text {
 
@@ -25,20 +26,11 @@ inline std::vector<nlohmann::json> golden_lines(const std::string& name) {
   return lines;
 }
 
-/// A folder of its own for each test, gone afterwards.
+/// A test with a folder of its own.
 class TemporaryFolder : public ::testing::Test {
  protected:
-  TemporaryFolder() {
-    const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() / (std::string("mpeft_text_") + info->test_suite_name() + "_" +
-                                                        info->name() + "_" + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder_);
-  }
-  ~TemporaryFolder() override { std::filesystem::remove_all(folder_); }
-
   std::string write(const std::string& name, std::string_view content) const {
-    fs::write_file_atomic(folder_ / name, content);
-    return (folder_ / name).string();
+    return temporary_.write(name, content).string();
   }
 
   /// The message of the DataError that loading `content` as NAME throws; "" when it loads.
@@ -51,7 +43,8 @@ class TemporaryFolder : public ::testing::Test {
     }
   }
 
-  std::filesystem::path folder_;
+  test::TemporaryFolder temporary_;
+  std::filesystem::path folder_ = temporary_.path();
 };
 
 }  // namespace mpeft::text
