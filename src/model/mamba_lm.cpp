@@ -1,9 +1,11 @@
 #include "mpeft/model/mamba_lm.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "kernels/rms_norm/rms_norm.h"
 #include "mpeft/core/check.h"
+#include "mpeft/core/error.h"
 
 namespace mpeft::model {
 
@@ -42,17 +44,71 @@ MambaLMImpl::MambaLMImpl(const MambaConfig& config) : config_(config) {
 at::Tensor MambaLMImpl::forward_hidden(const at::Tensor& ids, const std::optional<at::Tensor>& lengths,
                                        InferenceCache* cache) {
   MPEFT_ASSERT(ids.dim() == 2, "ids must be (batch, seqlen)");
-  if (cache != nullptr && cache->empty()) cache->layers.resize(backbone->layers.size());
+  InferenceCache from_zeros;
+  InferenceCache& states = cache != nullptr ? *cache : from_zeros;
+  if (states.empty()) {
+    if (prompt_) {
+      states = read_prompt();
+    } else {
+      states.layers.resize(backbone->layers.size());
+    }
+  }
+  const at::Tensor hidden = backbone->embeddings(ids, compute_dtype);  // (batch, seqlen, d_model)
+  return forward_layers(hidden, lengths, states, /*keep_states=*/cache != nullptr);
+}
 
-  at::Tensor hidden = backbone->embeddings(ids, compute_dtype);  // (batch, seqlen, d_model)
-  at::Tensor residual;                                           // (batch, seqlen, d_model), fp32
+at::Tensor MambaLMImpl::forward_layers(at::Tensor hidden, const std::optional<at::Tensor>& lengths,
+                                       InferenceCache& states, bool keep_states) {
+  at::Tensor residual;  // (batch, seqlen, d_model), fp32
   for (size_t i = 0; i < backbone->layers.size(); ++i) {
     auto& block = backbone->layers[i];
     at::Tensor normed;
     std::tie(normed, residual) = block->norm(hidden, residual);
-    hidden = block->mixer(normed, lengths, cache != nullptr ? &cache->layers[i] : nullptr);
+    hidden = block->mixer(normed, lengths, &states.layers[i]);
+    if (!keep_states) states.layers[i] = {};  // nobody continues: do not hold every layer's state at once
   }
   return std::get<0>(backbone->norm_f(hidden, residual));
+}
+
+InferenceCache MambaLMImpl::read_prompt() {
+  InferenceCache states;
+  states.layers.resize(backbone->layers.size());
+  forward_layers(prompt_->virtual_tokens(compute_dtype).unsqueeze(0), std::nullopt, states, /*keep_states=*/true);
+  return states;
+}
+
+InferenceCache MambaLMImpl::start_state() {
+  if (prompt_) return read_prompt();
+  InferenceCache states;
+  const auto small = compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
+  for (auto& block : backbone->layers) {
+    auto& mixer = *block->mixer;
+    LayerState state = mixer.start(compute_dtype);
+    const auto options = at::TensorOptions().device(mixer.A_log.device());
+    if (!state.conv.defined()) {
+      state.conv = at::zeros({1, config_.d_conv - 1, config_.d_inner()}, options.dtype(compute_dtype));
+    }
+    if (!state.scan.defined()) state.scan = at::zeros({1, config_.d_inner(), mixer.n_states()}, options.dtype(small));
+    states.layers.push_back(state);
+  }
+  return states;
+}
+
+void MambaLMImpl::attach_prompt(std::shared_ptr<PromptAdapter> prompt, std::shared_ptr<torch::nn::Module> module) {
+  if (prompt_) throw ConfigError("prompt: the model has virtual tokens already");
+  register_module("prompt", std::move(module));
+  prompt_ = std::move(prompt);
+}
+
+void MambaLMImpl::detach_prompt() {
+  if (!prompt_) return;
+  unregister_module("prompt");
+  prompt_.reset();
+}
+
+void MambaLMImpl::absorb_extra_states() {
+  for (auto& block : backbone->layers) block->mixer->absorb_extra_states();
+  config_.d_state = backbone->layers.front()->mixer->A_log.size(1);
 }
 
 at::Tensor MambaLMImpl::forward_head(const at::Tensor& hidden) { return lm_head(hidden); }

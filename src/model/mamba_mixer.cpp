@@ -1,10 +1,14 @@
 #include "mpeft/model/mamba_mixer.h"
 
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/exp.h>
 
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/selective_scan/selective_scan.h"
+#include "mpeft/core/error.h"
+#include "mpeft/core/strings.h"
 
 namespace mpeft::model {
 
@@ -42,44 +46,148 @@ MambaMixerImpl::MambaMixerImpl(const MambaConfig& config) : config_(config) {
   D = register_parameter("D", at::empty({d_inner}), /*requires_grad=*/false);
 }
 
+namespace {
+
+// The operators want small tensors in fp32 (fp64 with fp64), whatever the activations are.
+at::ScalarType small_dtype(const at::Tensor& activations) {
+  return activations.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+std::optional<at::Tensor> maybe(const at::Tensor& t) {
+  return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt;
+}
+
+// (..., d_state) -> (..., n): states that nobody spoke of, at `value`.
+at::Tensor pad_states(const at::Tensor& t, int64_t n, double value) {
+  return t.size(-1) < n ? at::constant_pad_nd(t, {0, n - t.size(-1)}, value) : t;
+}
+
+}  // namespace
+
 at::Tensor MambaMixerImpl::forward(const at::Tensor& hidden, const std::optional<at::Tensor>& lengths,
                                    LayerState* state) {
-  const int64_t d_inner = config_.d_inner(), dt_rank = config_.resolved_dt_rank(), d_state = config_.d_state;
-  const auto maybe = [](const at::Tensor& t) { return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt; };
-  // The operators want small parameters in fp32 (fp64 with fp64), whatever the activations are.
-  const auto small_dtype = hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-
+  const int64_t d_inner = config_.d_inner();
   const at::Tensor xz = in_proj(hidden);                 // (batch, seqlen, 2 d_inner)
   const at::Tensor x = xz.narrow(-1, 0, d_inner);        // (batch, seqlen, d_inner), a view
   const at::Tensor z = xz.narrow(-1, d_inner, d_inner);  // (batch, seqlen, d_inner), a view
 
-  const auto conv_weight = conv1d->weight.view({d_inner, config_.d_conv}).to(small_dtype);
-  const auto conv_bias =
-      conv1d->bias.defined() ? std::optional<at::Tensor>(conv1d->bias.to(small_dtype)) : std::nullopt;
-  const auto conv_state = state != nullptr ? maybe(state->conv) : std::nullopt;
-  auto [u, last_conv] = ops::causal_conv1d(x, conv_weight, conv_bias, conv_state, lengths, /*silu=*/true);
+  const bool continues = state != nullptr && state->scan.defined();
+  LayerState layer_state = continues ? *state : start(hidden.scalar_type());
+  const at::Tensor y = convolve_and_scan(x, z, lengths, layer_state);  // (batch, seqlen, d_inner)
+  if (state != nullptr) *state = layer_state;
+  return out_proj(y);  // (batch, seqlen, d_model)
+}
 
-  const at::Tensor x_dbl = x_proj(u);  // (batch, seqlen, dt_rank + 2 d_state)
+LayerState MambaMixerImpl::start(at::ScalarType dtype) {
+  LayerState start;
+  for (const auto& [name, adapter] : adapters_) adapter->change_start(*this, start, dtype);
+  if (start.scan.defined()) start.scan = pad_states(start.scan, n_states(), 0.0);
+  return start;
+}
+
+LayerState MambaMixerImpl::read(const at::Tensor& x, LayerState state) {
+  convolve_and_scan(x, std::nullopt, std::nullopt, state);
+  return state;
+}
+
+struct MambaMixerImpl::Projected {
+  at::Tensor delta;  // (batch, seqlen, d_inner)
+  at::Tensor B, C;   // (batch, seqlen, d_state), with the extra states behind the checkpoint's
+};
+
+int64_t MambaMixerImpl::n_states() const { return config_.d_state + (extra_ ? extra_->n_states() : 0); }
+
+MambaMixerImpl::Projected MambaMixerImpl::project(const at::Tensor& u) {
+  const int64_t dt_rank = config_.resolved_dt_rank(), d_state = config_.d_state;
+  at::Tensor x_dbl, extra;  // (batch, seqlen, dt_rank + 2 d_state), (batch, seqlen, 2 n_extra)
+  if (extra_) {
+    std::tie(x_dbl, extra) = x_proj->forward_with_rows(u, extra_->x_proj_rows);
+  } else {
+    x_dbl = x_proj(u);
+  }
+  Projected p;
+  p.delta = dt_proj(x_dbl.narrow(-1, 0, dt_rank));
+  p.B = x_dbl.narrow(-1, dt_rank, d_state);            // a view
+  p.C = x_dbl.narrow(-1, dt_rank + d_state, d_state);  // a view
+  if (extra_) {
+    const int64_t n = extra_->n_states();
+    p.B = at::cat({p.B, extra.narrow(-1, 0, n)}, -1);
+    p.C = at::cat({p.C, extra.narrow(-1, n, n)}, -1);
+  }
+  return p;
+}
+
+at::Tensor MambaMixerImpl::convolve_and_scan(const at::Tensor& x, const std::optional<at::Tensor>& z,
+                                             const std::optional<at::Tensor>& lengths, LayerState& state) {
+  const auto small = small_dtype(x);
+  const auto conv_weight = conv1d->weight.view({config_.d_inner(), config_.d_conv}).to(small);
+  const auto conv_bias = conv1d->bias.defined() ? std::optional<at::Tensor>(conv1d->bias.to(small)) : std::nullopt;
+  auto [u, last_conv] = ops::causal_conv1d(x, conv_weight, conv_bias, maybe(state.conv), lengths, /*silu=*/true);
+
+  const auto [delta, B, C] = project(u);
+  at::Tensor all_A_log = A_log;
+  for (const auto& [name, adapter] : adapters_) all_A_log = adapter->change_A_log(all_A_log);
+  if (extra_) all_A_log = at::cat({all_A_log, extra_->A_log}, -1);
 
   ops::SelectiveScanArgs scan;
-  scan.u = u;                                             // (batch, seqlen, d_inner)
-  scan.delta = dt_proj(x_dbl.narrow(-1, 0, dt_rank));     // (batch, seqlen, d_inner)
-  scan.A = -at::exp(A_log.to(small_dtype));               // (d_inner, d_state)
-  scan.B = x_dbl.narrow(-1, dt_rank, d_state);            // (batch, seqlen, d_state), a view
-  scan.C = x_dbl.narrow(-1, dt_rank + d_state, d_state);  // (batch, seqlen, d_state), a view
-  scan.D = D.to(small_dtype);
+  scan.u = u;  // (batch, seqlen, d_inner)
+  scan.delta = delta;
+  scan.A = -at::exp(all_A_log.to(small));  // (d_inner, d_state)
+  scan.B = B;
+  scan.C = C;
+  scan.D = D.to(small);
   scan.z = z;
-  scan.delta_bias = dt_proj->bias.to(small_dtype);
-  scan.initial_state = state != nullptr ? maybe(state->scan) : std::nullopt;
+  scan.delta_bias = dt_proj->bias.to(small);
+  scan.initial_state = maybe(state.scan);
   scan.lengths = lengths;
   scan.delta_softplus = true;
+  for (const auto& [name, adapter] : adapters_) adapter->change_scan(scan);
+  // Adapters speak of the checkpoint's states; the extra ones start from zero.
+  if (scan.initial_state) scan.initial_state = pad_states(*scan.initial_state, n_states(), 0.0);
   auto [y, last_scan] = ops::selective_scan(scan);  // (batch, seqlen, d_inner), (batch, d_inner, d_state)
 
-  if (state != nullptr) {
-    state->conv = last_conv;
-    state->scan = last_scan;
-  }
-  return out_proj(y);  // (batch, seqlen, d_model)
+  state.conv = last_conv;
+  state.scan = last_scan;
+  return y;
+}
+
+void MambaMixerImpl::register_child(const std::string& name, std::shared_ptr<torch::nn::Module> module) {
+  if (named_children().contains(name)) throw ConfigError(mpeft::str("mixer: has an adapter '", name, "' already"));
+  register_module(name, std::move(module));
+}
+
+void MambaMixerImpl::attach(const std::string& name, std::shared_ptr<ScanAdapter> adapter,
+                            std::shared_ptr<torch::nn::Module> module) {
+  register_child(name, std::move(module));
+  adapters_.emplace_back(name, std::move(adapter));
+}
+
+void MambaMixerImpl::detach(const std::string& name) {
+  unregister_module(name);
+  std::erase_if(adapters_, [&](const auto& item) { return item.first == name; });
+}
+
+void MambaMixerImpl::attach_extra_states(const ExtraStates& extra) {
+  register_child("extra_states", extra.ptr());
+  extra_ = extra;
+}
+
+void MambaMixerImpl::absorb_extra_states() {
+  if (!extra_) return;
+  const torch::NoGradGuard no_grad;
+  const int64_t dt_rank = config_.resolved_dt_rank(), n_old = config_.d_state, n = extra_->n_states();
+  const int64_t n_new = n_old + n;
+  const at::Tensor rows = extra_->x_proj_rows.to(x_proj->weight.options());
+  const at::Tensor& weight = x_proj->weight;
+  x_proj->set_rows(at::cat({weight.narrow(0, 0, dt_rank), weight.narrow(0, dt_rank, n_old), rows.narrow(0, 0, n),
+                            weight.narrow(0, dt_rank + n_old, n_old), rows.narrow(0, n, n)}),
+                   {{"x_proj_dt", 0, dt_rank},
+                    {"x_proj_B", dt_rank, dt_rank + n_new},
+                    {"x_proj_C", dt_rank + n_new, dt_rank + 2 * n_new}});
+  A_log.set_data(at::cat({A_log, extra_->A_log.to(A_log.options())}, 1));
+  config_.d_state = n_new;
+  unregister_module("extra_states");
+  extra_ = ExtraStates(nullptr);
 }
 
 }  // namespace mpeft::model

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "mpeft/model/mamba_config.h"
 #include "mpeft/model/mamba_mixer.h"
 #include "mpeft/model/projection.h"
+#include "mpeft/model/prompt_adapter.h"
 
 namespace mpeft::model {
 
@@ -63,6 +65,18 @@ class MambaLMImpl : public torch::nn::Module {
   /// ids (batch, seqlen) -> logits (batch, seqlen, vocab_size), compute dtype.
   at::Tensor forward(const at::Tensor& ids);
 
+  /// What every text starts from in each layer, batch 1: what prompts and initial states amount to. conv
+  /// (1, d_conv - 1, d_inner) in the compute dtype, scan (1, d_inner, d_state); zeros where nobody says otherwise.
+  InferenceCache start_state();
+
+  /// Puts virtual tokens before every text. `module` holds their parameters and becomes the child `prompt`. Throws
+  /// ConfigError when there is a prompt already.
+  void attach_prompt(std::shared_ptr<PromptAdapter> prompt, std::shared_ptr<torch::nn::Module> module);
+  void detach_prompt();
+
+  /// Makes the extra states of every layer part of the weights (MambaMixer::absorb_extra_states) and of config().
+  void absorb_extra_states();
+
   const MambaConfig& config() const { return config_; }
   at::Device device() const;
 
@@ -73,7 +87,13 @@ class MambaLMImpl : public torch::nn::Module {
   Projection lm_head{nullptr};
 
  private:
+  /// Runs the layers on embeddings (batch, n, d_model), each from its state in `states`, which become the states after.
+  at::Tensor forward_layers(at::Tensor hidden, const std::optional<at::Tensor>& lengths, InferenceCache& states,
+                            bool keep_states);
+  InferenceCache read_prompt();
+
   MambaConfig config_;
+  std::shared_ptr<PromptAdapter> prompt_;
 };
 TORCH_MODULE(MambaLM);
 

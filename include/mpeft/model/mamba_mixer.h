@@ -1,13 +1,18 @@
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
+#include "mpeft/model/extra_states.h"
 #include "mpeft/model/inference_cache.h"
 #include "mpeft/model/mamba_config.h"
 #include "mpeft/model/projection.h"
+#include "mpeft/model/scan_adapter.h"
 
 namespace mpeft::model {
 
@@ -30,6 +35,30 @@ class MambaMixerImpl : public torch::nn::Module {
   /// `state`, continues from it (undefined tensors: from zeros) and leaves the state after each row's last token there.
   at::Tensor forward(const at::Tensor& hidden, const std::optional<at::Tensor>& lengths, LayerState* state);
 
+  /// What a text starts from in this layer: undefined tensors (zeros) unless an adapter says otherwise; one row, shared
+  /// by the batch. `dtype`: of the activations.
+  LayerState start(at::ScalarType dtype);
+
+  /// The state after reading x (batch, n, d_inner), what enters the convolution, from `state`; without gate and output.
+  LayerState read(const at::Tensor& x, LayerState state);
+
+  /// Adds an adapter on the convolution and the scan. `module` holds its parameters and becomes the child `name`.
+  /// Throws ConfigError when there is a child of that name already.
+  void attach(const std::string& name, std::shared_ptr<ScanAdapter> adapter, std::shared_ptr<torch::nn::Module> module);
+
+  /// Removes the adapter `name` and its parameters.
+  void detach(const std::string& name);
+
+  /// Gives the scan more states than the checkpoint has; they become the child `extra_states`. Throws ConfigError when
+  /// there are some already.
+  void attach_extra_states(const ExtraStates& extra);
+
+  /// d_state of the scan: the checkpoint's and the extra ones.
+  int64_t n_states() const;
+
+  /// Makes the extra states part of A_log and x_proj; d_state grows by their number.
+  void absorb_extra_states();
+
   Projection in_proj{nullptr};  ///< d_model -> 2 d_inner: in_proj_x, in_proj_z
   Conv1d conv1d{nullptr};
   Projection x_proj{nullptr};    ///< d_inner -> dt_rank + 2 d_state: x_proj_dt, x_proj_B, x_proj_C
@@ -39,7 +68,15 @@ class MambaMixerImpl : public torch::nn::Module {
   at::Tensor D;                  ///< (d_inner)
 
  private:
+  struct Projected;  // delta, B and C of the scan
+  Projected project(const at::Tensor& u);
+  at::Tensor convolve_and_scan(const at::Tensor& x, const std::optional<at::Tensor>& z,
+                               const std::optional<at::Tensor>& lengths, LayerState& state);
+  void register_child(const std::string& name, std::shared_ptr<torch::nn::Module> module);
+
   MambaConfig config_;
+  std::vector<std::pair<std::string, std::shared_ptr<ScanAdapter>>> adapters_;
+  ExtraStates extra_{nullptr};
 };
 TORCH_MODULE(MambaMixer);
 

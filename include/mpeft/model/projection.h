@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <torch/nn/module.h>
@@ -47,6 +48,10 @@ class ProjectionImpl : public torch::nn::Module {
   /// x (..., in_features) -> (..., out_features), in x's dtype (the weight is cast when it is kept in another).
   at::Tensor forward(const at::Tensor& x);
 
+  /// forward(x), and beside it x rows^T (..., n) for rows (n, in_features) that belong to an adapter: one GEMM where
+  /// the weight is frozen and no adapter of the projection changes its output.
+  std::tuple<at::Tensor, at::Tensor> forward_with_rows(const at::Tensor& x, const at::Tensor& rows);
+
   /// Adds an adapter on `target`: this projection's own name or one of its slices. `module` holds the adapter's
   /// parameters and becomes the child `target`. Throws ConfigError when the target has an adapter already.
   void attach(const std::string& target, std::shared_ptr<ProjectionAdapter> adapter,
@@ -57,6 +62,10 @@ class ProjectionImpl : public torch::nn::Module {
 
   /// The rows that `target` names: a slice, or all rows for any other name.
   RowSlice rows(const std::string& target) const;
+
+  /// Replaces the weight by one with other rows, and the names of its slices. Throws ConfigError while adapters are
+  /// attached.
+  void set_rows(const at::Tensor& new_weight, std::vector<RowSlice> slices);
 
   /// Uses another module's weight (a tied head); this module then has no parameter `weight` of its own.
   void tie(const at::Tensor& shared_weight);
