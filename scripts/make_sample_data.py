@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes data/sample: two small data sets in DART's official format and one in JSON lines.
+"""Writes data/sample: two small data sets in DART's official format, one in JSON lines, and a few records in the formats
+of SAMSum, GLUE RTE and CIFAR-10.
 
 Everything in them is invented (the people do not exist, the trips never happened) and dedicated to the public domain
 (CC0). The output depends on nothing but this file: run it again and git shows no change.
@@ -7,6 +8,9 @@ Everything in them is invented (the people do not exist, the trips never happene
   dart/people-{train,dev}.json   who somebody is: what a tiny model is trained on from scratch
   dart/trips-{train,dev}.json    another kind of record (other relations, another sentence): what an adapter learns
   jsonl/questions-{train,dev}.jsonl   questions with one or more right answers, for `data: jsonl:PATH`
+  samsum/{train,val,test}.json   two people arrange to meet, and who brings what
+  glue/RTE/{train,dev}.tsv       whether a fact follows from a sentence of part one
+  cifar-10-batches-bin/          a band of one colour a class
 
 No record of a dev file has the combination of entities of a train record, but every entity and every relation of a dev
 file occurs in the train files: what is measured is putting known things together in a new way.
@@ -83,6 +87,39 @@ def question(rng, name):
     return {"context": said, "question": asked.format(name), "answers": [value, said]}
 
 
+def conversation(rng, number):
+    """A record in SAMSum's format; some dialogues end their lines as Windows does, as the published ones."""
+    first, second = rng.sample(NAMES, 2)
+    day, city, food = rng.choice(DAYS), rng.choice(CITIES), rng.choice(FOODS)
+    lines = [f"{first}: Are you free on {day}?", f"{second}: Yes! Shall we meet in {city}?",
+             f"{first}: Good. I'll bring {food} :)"]
+    if rng.random() < 0.5:
+        lines.append(f"{second}: See you <3")
+    return {"id": str(13800000 + number),
+            "summary": f"{first} and {second} will meet in {city} on {day}. {first} will bring {food}.",
+            "dialogue": rng.choice(["\n", "\r\n"]).join(lines)}
+
+
+def entailment(rng, record):
+    """A row in RTE's format: a sentence of part one, and one of its facts or a changed one."""
+    name, relation, value = rng.choice(record["tripleset"])
+    follows = rng.random() < 0.5
+    if not follows:
+        value = rng.choice([v for v in PEOPLE[relation][0] if v != value])
+    return (record["annotations"][0]["text"], f"{name} {PEOPLE[relation][1].format(value)}.",
+            "entailment" if follows else "not_entailment")
+
+
+def picture(rng, label):
+    """A record in CIFAR-10's binary format: a band of the class's colour on a grey ground."""
+    top = rng.randrange(4, 20)
+    planes = []
+    for channel in range(3):
+        colour = (label * 83 + channel * 61) % 256
+        planes += [colour if top <= y < top + 8 else 120 + rng.randrange(16) for y in range(32) for _ in range(32)]
+    return bytes([label, *planes])
+
+
 def distinct(rng, make, count):
     """`count` records without a repetition, the names in turn so that all of them occur."""
     records, seen = [], set()
@@ -96,7 +133,7 @@ def distinct(rng, make, count):
     return records
 
 
-def write_dart(path, records):
+def write_json_list(path, records):
     lines = [json.dumps(record, ensure_ascii=False) for record in records]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8", newline="\n")
@@ -105,6 +142,17 @@ def write_dart(path, records):
 def write_jsonl(path, records):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8", newline="\n")
+
+
+def write_table(path, header, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [header, *(f"{i}\t" + "\t".join(row) for i, row in enumerate(rows))]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def write_pictures(path, pictures):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(pictures))
 
 
 def values_of(records):
@@ -123,14 +171,26 @@ def main():
     trips_train, trips_dev = trips[:300], trips[300:]
     assert values_of(people_dev) <= values_of(people_train)
     assert values_of(trips_dev) <= values_of(trips_train)
-    write_dart(output / "dart" / "people-train.json", people_train)
-    write_dart(output / "dart" / "people-dev.json", people_dev)
-    write_dart(output / "dart" / "trips-train.json", trips_train)
-    write_dart(output / "dart" / "trips-dev.json", trips_dev)
+    write_json_list(output / "dart" / "people-train.json", people_train)
+    write_json_list(output / "dart" / "people-dev.json", people_dev)
+    write_json_list(output / "dart" / "trips-train.json", trips_train)
+    write_json_list(output / "dart" / "trips-dev.json", trips_dev)
 
     questions = distinct(random.Random(3), question, 80)
     write_jsonl(output / "jsonl" / "questions-train.jsonl", questions[:60])
     write_jsonl(output / "jsonl" / "questions-dev.jsonl", questions[60:])
+
+    rng = random.Random(4)
+    conversations = [conversation(rng, i) for i in range(40)]
+    for name, part in (("train", conversations[:24]), ("val", conversations[24:32]), ("test", conversations[32:])):
+        write_json_list(output / "samsum" / f"{name}.json", part)
+    rng = random.Random(5)
+    for name, part in (("train", people_train[:80]), ("dev", people_dev[:24])):
+        rows = [entailment(rng, record) for record in part]
+        write_table(output / "glue" / "RTE" / f"{name}.tsv", "index\tsentence1\tsentence2\tlabel", rows)
+    rng = random.Random(6)
+    write_pictures(output / "cifar-10-batches-bin" / "data_batch_1.bin", [picture(rng, label) for label in range(10)])
+    write_pictures(output / "cifar-10-batches-bin" / "test_batch.bin", [picture(rng, label) for label in (3, 8, 0, 6)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
 
@@ -13,6 +14,18 @@ std::string find_data_file(const std::string& folder, const std::string& name) {
     if (std::filesystem::is_regular_file(path, ignored)) return path.string();
   }
   return "";
+}
+
+std::string locate_official_file(const OfficialFile& file) {
+  std::string path = find_data_file(file.folder, file.name);
+  if (!path.empty()) return path;
+  const size_t dot = file.name.rfind('.');
+  const std::string there = files_in(file.folder, dot == std::string::npos ? "" : file.name.substr(dot));
+  const std::string option = file.option.empty() ? "" : " (name one with data_options." + file.option + ")";
+  throw DataError(str(file.set, ": no ", file.name, ": looked for ", file.folder, "/", file.name, " and ./", file.name,
+                      there.empty() ? "" : "\n  the folder holds " + there + option, "\n  it comes from ", file.origin,
+                      "; on a machine with a network:\n  python3 scripts/prepare_data.py ", file.prepare, " --output ",
+                      file.data_root));
 }
 
 std::string files_in(const std::string& folder, const std::string& extension) {

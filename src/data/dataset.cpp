@@ -42,6 +42,7 @@ TextExample lay_out(SourceRecord&& record, const std::string& instruction) {
   example.target = record.references.front();
   example.references = std::move(record.references);
   example.record = record.record;
+  example.group = std::move(record.group);
   return example;
 }
 
@@ -100,6 +101,7 @@ TextDataset read_dataset(const DatasetRequest& request) {
   dataset.source_files = std::move(records.files);
   dataset.notes = std::move(records.notes);
   dataset.end_token_after_target = source->end_token_after_target();
+  dataset.classes = source->classes();
   return dataset;
 }
 

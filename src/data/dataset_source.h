@@ -6,6 +6,7 @@
 
 #include "mpeft/config/node.h"
 #include "mpeft/data/dataset.h"
+#include "mpeft/data/split.h"
 
 #include "data/dataset_name.h"
 
@@ -16,6 +17,7 @@ struct SourceRecord {
   std::string input;                    ///< the fields, joined as the set's template says; without the instruction
   std::vector<std::string> references;  ///< one or more; the first is the target
   int64_t record = 0;                   ///< index in the file
+  std::string group = {};               ///< part of the split that is also scored alone; "" for none
 };
 
 /// One official split in the order of its file.
@@ -34,7 +36,14 @@ class DatasetSource {
   virtual std::string instruction() const = 0;
   virtual std::vector<std::string> metrics() const = 0;
   virtual bool end_token_after_target() const { return true; }
+  /// Sets whose labels are classes: the texts that a target can be, in the order of their numbers. Empty: free texts.
+  virtual std::vector<std::string> classes() const { return {}; }
+  /// Indices of a `-tvt` set's training part and validation part among `n` training records (COMPATIBILITY 23).
+  virtual SplitIndices tvt_split(int64_t n) const;
 };
+
+/// The seed of every `-tvt` split.
+inline constexpr uint64_t kTvtSeed = 123;
 
 /// What a factory is given.
 struct SourceContext {

@@ -4,13 +4,10 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
-#include "mpeft/data/split.h"
 
 namespace mpeft::data {
 namespace {
 
-constexpr double kValidationShare = 0.2;
-constexpr uint64_t kTvtSeed = 123;
 constexpr uint64_t kSubsetSeed = 0;
 
 std::vector<SourceRecord> pick(std::vector<SourceRecord>& records, const std::vector<int64_t>& indices) {
@@ -23,12 +20,16 @@ std::vector<SourceRecord> pick(std::vector<SourceRecord>& records, const std::ve
 SourceRecords select_tvt(const DatasetSource& source, Split split) {
   if (split == Split::kTest) return source.read(Split::kValidation);
   auto records = source.read(Split::kTrain);
-  const auto parts = numpy_train_test_split(static_cast<int64_t>(records.records.size()), kValidationShare, kTvtSeed);
+  const auto parts = source.tvt_split(static_cast<int64_t>(records.records.size()));
   records.records = pick(records.records, split == Split::kTrain ? parts.train : parts.test);
   return records;
 }
 
 }  // namespace
+
+SplitIndices DatasetSource::tvt_split(int64_t n) const {
+  return numpy_train_test_split(n, /*test_size=*/0.2, kTvtSeed);
+}
 
 Slice make_slice(const config::Node& node) {
   Slice slice;

@@ -40,6 +40,7 @@ Example tokenize_row(const TextExample& text, const std::string& target, bool en
   if (end_token) example.ids.push_back(tokenizer.eos_id());
   example.references = text.references.empty() ? std::vector<std::string>{text.target} : text.references;
   example.record = text.record;
+  example.group = text.group;
   return example;
 }
 
@@ -79,6 +80,7 @@ TokenizedDataset tokenize(const TextDataset& dataset, const text::Tokenizer& tok
 
   TokenizedDataset result;
   result.metrics = dataset.metrics;
+  result.classes = dataset.classes;
   const int64_t max_length = options.max_length > 0 ? options.max_length : dataset.max_length;
   for (auto& example : examples) {
     const auto length = static_cast<int64_t>(example.ids.size());

@@ -28,7 +28,8 @@ struct DatasetRequest {
 /// A data set read into memory as text. One file a data set in src/data/datasets, one line in datasets.def.
 struct TextDataset {
   std::vector<TextExample> examples;
-  std::vector<std::string> metrics;       ///< names of metrics.def that evaluation computes
+  std::vector<std::string> metrics;  ///< names of metrics.def that evaluation computes
+  std::vector<std::string> classes;  ///< label-only sets: every target is one of these texts; empty: texts to write
   std::vector<std::string> source_files;  ///< for hashes in the manifest
   std::vector<std::string> notes;         ///< what was skipped and counted, for people
   bool end_token_after_target = true;     ///< NLG labels end with the end token
@@ -59,8 +60,9 @@ struct TokenizeOptions {
 /// What tokenize() made, and what it left out.
 struct TokenizedDataset {
   std::vector<Example> examples;
-  int64_t n_dropped = 0;  ///< longer than max_length
+  int64_t n_dropped = 0;  ///< longer than max_length; nothing is ever cut short
   std::vector<std::string> metrics;
+  std::vector<std::string> classes;  ///< as TextDataset::classes
 };
 
 /// Tokenises on all cores; the result does not depend on their number.

@@ -18,6 +18,7 @@ struct TextExample {
   std::string target;                    ///< the label text; without the end token
   std::vector<std::string> references;   ///< all texts that count as right; at least `target`
   int64_t record = 0;                    ///< index in the source file
+  std::string group = {};                ///< part of the split that is also scored alone ("matched"); "" for none
 };
 
 /// A tokenised example. ids = prompt + target (+ end token).
@@ -26,6 +27,7 @@ struct Example {
   int64_t prompt_length = 0;            ///< the first prompt_length ids carry no loss
   std::vector<std::string> references;  ///< for evaluation by generation
   int64_t record = 0;                   ///< index in the source file, for messages and predictions
+  std::string group = {};               ///< part of the split that is also scored alone; "" for none
 };
 
 /// Examples padded on the right to one length, row-major.

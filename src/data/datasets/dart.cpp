@@ -106,15 +106,8 @@ class Dart : public DatasetSource {
  private:
   // `option` is the key of data_options that names the file.
   std::string locate(const std::string& name, const std::string& option) const {
-    std::string path = find_data_file(folder_, name);
-    if (!path.empty()) return path;
-    const std::string there = files_in(folder_, ".json");
-    throw DataError(
-        str("dart: no ", name, ": looked for ", folder_, "/", name, " and ./", name,
-            there.empty() ? "" : "\n  the folder holds " + there + " (name one with data_options." + option + ")",
-            "\n  it comes from https://github.com/Yale-LILY/dart (data/v1.1.1); on a machine with a network:"
-            "\n  python3 scripts/prepare_data.py dart --output ",
-            data_root_));
+    return locate_official_file(
+        {"dart", folder_, name, option, "https://github.com/Yale-LILY/dart (data/v1.1.1)", "dart", data_root_});
   }
 
   template <typename Visit>

@@ -1,5 +1,6 @@
 // Anybody's records, one JSON object a line: `data: jsonl:PATH`, fields and template in `data_options:`.
 #include <algorithm>
+#include <set>
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
@@ -67,13 +68,17 @@ class Jsonl : public DatasetSource {
     if (target_.empty())
       target.problem("missing: the field that holds the text to write (a text, or a list of right ones)");
     references_ = options["references"].as_strings();
-    end_token_ = options["end_token"].as_bool(true);
+    read_classes(options["classes"]);
+    end_token_ = options["end_token"].as_bool(classes_.empty());
     for (const Split split : {Split::kValidation, Split::kTest})
       files_[split == Split::kTest] = options[to_string(split) + "_file"].as_string();
   }
 
   std::string instruction() const override { return instruction_; }
-  std::vector<std::string> metrics() const override { return {"bleu", "rouge"}; }
+  std::vector<std::string> metrics() const override {
+    return classes_.empty() ? std::vector<std::string>{"bleu", "rouge"} : std::vector<std::string>{"accuracy"};
+  }
+  std::vector<std::string> classes() const override { return classes_; }
   bool end_token_after_target() const override { return end_token_; }
 
   SourceRecords read(Split split) const override {
@@ -96,6 +101,13 @@ class Jsonl : public DatasetSource {
   }
 
  private:
+  void read_classes(const config::Node& node) {
+    classes_ = node.as_strings();
+    const std::set<std::string> distinct(classes_.begin(), classes_.end());
+    if (node.is_present() && (distinct.size() < 2 || distinct.size() < classes_.size() || distinct.contains("")))
+      node.problem("expected two or more different texts, the ones that the target can be");
+  }
+
   std::string locate(const std::string& name) const {
     if (std::string path = find_data_file(data_root_, name); !path.empty()) return path;
     const std::string folder = fs::Path(name).parent_path().string();
@@ -155,11 +167,22 @@ class Jsonl : public DatasetSource {
           record.references.push_back(std::move(text));
       }
     }
+    if (!classes_.empty()) check_class(record.references);
     return record;
+  }
+
+  void check_class(const std::vector<std::string>& references) const {
+    if (references.size() != 1)
+      throw BadField{str("field '", target_, "': expected one class, got ", references.size(), " texts")};
+    const auto& text = references.front();
+    if (std::find(classes_.begin(), classes_.end(), text) == classes_.end())
+      throw BadField{"field '" + target_ + "': '" + to_valid_utf8(text.substr(0, 40)) + "' is none of the classes " +
+                     join(classes_, ", ")};
   }
 
   std::string path_, data_root_;
   int64_t n_bad_allowed_;
+  std::vector<std::string> classes_;
   std::string instruction_;
   Template input_{""};
   std::string target_;

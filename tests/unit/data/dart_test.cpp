@@ -9,7 +9,7 @@
 #include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
 
-#include "unit/data/temporary_folder.h"
+#include "unit/data/dataset_fixture.h"
 
 namespace mpeft::data {
 namespace {
@@ -25,23 +25,7 @@ const char* const kTwoRecords =
     "{\"tripleset\": [[\"a\", \"b\", \"c\"]], \"annotations\": [{\"source\": \"s\", \"text\": \" \"}]},\r\n"
     "{\"tripleset\": [[\"x\", \"y\", \"z\"]], \"annotations\": [{\"source\": \"s\", \"text\": \"Three.\"}]}\r\n]\r\n";
 
-class DartTest : public TemporaryFolderTest {
- protected:
-  TextDataset read(const std::string& name, Split split, const std::string& options = "{}",
-                   const std::string& prompt = "") const {
-    config::Problems problems;
-    DatasetRequest request{name, split, root_.string(), config::Node::from_string(options, "x.yaml", problems), prompt};
-    return read_dataset(request);
-  }
-  std::string error_of(const std::string& name, Split split, const std::string& options = "{}") const {
-    try {
-      read(name, split, options);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "";
-  }
-};
+class DartTest : public DatasetTest {};
 
 TEST_F(DartTest, TriplesAreJoinedAndEmptyTextsAreSkippedAndCounted) {
   write("dart/dart-v1.1.1-full-dev.json", kTwoRecords);

@@ -96,6 +96,29 @@ TEST_F(JsonlTest, MalformedLinesAreNamedOrTolerated) {
   }
 }
 
+TEST_F(JsonlTest, ClassesMakeItASetOfLabels) {
+  write("t.jsonl", "{\"q\": \"1\", \"a\": \"yes\"}\n{\"q\": \"2\", \"a\": [\"no\"]}\n");
+  const std::string options = "{input: '{q}', target: a, val_file: v, classes: [no, yes]}";
+  const auto dataset = read("t.jsonl", Split::kTrain, options);
+  EXPECT_THAT(dataset.classes, ElementsAre("no", "yes"));
+  EXPECT_THAT(dataset.metrics, ElementsAre("accuracy"));
+  EXPECT_FALSE(dataset.end_token_after_target);
+  EXPECT_EQ(dataset.examples[1].target, "no");
+  write("t.jsonl", "{\"q\": \"1\", \"a\": 1}\n");
+  EXPECT_EQ(
+      read("t.jsonl", Split::kTrain, "{input: '{q}', target: a, val_file: v, classes: [0, 1]}").examples[0].target,
+      "1");
+  EXPECT_THAT(error_of("t.jsonl", Split::kTrain, options),
+              HasSubstr("t.jsonl: record 1: field 'a': '1' is none of the classes no, yes"));
+  write("t.jsonl", "{\"q\": \"1\", \"a\": [\"yes\", \"no\"]}\n");
+  EXPECT_THAT(error_of("t.jsonl", Split::kTrain, options), HasSubstr("record 1: field 'a': expected one class, got 2"));
+  for (const char* wrong : {"[]", "[yes]", "[a, a]", "['', a]"}) {
+    EXPECT_THAT(error_of("t.jsonl", Split::kTrain, str("{input: '{q}', target: a, classes: ", wrong, "}")),
+                HasSubstr("classes: expected two or more different texts"))
+        << wrong;
+  }
+}
+
 TEST_F(JsonlTest, WrongOptionsAreReportedTogether) {
   const std::string error = error_of("t.jsonl", Split::kTrain, "{input: '{q', targett: a}");
   EXPECT_THAT(error, HasSubstr("input: '{' without '}'"));
