@@ -74,12 +74,9 @@ Subject make_subject(const config::ExperimentConfig& config) {
   subject.source = loaded.source;
   if (config.peft.empty()) {
     for (auto& parameter : subject.model->parameters()) parameter.set_requires_grad(true);
-  } else if (config.peft.size() == 1) {
-    subject.method = peft::make_peft_method(fs::read_file(config.peft[0], 4 << 20), config.peft[0]);
-    subject.method->inject(subject.model, config.seed);
   } else {
-    throw ConfigError(
-        mpeft::str(config.path, ": peft: ", config.peft.size(), " adapter files: one at a time is supported"));
+    subject.method = peft::make_peft_method_from_files({config.peft.begin(), config.peft.end()});
+    subject.method->inject(subject.model, config.seed);
   }
   return subject;
 }
@@ -119,11 +116,10 @@ void print_overview(const config::ExperimentConfig& config, const Subject& subje
   line("device", train::describe_device(device));
 }
 
-std::vector<std::pair<std::string, at::Tensor>> trainable_parameters(model::MambaLM& model) {
-  std::vector<std::pair<std::string, at::Tensor>> parameters;
-  for (const auto& item : model->named_parameters()) {
-    if (item.value().requires_grad()) parameters.emplace_back(item.key(), item.value());
-  }
+std::vector<optim::TrainedParameter> trainable_parameters(Subject& subject) {
+  std::vector<optim::TrainedParameter> parameters;
+  for (const auto& parameter : peft::trained_parameters(subject.model, subject.method.get()))
+    parameters.push_back({parameter.name, parameter.tensor, parameter.lr_scale, parameter.weight_decay});
   return parameters;
 }
 
@@ -253,8 +249,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     };
   }
 
-  train::Trainer trainer(subject.model, trainable_parameters(subject.model), train_split.tokens.examples, options,
-                         hooks);
+  train::Trainer trainer(subject.model, trainable_parameters(subject), train_split.tokens.examples, options, hooks);
   print_overview(config, subject, report, train_split, validation ? &*validation : nullptr, device,
                  trainer.steps_per_epoch());
   if (dry_run) {

@@ -1,6 +1,8 @@
 #include "mpeft/optim/adamw.h"
 
+#include <algorithm>
 #include <map>
+#include <tuple>
 
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
@@ -16,18 +18,26 @@
 
 namespace mpeft::optim {
 
-AdamW::AdamW(std::vector<std::pair<std::string, at::Tensor>> parameters, const AdamWOptions& options)
-    : options_(options) {
+AdamW::AdamW(std::vector<TrainedParameter> parameters, const AdamWOptions& options) : options_(options) {
   MPEFT_ASSERT(!parameters.empty(), "nothing to train");
   const at::NoGradGuard no_grad;
+  // Those that are updated alike lie side by side, in the given order otherwise.
+  std::stable_sort(parameters.begin(), parameters.end(), [](const TrainedParameter& a, const TrainedParameter& b) {
+    return std::tie(a.lr_scale, a.weight_decay) < std::tie(b.lr_scale, b.weight_decay);
+  });
   std::map<at::ScalarType, size_t> group_of;
-  for (auto& [name, parameter] : parameters) {
+  for (auto& [name, parameter, lr_scale, weight_decay] : parameters) {
     const auto [it, is_new] = group_of.emplace(parameter.scalar_type(), groups_.size());
     if (is_new) groups_.emplace_back();
     Group& group = groups_[it->second];
     const int64_t begin =
         group.entries.empty() ? 0 : group.entries.back().begin + group.entries.back().parameter.numel();
     group.entries.push_back({name, parameter, begin});
+    if (group.segments.empty() || group.segments.back().lr_scale != lr_scale ||
+        group.segments.back().weight_decay != weight_decay) {
+      group.segments.push_back({lr_scale, weight_decay, begin, begin});
+    }
+    group.segments.back().end = begin + parameter.numel();
   }
   for (auto& group : groups_) {
     const Entry& last = group.entries.back();
@@ -81,10 +91,15 @@ void AdamW::step(double learning_rate, const at::Tensor& norm, double loss_scale
   const at::Tensor found_inf = at::isfinite(norm).logical_not().to(at::kFloat);  // 1: the fused kernel changes nothing
   for (auto& group : groups_) {
     group.step.add_(1.0 - found_inf);
-    at::_fused_adamw_({group.data}, {group.gradient}, {group.exp_avg}, {group.exp_avg_sq}, /*max_exp_avg_sqs=*/{},
-                      {group.step}, learning_rate, options_.beta1, options_.beta2, options_.weight_decay, options_.eps,
-                      /*amsgrad=*/false,
-                      /*maximize=*/false, grad_scale, found_inf);
+    for (const Segment& segment : group.segments) {
+      const auto part = [&](const at::Tensor& flat) {
+        return flat.narrow(0, segment.begin, segment.end - segment.begin);
+      };
+      at::_fused_adamw_({part(group.data)}, {part(group.gradient)}, {part(group.exp_avg)}, {part(group.exp_avg_sq)},
+                        /*max_exp_avg_sqs=*/{}, {group.step}, learning_rate * segment.lr_scale, options_.beta1,
+                        options_.beta2, segment.weight_decay ? options_.weight_decay : 0.0, options_.eps,
+                        /*amsgrad=*/false, /*maximize=*/false, grad_scale, found_inf);
+    }
   }
   zero_gradients();
 }

@@ -34,16 +34,16 @@ void take_embedding_layers(model::MambaLM& model, const PeftMethod& method, chec
 void save_adapter(const PeftMethod& method, const std::string& base_model, const std::filesystem::path& folder) {
   checkpoint::AdapterFolder adapter;
   adapter.config_json = method.config_json(base_model);
-  for (const auto& [name, tensor] : method.parameters()) adapter.tensors.emplace(name, tensor.detach());
+  for (const auto& parameter : method.parameters()) adapter.tensors.emplace(parameter.name, parameter.tensor.detach());
   checkpoint::write_adapter_folder(folder, adapter);
 }
 
 void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& values, const std::string& where) {
   const torch::NoGradGuard no_grad;
   checkpoint::TensorShapes expected;
-  for (const auto& [name, tensor] : method.parameters()) expected.emplace(name, tensor.sizes().vec());
+  for (const auto& parameter : method.parameters()) expected.emplace(parameter.name, parameter.tensor.sizes().vec());
   checkpoint::match_tensors(expected, values).throw_if_any(where);
-  for (auto [name, tensor] : method.parameters()) tensor.copy_(values.at(name));
+  for (auto& parameter : method.parameters()) parameter.tensor.copy_(values.at(parameter.name));
 }
 
 std::unique_ptr<PeftMethod> load_adapter(model::MambaLM& model, const std::filesystem::path& folder) {

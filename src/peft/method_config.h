@@ -39,7 +39,15 @@ class MethodConfig {
   std::vector<std::string> problems_;
 };
 
-#define PEFT_METHOD(type, factory) std::unique_ptr<PeftMethod> factory(MethodConfig& config);
+/// As make_peft_method, from a parsed configuration.
+std::unique_ptr<PeftMethod> make_parsed_method(nlohmann::json object, const std::string& where);
+
+/// Several methods applied together: the COMPOSITE of `configs`, whose messages start with the `where` of each.
+std::unique_ptr<PeftMethod> compose(std::vector<nlohmann::json> configs, std::vector<std::string> where);
+
+#define PEFT_METHOD(type, factory)                           \
+  std::unique_ptr<PeftMethod> factory(MethodConfig& config); \
+  std::vector<std::string> factory##_examples();
 #include "methods.def"
 #undef PEFT_METHOD
 

@@ -10,7 +10,7 @@
 
 namespace mpeft::train {
 
-StepRunner::StepRunner(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
+StepRunner::StepRunner(model::MambaLM model, std::vector<optim::TrainedParameter> parameters,
                        const optim::AdamWOptions& options, bool use_loss_scale)
     : model_(std::move(model)),
       parameters_(std::move(parameters)),
@@ -56,7 +56,7 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
 
 void StepRunner::check_first_gradients() const {
   std::vector<std::string> problems;
-  for (const auto& [name, parameter] : parameters_) {
+  for (const auto& [name, parameter, lr_scale, weight_decay] : parameters_) {
     if (!parameter.grad().defined()) {
       problems.push_back(name + ": no gradient (it is not part of what the loss depends on)");
     } else if (!use_loss_scale_ && !at::isfinite(parameter.grad()).all().item<bool>()) {

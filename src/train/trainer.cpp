@@ -32,7 +32,7 @@ constexpr int64_t kMaxConsecutiveBad = 10;
 
 }  // namespace
 
-Trainer::Trainer(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
+Trainer::Trainer(model::MambaLM model, std::vector<optim::TrainedParameter> parameters,
                  const std::vector<data::Example>& examples, TrainerOptions options, TrainerHooks hooks)
     : model_(model),
       examples_(examples),

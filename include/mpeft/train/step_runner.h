@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "mpeft/data/example.h"
@@ -30,9 +29,9 @@ struct StepStatistics {
 /// except the check of the first step, fp16's overflow test and take_statistics().
 class StepRunner {
  public:
-  /// `parameters`: what trains, by name. `use_loss_scale` with fp16.
-  StepRunner(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
-             const optim::AdamWOptions& options, bool use_loss_scale);
+  /// `parameters`: what trains, under its names in the model. `use_loss_scale` with fp16.
+  StepRunner(model::MambaLM model, std::vector<optim::TrainedParameter> parameters, const optim::AdamWOptions& options,
+             bool use_loss_scale);
 
   /// The loss is the mean over the labelled tokens of all micro-batches together, so that 2 x 4 rows train as 8 rows
   /// do. On the first step every trainable tensor must get a finite gradient; else throws TrainingStopped naming those
@@ -50,7 +49,7 @@ class StepRunner {
   void adapt_loss_scale(bool is_finite);
 
   model::MambaLM model_;
-  std::vector<std::pair<std::string, at::Tensor>> parameters_;
+  std::vector<optim::TrainedParameter> parameters_;
   optim::AdamW optimizer_;
   bool use_loss_scale_;
   bool first_checked_ = false;

@@ -60,8 +60,8 @@ struct TrainerHooks {
 /// position (epoch, step), so a resumed run takes the same steps, bit for bit, as one that was never stopped.
 class Trainer {
  public:
-  /// `parameters`: what trains, by name. `examples` must outlive the trainer.
-  Trainer(model::MambaLM model, std::vector<std::pair<std::string, at::Tensor>> parameters,
+  /// `parameters`: what trains, under its names in the model. `examples` must outlive the trainer.
+  Trainer(model::MambaLM model, std::vector<optim::TrainedParameter> parameters,
           const std::vector<data::Example>& examples, TrainerOptions options, TrainerHooks hooks);
 
   /// Continues from a checkpoint whose weights the owner has loaded. Throws CheckpointError when it belongs to other

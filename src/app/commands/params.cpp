@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/model/factory.h"
 #include "mpeft/peft/peft_method.h"
@@ -15,7 +14,7 @@ namespace mpeft::app {
 void add_params_command(CLI::App& app) {
   struct Options {
     std::string model;
-    std::string peft;
+    std::vector<std::string> peft;
     bool list = false;
     bool json_output = false;
   };
@@ -24,7 +23,8 @@ void add_params_command(CLI::App& app) {
   command->footer("  mpeft params --model 130m --peft cfg/peft/lora/r8/lora_outproj.json");
   command->add_option("--model", options->model, "a size of cfg/models, a folder or an id (no weights are needed)")
       ->required();
-  command->add_option("--peft", options->peft, "adapter configuration; without it everything trains");
+  command->add_option("--peft", options->peft,
+                      "adapter configurations, applied together; without one everything trains");
   command->add_flag("--list", options->list, "every tensor, not only every kind");
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {
@@ -33,7 +33,7 @@ void add_params_command(CLI::App& app) {
     if (options->peft.empty()) {
       for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
     } else {
-      peft::make_peft_method(fs::read_file(options->peft, 4 << 20), options->peft)->inject(model, /*seed=*/0);
+      peft::make_peft_method_from_files({options->peft.begin(), options->peft.end()})->inject_shapes(model);
     }
     const auto report = peft::report_trainable(model);
     if (options->json_output) {

@@ -196,16 +196,21 @@ class Lora : public PeftMethod {
     return object.dump(2) + "\n";
   }
 
-  void merge(model::MambaLM& model) override {
+  bool is_identity_at_start() const override { return config_.init != "false"; }
+
+  std::string merge_obstacle(const model::MambaLM& model) const override {
     for (const auto& parameter : parameters_) {
       const bool on_tied = parameter.name.find(".embeddings.lora_") != std::string::npos ||
                            parameter.name.find(".lm_head.lora_") != std::string::npos;
       if (on_tied && model->config().tie_embeddings) {
-        throw ConfigError(
-            where_ +
-            ": embedding and lm_head share one weight in this model, so an adapter on one of them cannot be merged");
+        return "embedding and lm_head share one weight in this model, so an adapter on one of them cannot be merged";
       }
     }
+    return "";
+  }
+
+  void merge(model::MambaLM& model) override {
+    if (const auto obstacle = merge_obstacle(model); !obstacle.empty()) throw ConfigError(where_ + ": " + obstacle);
     for (auto& target : list_targets(model)) {
       if (target.embedding) {
         target.embedding->merge_adapters();
@@ -238,8 +243,8 @@ class Lora : public PeftMethod {
         module->lora_embedding_A.normal_(0, 1, generator);
         module->lora_embedding_B.normal_(0, 1, generator);
       }
-      parameters_.push_back({saved + ".lora_embedding_A", module->lora_embedding_A});
-      parameters_.push_back({saved + ".lora_embedding_B", module->lora_embedding_B});
+      parameters_.push_back({saved + ".lora_embedding_A", module->lora_embedding_A, target.path});
+      parameters_.push_back({saved + ".lora_embedding_B", module->lora_embedding_B, target.path});
       model::Embedding(target.embedding)->attach(module, module);
       return;
     }
@@ -255,8 +260,8 @@ class Lora : public PeftMethod {
         module->lora_B.uniform_(-bound_B, bound_B, generator);
       }
     }
-    parameters_.push_back({saved + ".lora_A.weight", module->lora_A});
-    parameters_.push_back({saved + ".lora_B.weight", module->lora_B});
+    parameters_.push_back({saved + ".lora_A.weight", module->lora_A, target.path});
+    parameters_.push_back({saved + ".lora_B.weight", module->lora_B, target.path});
     model::Projection(target.projection)->attach(target.name, module, module);
   }
 
@@ -273,7 +278,8 @@ class Lora : public PeftMethod {
       if (config_.bias == "lora_only" && !targeted) return;
       at::Tensor bias = projection->bias;
       bias.set_requires_grad(true);
-      parameters_.push_back({"base_model.model." + path + (targeted ? ".base_layer.bias" : ".bias"), bias});
+      parameters_.push_back(
+          {"base_model.model." + path + (targeted ? ".base_layer.bias" : ".bias"), bias, path + ".bias"});
     };
     for (size_t i = 0; i < model->backbone->layers.size(); ++i) {
       auto& mixer = *model->backbone->layers[i]->mixer;
@@ -283,7 +289,8 @@ class Lora : public PeftMethod {
       thaw(parent + "out_proj", mixer.out_proj);
       if (config_.bias == "all" && mixer.conv1d->bias.defined()) {
         mixer.conv1d->bias.set_requires_grad(true);
-        parameters_.push_back({"base_model.model." + parent + "conv1d.bias", mixer.conv1d->bias});
+        parameters_.push_back(
+            {"base_model.model." + parent + "conv1d.bias", mixer.conv1d->bias, parent + "conv1d.bias"});
       }
     }
   }
@@ -296,7 +303,8 @@ class Lora : public PeftMethod {
         if (module_path != name && !module_path.ends_with("." + name)) continue;
         matched = true;
         item.value().set_requires_grad(true);
-        parameters_.push_back({"base_model.model." + item.key(), item.value()});
+        parameters_.push_back({"base_model.model." + item.key(), item.value(),
+                               item.key().ends_with(".weight") ? module_path : item.key()});
       }
       if (!matched) {
         const bool tied = name == "lm_head" && model->config().tie_embeddings;
@@ -313,6 +321,13 @@ class Lora : public PeftMethod {
 };
 
 }  // namespace
+
+std::vector<std::string> make_lora_examples() {
+  return {R"({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "lora_dropout": 0.1, "bias": "all",
+              "target_modules": ["in_proj_x", "x_proj_B", "x_proj_dt", "dt_proj", "out_proj", "embeddings"]})",
+          R"({"peft_type": "LORA", "r": 3, "lora_alpha": 3, "use_rslora": true, "init_lora_weights": false,
+              "target_modules": "all-linear", "modules_to_save": ["norm_f"]})"};
+}
 
 std::unique_ptr<PeftMethod> make_lora(MethodConfig& config) {
   auto lora = read_config(config);

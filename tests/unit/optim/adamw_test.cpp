@@ -11,13 +11,13 @@
 namespace mpeft::optim {
 namespace {
 
-std::vector<std::pair<std::string, at::Tensor>> two_tensors() {
+std::vector<TrainedParameter> two_tensors() {
   return {{"a", at::arange(6, at::kFloat).view({2, 3}).set_requires_grad(true)},
           {"b", at::full({5}, -0.5, at::kFloat).set_requires_grad(true)}};
 }
 
-void give_gradients(const std::vector<std::pair<std::string, at::Tensor>>& parameters, int step) {
-  for (const auto& [name, parameter] : parameters) {
+void give_gradients(const std::vector<TrainedParameter>& parameters, int step) {
+  for (const auto& [name, parameter, lr_scale, weight_decay] : parameters) {
     at::Tensor gradient =
         at::sin(at::arange(parameter.numel(), at::kFloat) + static_cast<double>(step)).view(parameter.sizes());
     auto& existing = parameter.mutable_grad();
@@ -35,8 +35,8 @@ TEST(AdamWTest, FollowsTheFormulaInDoublePrecisionWithClippingAndWeightDecay) {
   options.max_grad_norm = 0.7;
   const auto parameters = two_tensors();
   std::vector<double> x;
-  for (const auto& [name, p] : parameters) {
-    const at::Tensor flat = p.detach().flatten().to(at::kDouble);
+  for (const auto& parameter : parameters) {
+    const at::Tensor flat = parameter.tensor.detach().flatten().to(at::kDouble);
     for (int64_t i = 0; i < flat.numel(); ++i) x.push_back(flat[i].item<double>());
   }
   std::vector<double> m(x.size(), 0), v(x.size(), 0);
@@ -65,9 +65,10 @@ TEST(AdamWTest, FollowsTheFormulaInDoublePrecisionWithClippingAndWeightDecay) {
     optimizer.step(learning_rate, measured);
   }
   size_t i = 0;
-  for (const auto& [name, p] : parameters) {
-    const at::Tensor flat = p.detach().flatten();
-    for (int64_t k = 0; k < flat.numel(); ++k, ++i) EXPECT_NEAR(flat[k].item<double>(), x[i], 2e-6) << name << " " << k;
+  for (const auto& parameter : parameters) {
+    const at::Tensor flat = parameter.tensor.detach().flatten();
+    for (int64_t k = 0; k < flat.numel(); ++k, ++i)
+      EXPECT_NEAR(flat[k].item<double>(), x[i], 2e-6) << parameter.name << " " << k;
   }
 }
 
@@ -76,22 +77,22 @@ TEST(AdamWTest, DividesByTheLossScale) {
   AdamW a(plain, {}), b(scaled, {});
   give_gradients(plain, 1);
   give_gradients(scaled, 1);
-  for (const auto& [name, p] : scaled) p.mutable_grad().mul_(1024.0);
+  for (const auto& parameter : scaled) parameter.tensor.mutable_grad().mul_(1024.0);
   a.step(0.01, a.gradient_norm());
   b.step(0.01, b.gradient_norm(1024.0), 1024.0);
-  for (size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(at::allclose(plain[i].second, scaled[i].second, 1e-6, 1e-7));
+  for (size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(at::allclose(plain[i].tensor, scaled[i].tensor, 1e-6, 1e-7));
 }
 
 TEST(AdamWTest, LeavesEverythingAsItIsWhenTheNormIsNotFinite) {
   const auto parameters = two_tensors();
   AdamW optimizer(parameters, {});
   give_gradients(parameters, 1);
-  parameters[1].second.mutable_grad()[2] = std::numeric_limits<float>::infinity();
-  const at::Tensor before = parameters[0].second.detach().clone();
+  parameters[1].tensor.mutable_grad()[2] = std::numeric_limits<float>::infinity();
+  const at::Tensor before = parameters[0].tensor.detach().clone();
   optimizer.step(0.01, optimizer.gradient_norm());
-  EXPECT_TRUE(at::equal(before, parameters[0].second));
+  EXPECT_TRUE(at::equal(before, parameters[0].tensor));
   EXPECT_EQ(optimizer.state().at("step").item<double>(), 0.0);
-  EXPECT_EQ(parameters[0].second.grad().abs().sum().item<double>(), 0.0);
+  EXPECT_EQ(parameters[0].tensor.grad().abs().sum().item<double>(), 0.0);
 }
 
 TEST(AdamWTest, ContinuesBitForBitFromItsState) {
@@ -103,14 +104,59 @@ TEST(AdamWTest, ContinuesBitForBitFromItsState) {
   }
   {
     const at::NoGradGuard no_grad;
-    for (size_t i = 0; i < whole.size(); ++i) resumed[i].second.copy_(whole[i].second);
+    for (size_t i = 0; i < whole.size(); ++i) resumed[i].tensor.copy_(whole[i].tensor);
   }
   AdamW b(resumed, {});
   b.load_state(a.state());
   for (auto* pair : {&whole, &resumed}) give_gradients(*pair, 4);
   a.step(0.01, a.gradient_norm());
   b.step(0.01, b.gradient_norm());
-  for (size_t i = 0; i < whole.size(); ++i) EXPECT_TRUE(at::equal(whole[i].second, resumed[i].second));
+  for (size_t i = 0; i < whole.size(); ++i) EXPECT_TRUE(at::equal(whole[i].tensor, resumed[i].tensor));
+}
+
+// One optimizer with three kinds of parameters moves each as an optimizer of that kind alone does.
+TEST(AdamWTest, GivesEachParameterItsOwnLearningRateAndWeightDecay) {
+  const auto make = [] {
+    std::vector<TrainedParameter> parameters;
+    for (const auto& [name, lr_scale, weight_decay] :
+         {std::tuple{"a", 16.0, true}, {"b", 1.0, true}, {"c", 16.0, false}, {"d", 1.0, true}, {"e", 1.0, false}}) {
+      const at::Tensor values = at::cos(at::arange(7, at::kFloat) + static_cast<double>(name[0]));
+      parameters.push_back({name, values.set_requires_grad(true), lr_scale, weight_decay});
+    }
+    return parameters;
+  };
+  AdamWOptions options;
+  options.weight_decay = 0.2;
+  options.max_grad_norm = 0;
+  const auto together = make(), resumed = make();
+  AdamW all(together, options);
+  for (int step = 1; step <= 3; ++step) {
+    give_gradients(together, step);
+    all.step(0.01, all.gradient_norm());
+  }
+  for (const auto& expected : make()) {
+    AdamWOptions own = options;
+    if (!expected.weight_decay) own.weight_decay = 0;
+    AdamW alone({{expected.name, expected.tensor}}, own);
+    for (int step = 1; step <= 3; ++step) {
+      give_gradients({expected}, step);
+      alone.step(0.01 * expected.lr_scale, alone.gradient_norm());
+    }
+    for (const auto& parameter : together) {
+      if (parameter.name != expected.name) continue;
+      EXPECT_TRUE(at::equal(parameter.tensor, expected.tensor)) << expected.name;
+    }
+  }
+  {  // and its state continues bit for bit
+    const at::NoGradGuard no_grad;
+    for (size_t i = 0; i < together.size(); ++i) resumed[i].tensor.copy_(together[i].tensor);
+  }
+  AdamW again(resumed, options);
+  again.load_state(all.state());
+  for (const auto* parameters : {&together, &resumed}) give_gradients(*parameters, 4);
+  all.step(0.01, all.gradient_norm());
+  again.step(0.01, again.gradient_norm());
+  for (size_t i = 0; i < together.size(); ++i) EXPECT_TRUE(at::equal(together[i].tensor, resumed[i].tensor));
 }
 
 TEST(AdamWTest, NamesWhatItsStateLacks) {

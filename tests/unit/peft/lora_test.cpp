@@ -33,7 +33,7 @@ std::string lora_json(const std::string& targets, const std::string& more = "") 
 void randomize(const PeftMethod& method) {
   const torch::NoGradGuard no_grad;
   int64_t seed = 1;
-  for (auto [name, tensor] : method.parameters()) {
+  for (auto& [name, tensor, site, lr_scale, weight_decay] : method.parameters()) {
     tensor.copy_(
         at::sin(at::arange(tensor.numel(), at::kFloat) * 0.37 + static_cast<double>(seed++)).view(tensor.sizes()) *
         0.1);
@@ -170,7 +170,7 @@ TEST(LoraTest, PatternsGiveTargetsTheirOwnRankAndAlpha) {
           R"(, "rank_pattern": {"layers.1.mixer.in_proj": 5}, "alpha_pattern": {"dt_proj": 1}, "layers_to_transform": [1])"),
       "t.json");
   method->inject(model, 7);
-  for (const auto& [name, tensor] : method->parameters()) {
+  for (const auto& [name, tensor, site, lr_scale, weight_decay] : method->parameters()) {
     EXPECT_THAT(name, HasSubstr("layers.1."));
     if (name.find("lora_A") != std::string::npos) {
       EXPECT_EQ(tensor.size(0), name.find(".in_proj.") != std::string::npos ? 5 : 3) << name;

@@ -37,10 +37,10 @@ model::MambaLM trainable_model() {
   return model;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> parameters_of(model::MambaLM& model) {
-  std::vector<std::pair<std::string, at::Tensor>> result;
+std::vector<optim::TrainedParameter> parameters_of(model::MambaLM& model) {
+  std::vector<optim::TrainedParameter> result;
   for (const auto& item : model->named_parameters()) {
-    if (item.value().requires_grad()) result.emplace_back(item.key(), item.value());
+    if (item.value().requires_grad()) result.push_back({item.key(), item.value()});
   }
   return result;
 }
@@ -84,7 +84,7 @@ TEST(StepRunnerTest, NamesATensorThatGetsNoGradient) {
   const auto examples = some_examples();
   auto model = trainable_model();
   auto parameters = parameters_of(model);
-  parameters.emplace_back("orphan", at::zeros({3}).set_requires_grad(true));
+  parameters.push_back({"orphan", at::zeros({3}).set_requires_grad(true)});
   StepRunner runner(model, parameters, {}, false);
   try {
     runner.step({batch_of(examples, 0, 8)}, 1e-3);

@@ -1,0 +1,169 @@
+#include <algorithm>
+#include <map>
+
+#include "mpeft/core/error.h"
+#include "mpeft/core/strings.h"
+#include "mpeft/peft/target.h"
+
+#include "peft/method_config.h"
+
+namespace mpeft::peft {
+namespace {
+
+using nlohmann::json;
+
+// One method of the composite, as it was configured.
+struct Part {
+  json config;
+  std::string where;  // starts its messages
+  std::unique_ptr<PeftMethod> method;
+};
+
+// Methods of different parts may not change the same thing: the second would train on top of the first in one order
+// and below it in the other, and neither could be merged alone.
+class Sites {
+ public:
+  explicit Sites(model::MambaLM& model) {
+    std::string whole;
+    for (const auto& target : list_targets(model)) {
+      if (!target.is_slice)
+        whole = target.path;
+      else
+        whole_of_[target.path] = whole;
+    }
+  }
+
+  void add(const Part& part, const std::string& site) {
+    const auto it = whole_of_.find(site);
+    if (const Part* other = taken_by(site, part)) reject(part, site, *other, site);
+    if (it != whole_of_.end()) {
+      if (const Part* other = taken_by(it->second, part)) reject(part, site, *other, it->second);
+    }
+    for (const auto& [slice, whole] : whole_of_) {
+      if (whole != site) continue;
+      if (const Part* other = taken_by(slice, part)) reject(part, site, *other, slice);
+    }
+    owner_.emplace(site, &part);
+  }
+
+ private:
+  const Part* taken_by(const std::string& site, const Part& part) const {
+    const auto it = owner_.find(site);
+    return it == owner_.end() || it->second == &part ? nullptr : it->second;
+  }
+
+  [[noreturn]] static void reject(const Part& part, const std::string& site, const Part& other,
+                                  const std::string& other_site) {
+    throw ConfigError(mpeft::str(part.where, ": ", part.method->type(), " changes ", site, ", but ", other.where, " (",
+                                 other.method->type(), ") changes ",
+                                 site == other_site ? "it too" : other_site + ", of which it is a part or the whole",
+                                 ": adapters that are applied together must not overlap"));
+  }
+
+  std::map<std::string, std::string> whole_of_;  // slice path -> path of its projection
+  std::map<std::string, const Part*> owner_;
+};
+
+class Composite : public PeftMethod {
+ public:
+  explicit Composite(std::vector<Part> parts) : parts_(std::move(parts)) {}
+
+  std::string type() const override { return "COMPOSITE"; }
+
+  void inject(model::MambaLM& model, uint64_t seed) override {
+    reject_overlaps(model->config());
+    for (auto& part : parts_) part.method->inject(model, seed);
+  }
+
+  void inject_shapes(model::MambaLM& model) override {
+    reject_overlaps(model->config());
+    for (auto& part : parts_) part.method->inject_shapes(model);
+  }
+
+  bool is_identity_at_start() const override {
+    return std::all_of(parts_.begin(), parts_.end(), [](const Part& p) { return p.method->is_identity_at_start(); });
+  }
+
+  std::vector<NamedParameter> parameters() const override {
+    std::vector<NamedParameter> all;
+    for (const auto& part : parts_) {
+      const auto own = part.method->parameters();
+      all.insert(all.end(), own.begin(), own.end());
+    }
+    return all;
+  }
+
+  std::string config_json(const std::string& base_model) const override {
+    json adapters = json::array();
+    for (const auto& part : parts_) adapters.push_back(json::parse(part.method->config_json(base_model)));
+    const json object = {{"peft_type", "COMPOSITE"}, {"base_model_name_or_path", base_model}, {"adapters", adapters}};
+    return object.dump(2) + "\n";
+  }
+
+  std::string merge_obstacle(const model::MambaLM& model) const override {
+    for (const auto& part : parts_) {
+      if (const auto obstacle = part.method->merge_obstacle(model); !obstacle.empty())
+        return part.method->type() + ": " + obstacle;
+    }
+    return "";
+  }
+
+  void merge(model::MambaLM& model) override {
+    if (const auto obstacle = merge_obstacle(model); !obstacle.empty()) throw ConfigError(obstacle);
+    for (auto& part : parts_) part.method->merge(model);
+  }
+
+  checkpoint::TensorMap export_state(model::MambaLM& model) const override {
+    checkpoint::TensorMap all;
+    for (const auto& part : parts_) all.merge(part.method->export_state(model));
+    return all;
+  }
+
+ private:
+  // On a model of its own, which has the sizes alone, before the real one is touched.
+  void reject_overlaps(const model::MambaConfig& config) const {
+    model::MambaLM sizes(config);
+    Sites sites(sizes);
+    for (const auto& part : parts_) {
+      model::MambaLM scratch(config);
+      const auto method = make_parsed_method(part.config, part.where);
+      method->inject_shapes(scratch);
+      for (const auto& parameter : method->parameters()) sites.add(part, parameter.site);
+    }
+  }
+
+  std::vector<Part> parts_;
+};
+
+}  // namespace
+
+std::vector<std::string> make_composite_examples() {
+  return {R"({"peft_type": "COMPOSITE", "adapters": [
+                {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["in_proj_x", "out_proj"]},
+                {"peft_type": "LORA", "r": 5, "lora_alpha": 5, "target_modules": ["in_proj_z", "x_proj_C"]}]})"};
+}
+
+std::unique_ptr<PeftMethod> compose(std::vector<json> configs, std::vector<std::string> where) {
+  std::vector<Part> parts;
+  for (size_t i = 0; i < configs.size(); ++i) {
+    auto method = make_parsed_method(configs[i], where[i]);
+    if (method->type() == "COMPOSITE")
+      throw ConfigError(where[i] + ": a composite within a composite: list its adapters");
+    parts.push_back({std::move(configs[i]), std::move(where[i]), std::move(method)});
+  }
+  return std::make_unique<Composite>(std::move(parts));
+}
+
+std::unique_ptr<PeftMethod> make_composite(MethodConfig& config) {
+  const json adapters = config.raw("adapters");
+  config.raw("base_model_name_or_path");
+  if (!adapters.is_array() || adapters.empty())
+    config.problem("adapters", "expected a list of adapter configurations, one object each");
+  config.finish({});
+  std::vector<json> configs(adapters.begin(), adapters.end());
+  std::vector<std::string> where;
+  for (size_t i = 0; i < configs.size(); ++i) where.push_back(mpeft::str(config.where(), ": adapters[", i, "]"));
+  return compose(std::move(configs), std::move(where));
+}
+
+}  // namespace mpeft::peft

@@ -1,0 +1,372 @@
+// What every PEFT method must do, on a tiny model: for each example that a registered method gives of itself and for
+// each file of cfg/peft.
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <set>
+
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/random.h"
+#include "mpeft/data/collator.h"
+#include "mpeft/model/factory.h"
+#include "mpeft/model/init.h"
+#include "mpeft/model/precision.h"
+#include "mpeft/peft/adapter.h"
+#include "mpeft/peft/peft_method.h"
+#include "mpeft/train/device.h"
+#include "mpeft/train/loss.h"
+#include "mpeft/train/step_runner.h"
+
+#include "support/temporary_folder.h"
+
+namespace mpeft::peft {
+namespace {
+
+namespace sfs = std::filesystem;
+using nlohmann::json;
+
+constexpr size_t kConfigFiles = 129;  // reference/peft_configs.tsv
+
+struct Case {
+  std::string name;   // of the test
+  std::string json;   // the configuration
+  std::string where;  // the file or example that it came from
+};
+
+std::string test_name(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  return text;
+}
+
+std::vector<sfs::path> config_files() {
+  std::vector<sfs::path> files;
+  const sfs::path root = sfs::path(MPEFT_SOURCE_DIR) / "cfg/peft";
+  if (!sfs::exists(root)) return files;
+  for (const auto& entry : sfs::recursive_directory_iterator(root)) {
+    if (entry.path().extension() == ".json") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const auto& method : peft_method_names()) {
+    int n = 0;
+    for (const auto& example : peft_method_examples(method)) {
+      const std::string name = method + "_example" + std::to_string(++n);
+      cases.push_back({test_name(name), example, name});
+    }
+  }
+  for (const auto& file : config_files()) {
+    const std::string name = file.lexically_relative(MPEFT_SOURCE_DIR).replace_extension().string();
+    cases.push_back({test_name(name), fs::read_file(file), file.string()});
+  }
+  return cases;
+}
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.where; }
+
+// 64 channels, so that the reference's share of 1 % of them is one.
+model::MambaLM make_base() {
+  model::MambaConfig config;
+  config.d_model = 32;
+  config.n_layer = 2;
+  config.vocab_size = 61;
+  model::MambaLM model(config);
+  model::init_parameters(model, /*seed=*/5);
+  return model;
+}
+
+struct Subject {
+  model::MambaLM model{nullptr};
+  std::unique_ptr<PeftMethod> method;
+};
+
+Subject make_subject(const Case& c, at::ScalarType dtype = at::kFloat) {
+  Subject subject;
+  subject.model = make_base();
+  subject.method = make_peft_method(c.json, c.where);
+  subject.method->inject(subject.model, /*seed=*/11);
+  model::place_parameters(subject.model, at::kCPU, dtype);
+  return subject;
+}
+
+// Moves every trained value away from where it started, the same way each time, so that all of the adapter acts.
+void disturb(const PeftMethod& method, double size = 0.1) {
+  const torch::NoGradGuard no_grad;
+  double phase = 1;
+  for (auto& parameter : method.parameters()) {
+    const at::Tensor wave = at::sin(at::arange(parameter.tensor.numel(), at::kDouble) * 1.37 + phase++);
+    parameter.tensor.add_((wave * size).view(parameter.tensor.sizes()));
+  }
+}
+
+const at::Tensor& some_ids() {
+  static const at::Tensor ids = at::tensor({3, 17, 60, 5, 5, 41, 8, 0, 22, 9, 30}, at::kLong).unsqueeze(0);
+  return ids;
+}
+
+at::Tensor logits_of(model::MambaLM& model) {
+  const torch::NoGradGuard no_grad;
+  model->eval();
+  return model->forward(some_ids());
+}
+
+double relative_difference(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
+}
+
+const std::vector<data::Example>& examples() {
+  static const auto list = [] {
+    std::vector<data::Example> made;
+    for (int i = 0; i < 6; ++i) {
+      data::Example& example = made.emplace_back();
+      for (int t = 0; t < 4 + 2 * (i % 3); ++t) example.ids.push_back((7 * i + 11 * t + t * t) % 61);
+      example.prompt_length = 1 + i % 3;
+    }
+    return made;
+  }();
+  return list;
+}
+
+data::Batch batch_of_step(int step) {
+  const auto& all = examples();
+  const size_t n = all.size(), first = static_cast<size_t>(step) % n;
+  return data::collate({&all[first], &all[(first + 1) % n], &all[(first + 2) % n]}, /*pad_id=*/0);
+}
+
+train::StepRunner make_runner(Subject& subject) {
+  std::vector<optim::TrainedParameter> parameters;
+  for (const auto& p : trained_parameters(subject.model, subject.method.get()))
+    parameters.push_back({p.name, p.tensor, p.lr_scale, p.weight_decay});
+  optim::AdamWOptions options;
+  options.weight_decay = 0.1;
+  return train::StepRunner(subject.model, std::move(parameters), options, /*use_loss_scale=*/false);
+}
+
+void train_steps(Subject& subject, train::StepRunner& runner, int begin, int end) {
+  subject.model->train();
+  for (int step = begin; step < end; ++step) {
+    train::seed_generators(at::kCPU, derive_seed(3, "dropout", static_cast<uint64_t>(step)));
+    runner.step({batch_of_step(step)}, /*learning_rate=*/2e-3);
+  }
+}
+
+std::map<std::string, at::Tensor> copies(model::MambaLM& model, bool trained) {
+  std::map<std::string, at::Tensor> result;
+  for (const auto& item : model->named_parameters()) {
+    if (item.value().requires_grad() == trained) result.emplace(item.key(), item.value().detach().clone());
+  }
+  return result;
+}
+
+class EveryPeftMethod : public ::testing::TestWithParam<Case> {
+ protected:
+  static void SetUpTestSuite() { at::set_num_threads(1); }  // the operations are tiny
+
+  void SetUp() override {
+    const std::string type = json::parse(GetParam().json).value("peft_type", "");
+    const auto known = peft_method_names();
+    if (GetParam().name.ends_with("lora_conv")) GTEST_SKIP() << "LoRA has no adapter of the convolution yet";
+    if (std::find(known.begin(), known.end(), type) == known.end()) GTEST_SKIP() << type << " is not registered yet";
+  }
+};
+
+TEST(EveryPeftConfig, IsThere) { EXPECT_EQ(config_files().size(), kConfigFiles); }
+
+TEST_P(EveryPeftMethod, IsIdentityAtStartWhereItSaysSo) {
+  auto base = make_base();
+  auto subject = make_subject(GetParam());
+  const at::Tensor expected = logits_of(base), found = logits_of(subject.model);
+  if (subject.method->is_identity_at_start()) {
+    EXPECT_LE(relative_difference(found, expected), 2e-6);
+  } else {
+    EXPECT_GT(relative_difference(found, expected), 1e-4);
+  }
+}
+
+TEST_P(EveryPeftMethod, TrainsExactlyWhatItNames) {
+  auto subject = make_subject(GetParam());
+  std::set<std::string> names, sites;
+  std::set<const void*> listed, trained;
+  for (const auto& parameter : subject.method->parameters()) {
+    EXPECT_TRUE(names.insert(parameter.name).second) << parameter.name << " twice";
+    EXPECT_THAT(parameter.name, ::testing::StartsWith("base_model.model."));
+    EXPECT_FALSE(parameter.site.empty()) << parameter.name;
+    EXPECT_GT(parameter.tensor.numel(), 0) << parameter.name;
+    EXPECT_TRUE(parameter.tensor.is_leaf() && parameter.tensor.requires_grad()) << parameter.name;
+    listed.insert(parameter.tensor.unsafeGetTensorImpl());
+  }
+  for (const auto& item : subject.model->named_parameters()) {
+    if (!item.value().requires_grad()) continue;
+    trained.insert(item.value().unsafeGetTensorImpl());
+    EXPECT_TRUE(listed.contains(item.value().unsafeGetTensorImpl())) << item.key() << " trains unnamed";
+  }
+  EXPECT_EQ(listed, trained);
+  EXPECT_FALSE(listed.empty());
+
+  // Counting alone, on a model without weights, finds the same.
+  model::MambaLM sizes(subject.model->config());
+  const auto counted = make_peft_method(GetParam().json, GetParam().where);
+  counted->inject_shapes(sizes);
+  const auto a = counted->parameters(), b = subject.method->parameters();
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].name, b[i].name);
+    EXPECT_EQ(a[i].tensor.sizes(), b[i].tensor.sizes());
+  }
+}
+
+TEST_P(EveryPeftMethod, LeavesFrozenTensorsAsTheyAre) {
+  auto subject = make_subject(GetParam());
+  const auto frozen = copies(subject.model, /*trained=*/false), initial = copies(subject.model, /*trained=*/true);
+  auto runner = make_runner(subject);
+  train_steps(subject, runner, 0, 10);
+  for (const auto& item : subject.model->named_parameters()) {
+    if (item.value().requires_grad()) {
+      EXPECT_FALSE(at::equal(item.value(), initial.at(item.key()))) << item.key() << " did not train";
+    } else {
+      EXPECT_TRUE(at::equal(item.value(), frozen.at(item.key()))) << item.key() << " moved";
+    }
+  }
+  EXPECT_TRUE(at::isfinite(logits_of(subject.model)).all().item<bool>());
+}
+
+TEST_P(EveryPeftMethod, SavedAdapterGivesTheSameLogitsBitForBit) {
+  const test::TemporaryFolder folder;
+  auto subject = make_subject(GetParam());
+  disturb(*subject.method);
+  save_adapter(*subject.method, "some/base", folder / "adapter");
+  auto again = make_base();
+  const auto method = load_adapter(again, folder / "adapter");
+  model::place_parameters(again, at::kCPU, at::kFloat);
+  EXPECT_TRUE(at::equal(logits_of(subject.model), logits_of(again)));
+  EXPECT_EQ(method->type(), subject.method->type());
+}
+
+TEST_P(EveryPeftMethod, RecurrentDecodingEqualsTheParallelForward) {
+  const torch::NoGradGuard no_grad;
+  auto subject = make_subject(GetParam());
+  disturb(*subject.method);
+  const at::Tensor parallel = logits_of(subject.model);
+  const double limit = 5e-4 * std::max(1.0, parallel.abs().max().item<double>());
+  for (const int64_t prompt : {1, 4}) {
+    model::InferenceCache cache;
+    std::vector<at::Tensor> pieces = {
+        subject.model->forward_hidden(some_ids().narrow(1, 0, prompt), std::nullopt, &cache)};
+    for (int64_t t = prompt; t < some_ids().size(1); ++t)
+      pieces.push_back(subject.model->forward_hidden(some_ids().narrow(1, t, 1), std::nullopt, &cache));
+    const at::Tensor recurrent = subject.model->forward_head(at::cat(pieces, 1));
+    ASSERT_EQ(recurrent.sizes(), parallel.sizes());
+    EXPECT_LE((recurrent - parallel).abs().max().item<double>(), limit) << "after a prompt of " << prompt;
+  }
+}
+
+TEST_P(EveryPeftMethod, PaddedRowsDecodeAsTheyDoAlone) {
+  const torch::NoGradGuard no_grad;
+  auto subject = make_subject(GetParam());
+  disturb(*subject.method);
+  subject.model->eval();
+  const at::Tensor next = at::tensor({7, 33}, at::kLong).unsqueeze(1);  // (2, 1)
+  const at::Tensor lengths = at::tensor({9, 5}, at::kInt);
+  at::Tensor rows = at::cat({some_ids().narrow(1, 0, 9), some_ids().narrow(1, 2, 9)});  // (2, 9)
+  model::InferenceCache together;
+  const at::Tensor prompt = subject.model->forward_hidden(rows, lengths, &together);
+  const at::Tensor step = subject.model->forward_hidden(next, std::nullopt, &together);
+  for (int64_t row = 0; row < 2; ++row) {
+    const int64_t n = row == 0 ? 9 : 5;
+    model::InferenceCache alone;
+    const at::Tensor own = subject.model->forward_hidden(rows.narrow(0, row, 1).narrow(1, 0, n), std::nullopt, &alone);
+    EXPECT_LE(relative_difference(prompt[row].narrow(0, 0, n), own[0]), 1e-5) << "row " << row;
+    const at::Tensor own_step = subject.model->forward_hidden(next.narrow(0, row, 1), std::nullopt, &alone);
+    EXPECT_LE(relative_difference(step[row], own_step[0]), 1e-5) << "row " << row;
+  }
+}
+
+TEST_P(EveryPeftMethod, ResumedRunEqualsTheUninterruptedOneBitForBit) {
+  const test::TemporaryFolder folder;
+  auto whole = make_subject(GetParam());
+  auto runner = make_runner(whole);
+  train_steps(whole, runner, 0, 3);
+  save_adapter(*whole.method, "some/base", folder / "adapter");
+  checkpoint::TensorMap state;
+  for (const auto& [name, tensor] : runner.optimizer().state()) state.emplace(name, tensor.clone());
+  train_steps(whole, runner, 3, 6);
+
+  auto resumed = make_subject(GetParam());
+  auto again = make_runner(resumed);
+  load_parameters(*resumed.method, checkpoint::read_adapter_folder(folder / "adapter").tensors, "adapter");
+  again.optimizer().load_state(state);
+  train_steps(resumed, again, 3, 6);
+  const auto expected = copies(whole.model, /*trained=*/true), found = copies(resumed.model, /*trained=*/true);
+  ASSERT_EQ(expected.size(), found.size());
+  for (const auto& [name, tensor] : expected) EXPECT_TRUE(at::equal(tensor, found.at(name))) << name;
+}
+
+TEST_P(EveryPeftMethod, GradientsEqualFiniteDifferences) {
+  auto subject = make_subject(GetParam(), at::kDouble);
+  disturb(*subject.method);
+  subject.model->eval();  // dropout off
+  const data::Batch batch = batch_of_step(1);
+  train::token_loss_sum(subject.model, batch).backward();
+  const bool is_dora = GetParam().json.find("\"use_dora\": true") != std::string::npos;
+  const torch::NoGradGuard no_grad;
+  double phase = 0.5;
+  for (auto& [name, tensor, site, lr_scale, weight_decay] : subject.method->parameters()) {
+    // DoRA's gradient takes the norm for a constant (Liu et al. 2024, section 4.3), so only that of the magnitude is
+    // the function's; dora_test.cpp checks the others.
+    if (is_dora && name.find("lora_magnitude_vector") == std::string::npos) continue;
+    ASSERT_TRUE(tensor.grad().defined()) << name;
+    const at::Tensor direction = at::cos(at::arange(tensor.numel(), at::kDouble) * 0.91 + phase++).view(tensor.sizes());
+    const at::Tensor start = tensor.detach().clone();
+    const auto loss_at = [&, &value = tensor](double distance) {
+      value.copy_(start + direction * distance);
+      return train::token_loss_sum(subject.model, batch).item<double>();
+    };
+    constexpr double kStep = 1e-5;
+    const double expected = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
+    tensor.copy_(start);
+    const double found = (tensor.grad() * direction).sum().item<double>();
+    EXPECT_NEAR(found, expected, 2e-6 * std::max(1.0, std::abs(expected))) << name;
+  }
+}
+
+TEST_P(EveryPeftMethod, MergesExactlyOrSaysWhyNot) {
+  auto subject = make_subject(GetParam());
+  disturb(*subject.method);
+  const at::Tensor adapted = logits_of(subject.model);
+  const std::string obstacle = subject.method->merge_obstacle(subject.model);
+  if (!obstacle.empty()) {
+    try {
+      subject.method->merge(subject.model);
+      FAIL() << "merged in spite of: " << obstacle;
+    } catch (const ConfigError& e) {
+      EXPECT_THAT(e.what(), ::testing::HasSubstr(obstacle));
+    }
+    EXPECT_TRUE(at::equal(adapted, logits_of(subject.model)));  // nothing has changed
+    EXPECT_FALSE(subject.method->export_state(subject.model).empty());
+    return;
+  }
+  subject.method->merge(subject.model);
+  EXPECT_TRUE(subject.method->parameters().empty());
+  EXPECT_LE(relative_difference(logits_of(subject.model), adapted), 1e-5);
+  // What is left is a plain checkpoint.
+  const test::TemporaryFolder folder;
+  model::save_model(subject.model, folder / "merged");
+  auto merged = model::make_model((folder / "merged").string(), /*seed=*/0).model;
+  EXPECT_LE(relative_difference(logits_of(merged), adapted), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryPeftMethod, ::testing::ValuesIn(all_cases()),
+                         [](const auto& parameter) { return parameter.param.name; });
+
+}  // namespace
+}  // namespace mpeft::peft
