@@ -34,6 +34,8 @@ void write_manifest(const Manifest& manifest) {
                        {"tokenizer", manifest.tokenizer_fingerprint},
                        {"trainable_parameters", manifest.n_trainable},
                        {"total_parameters", manifest.n_total},
+                       {"total_steps", manifest.total_steps},
+                       {"first_metric", manifest.first_metric},
                        {"finished", false}};
   fs::write_file_atomic(std::filesystem::path(manifest.config.output_dir) / "manifest.json", object.dump(2) + "\n");
 }

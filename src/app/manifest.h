@@ -18,6 +18,8 @@ struct Manifest {
   std::string device;
   int64_t n_trainable = 0;
   int64_t n_total = 0;
+  int64_t total_steps = 0;   ///< optimizer steps from beginning to end
+  std::string first_metric;  ///< what the run is judged by; "" without evaluation
 };
 
 /// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files,

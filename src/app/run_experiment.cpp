@@ -271,7 +271,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   if (validation)
     data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
   write_manifest({config, subject.source, data_files, tokenizer->fingerprint(), train::describe_device(device),
-                  report.n_trainable, report.n_total});
+                  report.n_trainable, report.n_total, trainer.total_steps(), options.first_metric});
   fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
 
   trainer.run();

@@ -1,0 +1,130 @@
+#include "app/run_all/run_files.h"
+
+#include <fstream>
+#include <sys/stat.h>
+
+#include <nlohmann/json.hpp>
+
+#include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
+
+namespace mpeft::app {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kMaxManifestBytes = 64 << 20;
+constexpr uint64_t kMaxReadAtOnce = 64 << 20;
+
+// 0 when there is no such file.
+uint64_t inode_of(const std::filesystem::path& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+json read_manifest(const std::filesystem::path& output_dir) {
+  try {
+    const auto path = output_dir / "manifest.json";
+    if (inode_of(path) == 0) return {};
+    return json::parse(fs::read_file(path, kMaxManifestBytes), nullptr, /*allow_exceptions=*/false);
+  } catch (const DataError&) {
+    return {};  // replaced or removed between two calls
+  }
+}
+
+double number(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number() ? it->get<double>() : std::nan("");
+}
+
+int64_t integer(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number_integer() ? it->get<int64_t>() : 0;
+}
+
+std::string text(const json& object, const char* key) {
+  const auto it = object.find(key);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+}  // namespace
+
+bool is_finished_run(const std::filesystem::path& output_dir) {
+  const json manifest = read_manifest(output_dir);
+  const auto it = manifest.find("finished");
+  return manifest.is_object() && it != manifest.end() && it->is_boolean() && it->get<bool>();
+}
+
+RunFollower::RunFollower(std::filesystem::path output_dir)
+    : output_dir_(std::move(output_dir)),
+      old_manifest_(inode_of(output_dir_ / "manifest.json")),
+      old_metrics_(inode_of(output_dir_ / "metrics.jsonl")) {}
+
+bool RunFollower::poll() {
+  const bool manifest = poll_manifest();
+  return poll_metrics() || manifest;
+}
+
+bool RunFollower::poll_manifest() {
+  const uint64_t inode = inode_of(output_dir_ / "manifest.json");
+  if (inode == 0 || inode == old_manifest_ || inode == manifest_) return false;
+  const json manifest = read_manifest(output_dir_);
+  if (!manifest.is_object()) return false;
+  manifest_ = inode;
+  progress_.total_steps = integer(manifest, "total_steps");
+  first_metric_ = text(manifest, "first_metric");
+  return true;
+}
+
+bool RunFollower::poll_metrics() {
+  const auto path = output_dir_ / "metrics.jsonl";
+  const uint64_t inode = inode_of(path);
+  if (inode == 0 || inode == old_metrics_) return false;
+  if (inode != metrics_) {  // made or rewritten: read from the beginning
+    metrics_ = inode;
+    offset_ = 0;
+    const int64_t total_steps = progress_.total_steps;
+    progress_ = {};
+    progress_.total_steps = total_steps;
+  }
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(0, std::ios::end);
+  const auto size = static_cast<uint64_t>(std::max<std::streamoff>(file.tellg(), 0));
+  if (!file || size <= offset_) return false;
+  std::string added(std::min(size - offset_, kMaxReadAtOnce), '\0');
+  file.seekg(static_cast<std::streamoff>(offset_));
+  if (!file.read(added.data(), static_cast<std::streamsize>(added.size()))) return false;
+  const size_t end = added.rfind('\n');  // a line that is being written is read when it is whole
+  if (end == std::string::npos) {
+    if (added.size() == kMaxReadAtOnce) offset_ += kMaxReadAtOnce;  // no line is that long
+    return false;
+  }
+  offset_ += end + 1;
+  for (const auto& line : split(std::string_view(added).substr(0, end), '\n')) read_line(line);
+  return true;
+}
+
+void RunFollower::read_line(const std::string& line) {
+  const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!object.is_object()) return;
+  progress_.step = integer(object, "step");
+  const std::string kind = text(object, "kind");
+  if (kind == "train") {
+    progress_.epoch = integer(object, "epoch");
+    progress_.loss = number(object, "loss");
+  } else if (kind == "eval") {
+    ++progress_.n_evaluations;
+    const auto metrics = object.find("metrics");
+    if (metrics == object.end() || !metrics->is_object() || metrics->empty()) return;
+    const auto it = metrics->contains(first_metric_) ? metrics->find(first_metric_) : metrics->begin();
+    progress_.metric_name = it.key();
+    progress_.metric = it->is_number() ? it->get<double>() : std::nan("");
+    if (!(progress_.metric <= progress_.best_metric)) {
+      progress_.best_metric = progress_.metric;
+      progress_.best_epoch = integer(object, "epoch");
+    }
+  }
+}
+
+}  // namespace mpeft::app

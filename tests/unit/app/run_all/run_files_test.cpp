@@ -1,0 +1,94 @@
+#include "app/run_all/run_files.h"
+
+#include <gtest/gtest.h>
+
+#include "app/run_all/gpu_monitor.h"
+#include "support/temporary_folder.h"
+
+namespace mpeft::app {
+namespace {
+
+namespace sfs = std::filesystem;
+
+constexpr const char* kTrainLine = R"({"kind":"train","epoch":1,"step":10,"loss":1.5})";
+
+TEST(IsFinishedRunTest, BelievesOnlyAManifestThatSaysSo) {
+  const test::TemporaryFolder folder;
+  EXPECT_FALSE(is_finished_run(folder.path()));
+  for (const char* text : {"{}", "[]", "{\"finished\": 1}", "{\"finished\": false}", "{\"finished\": tr", ""}) {
+    folder.write("manifest.json", text);
+    EXPECT_FALSE(is_finished_run(folder.path())) << text;
+  }
+  folder.write("manifest.json", R"({"finished": true})");
+  EXPECT_TRUE(is_finished_run(folder.path()));
+}
+
+class RunFollowerTest : public ::testing::Test {
+ protected:
+  void append(const std::string& text) { std::ofstream(folder_ / "metrics.jsonl", std::ios::app) << text; }
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(RunFollowerTest, FollowsWhatIsAppended) {
+  RunFollower follower(folder_.path());
+  EXPECT_FALSE(follower.poll());
+  folder_.write("manifest.json", R"({"total_steps": 100, "first_metric": "execution"})");
+  append(std::string(kTrainLine) + "\n");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_EQ(follower.progress().epoch, 1);
+  EXPECT_EQ(follower.progress().step, 10);
+  EXPECT_EQ(follower.progress().total_steps, 100);
+  EXPECT_DOUBLE_EQ(follower.progress().loss, 1.5);
+  EXPECT_FALSE(follower.poll());
+  append(R"({"kind":"eval","epoch":1,"step":10,"metrics":{"bleu":0.1,"execution":0.6}})"
+         "\n");
+  append(R"({"kind":"eval","epoch":2,"step":20,"metrics":{"bleu":0.2,"execution":0.5}})"
+         "\n");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_EQ(follower.progress().metric_name, "execution");
+  EXPECT_DOUBLE_EQ(follower.progress().metric, 0.5);
+  EXPECT_DOUBLE_EQ(follower.progress().best_metric, 0.6);
+  EXPECT_EQ(follower.progress().best_epoch, 1);
+  EXPECT_EQ(follower.progress().n_evaluations, 2);
+}
+
+TEST_F(RunFollowerTest, WaitsForTheEndOfALine) {
+  RunFollower follower(folder_.path());
+  append(std::string(kTrainLine).substr(0, 20));
+  EXPECT_FALSE(follower.poll());
+  append(std::string(kTrainLine).substr(20) + "\n");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_EQ(follower.progress().step, 10);
+}
+
+TEST_F(RunFollowerTest, IgnoresWhatWasThereBeforeAndReadsWhatReplacesIt) {
+  append(std::string(kTrainLine) + "\n");
+  RunFollower follower(folder_.path());
+  EXPECT_FALSE(follower.poll());
+  // A resumed run writes the file anew.
+  folder_.write("new", R"({"kind":"train","epoch":3,"step":30,"loss":null})"
+                       "\n");
+  sfs::rename(folder_ / "new", folder_ / "metrics.jsonl");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_EQ(follower.progress().epoch, 3);
+  EXPECT_TRUE(std::isnan(follower.progress().loss));
+}
+
+TEST_F(RunFollowerTest, SurvivesLinesThatAreNoRecords) {
+  RunFollower follower(folder_.path());
+  append("not json\n[1]\n{}\n{\"kind\": 7, \"step\": \"x\"}\n{\"kind\":\"eval\",\"metrics\":[]}\n");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_EQ(follower.progress().epoch, 0);
+}
+
+TEST(PhysicalGpuTest, FollowsCudaVisibleDevices) {
+  EXPECT_EQ(physical_gpu("1", nullptr), "1");
+  EXPECT_EQ(physical_gpu("1", "3,5"), "5");
+  EXPECT_EQ(physical_gpu("0", " GPU-12ab, 2"), "GPU-12ab");
+  EXPECT_EQ(physical_gpu("2", "3,5"), "");
+  EXPECT_EQ(physical_gpu("1", "-1,0"), "");  // CUDA sees nothing from -1 on
+  EXPECT_EQ(physical_gpu("0", ""), "");
+}
+
+}  // namespace
+}  // namespace mpeft::app
