@@ -6,6 +6,7 @@ find_package(CLI11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(SQLite3 3.32 REQUIRED)
 
 # mpeft_import(NAME HEADER LIBRARY): packages that ship no CMake configuration.
 function(mpeft_import name header library)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@ namespace mpeft::metrics {
 struct Record {
   std::string prediction;
   std::vector<std::string> references;  ///< one or more
+  std::string db_id = {};               ///< Spider: the database that the query is for; "" elsewhere
 };
 
 /// Values by name, in the order of the names ("bleu", "meteor", "rouge1", …); fractions, not percentages.
@@ -28,11 +30,15 @@ class Metric {
   virtual Scores score_one(const Record& record) const { return score({record}); }
 };
 
-/// The registered names (metrics.def), sorted.
+/// The registered names (metrics.def), sorted: metrics of texts, and those that run queries.
 std::vector<std::string> metric_names();
 
-/// Builds a metric by its registered name. Throws ConfigError for an unknown name, with a suggestion, and DataError
-/// when a resource that it needs (WordNet for "meteor") is absent, saying how to install it.
-std::unique_ptr<Metric> make_metric(const std::string& name);
+/// True for a metric that runs queries against databases (SQL_METRIC in metrics.def).
+bool needs_databases(const std::string& name);
+
+/// Builds a metric by its registered name. `databases` is for those that run queries: Spider's folder (tables.json and
+/// database/). Throws ConfigError for an unknown name, with a suggestion, and when such a metric is given no folder;
+/// DataError when a resource that it needs (WordNet for "meteor", that folder) is absent, saying how to get it.
+std::unique_ptr<Metric> make_metric(const std::string& name, const std::filesystem::path& databases = {});
 
 }  // namespace mpeft::metrics
