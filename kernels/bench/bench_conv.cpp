@@ -34,7 +34,7 @@ std::vector<BenchRow> bench_causal_conv1d(at::Device device, at::ScalarType dtyp
     const auto x = at::randn({s.batch, s.seqlen, s.channels}, wide).to(dtype), dout = at::randn_like(x);
     const auto weight = at::randn({s.channels, s.width}, wide), bias = at::randn({s.channels}, wide);
     const c10::IValue none;
-    const std::vector<c10::IValue> inputs{x, weight, bias, none, none, true};
+    const std::vector<c10::IValue> inputs{x, weight, bias, none, none, true, none};
     const auto forward = [&] { call_op("mpeft::causal_conv1d", inputs); };
     const auto backward = [&] {
       std::vector<c10::IValue> arguments{dout, none};

@@ -66,7 +66,8 @@ std::vector<BenchRow> bench_selective_scan(at::Device device, at::ScalarType dty
     const auto a = make_inputs(device, dtype, s);
     const auto dout = at::randn_like(a.u);
     const c10::IValue none;
-    const std::vector<c10::IValue> inputs{a.u, a.delta, a.A, a.B, a.C, *a.D, *a.z, *a.delta_bias, none, none, true};
+    const std::vector<c10::IValue> inputs{a.u,  a.delta, a.A,  a.B,  a.C,  *a.D, *a.z, *a.delta_bias, none,
+                                          none, true,    none, none, none, none, none, none,          none};
     const auto forward = [&](int64_t keep) {
       auto arguments = inputs;
       arguments.emplace_back(keep);
@@ -77,7 +78,7 @@ std::vector<BenchRow> bench_selective_scan(at::Device device, at::ScalarType dty
       std::vector<c10::IValue> arguments{dout, none};
       arguments.insert(arguments.end(), inputs.begin(), inputs.end());
       c10::List<bool> mask;
-      for (int i = 0; i < 9; ++i) mask.push_back(i < 8);
+      for (int i = 0; i < 15; ++i) mask.push_back(i < 8);
       for (const c10::IValue& last : {checkpoints, c10::IValue(every), c10::IValue(mask)}) arguments.push_back(last);
       call_op("mpeft::selective_scan_backward", std::move(arguments));
     };

@@ -24,7 +24,7 @@ template <typename scalar_t>
 constexpr int kVecOf = kVectorElements<scalar_t> / 2 < 2 ? 2 : kVectorElements<scalar_t> / 2;
 
 /// partial: [row * time_blocks + time_block][d_inner][width + 1], the last column dbias; null unless kSums.
-template <typename scalar_t, int kWidth, int kVec, bool kSums>
+template <typename scalar_t, int kWidth, int kVec, bool kSums, bool kPacked>
 __global__ void __launch_bounds__(kThreads)
     causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const int thread_steps, float* partial) {
   const int64_t time_blocks = (p.seqlen + thread_steps - 1) / thread_steps;
@@ -32,11 +32,20 @@ __global__ void __launch_bounds__(kThreads)
   if (!locate_tile<kVec>(p, time_blocks, &tile)) return;
   const int64_t first_step = tile.time_block * thread_steps, channel = tile.channel;
   const int64_t last_step = min(first_step + thread_steps, p.seqlen);
-  const int64_t length = device_row_length(p.lengths, tile.row, p.seqlen);
+  const int64_t length = conv_length<kPacked>(p, tile.row);
+  PackedRow packed{tile.row, 0, p.seqlen};  // of the inputs
+  if constexpr (kPacked) packed = PackedRow::of(p, first_step);
+  PackedRow target_row = packed;  // of the dx that is stored, which lags behind
 
   float x[kWidth][kVec], g[kWidth][kVec] = {};  // the last kWidth steps, newest last
+  auto open_window = [&](int64_t step) {        // ready for the input of `step`
 #pragma unroll
-  for (int k = 1; k < kWidth; ++k) load_input<kWidth>(x[k], p, tile.row, first_step + k - kWidth, length, channel);
+    for (int k = 1; k < kWidth; ++k) {
+      load_input<kWidth>(x[k], p, packed.row, packed.begin, step - packed.begin + k - kWidth, length - packed.begin,
+                         channel);
+    }
+  };
+  open_window(first_step);
   float weight[kWidth][kVec], bias[kVec];
   load_taps<kWidth>(weight, bias, p, channel);
   float dweight[kWidth][kVec] = {}, dbias[kVec] = {};
@@ -70,6 +79,9 @@ __global__ void __launch_bounds__(kThreads)
     if (t0 + kRound < last_step + kWidth - 1) fetch(t0 + kRound);
 #pragma unroll
     for (int i = 0; i < kRound; ++i) {
+      if constexpr (kPacked) {
+        if (packed.moves_on(p, t0 + i)) open_window(t0 + i);
+      }
 #pragma unroll
       for (int k = 0; k < kWidth - 1; ++k) {
 #pragma unroll
@@ -98,18 +110,26 @@ __global__ void __launch_bounds__(kThreads)
         }
       }
       const int64_t target = t0 + i - (kWidth - 1);  // the step whose g_{target .. target + width - 1} are all here now
+      int reach = kWidth;                            // gradients from the target on that its row has
+      if constexpr (kPacked) {
+        if (target >= first_step) target_row.moves_on(p, target);
+        reach = static_cast<int>(min(int64_t{kWidth}, target_row.end - target));
+      }
       float dx[kVec];
 #pragma unroll
       for (int c = 0; c < kVec; ++c) {
         dx[c] = 0.f;
 #pragma unroll
-        for (int k = 0; k < kWidth; ++k) dx[c] = fmaf(weight[kWidth - 1 - k][c], g[k][c], dx[c]);
+        for (int k = 0; k < kWidth; ++k) {
+          const float g_k = !kPacked || k < reach ? g[k][c] : 0.f;
+          dx[c] = fmaf(weight[kWidth - 1 - k][c], g_k, dx[c]);
+        }
       }
       if (target >= first_step && target < last_step) {
         if (p.dx.data != nullptr) {
           store_floats(p.dx.data + tile.row * p.dx.batch_stride + target * p.dx.time_stride + channel, dx);
         }
-      } else if (target < 0 && p.dinitial_state != nullptr) {
+      } else if (!kPacked && target < 0 && p.dinitial_state != nullptr) {
         store_floats(p.dinitial_state + (tile.row * (kWidth - 1) + target + kWidth - 1) * p.d_inner + channel, dx);
       }
     }
@@ -123,6 +143,37 @@ __global__ void __launch_bounds__(kThreads)
       sums[c * (kWidth + 1) + kWidth] = dbias[c];
     }
   }
+}
+
+/// dinitial_state of packed rows, one thread a row and channel: the gradients of the first kWidth - 1 steps again.
+template <typename scalar_t, int kWidth>
+__global__ void packed_dinitial_state_kernel(const CausalConv1dBwdParams<scalar_t> p) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t row = i / p.d_inner, channel = i - row * p.d_inner;
+  if (row >= p.batch) return;
+  const RowSpan span = row_span(p, row);
+  float weight[kWidth][1], bias[1], dx[kWidth - 1] = {};
+  load_taps<kWidth>(weight, bias, p, channel);
+  for (int t = 0; t < kWidth - 1 && t < span.length; ++t) {
+    float sum = bias[0];
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) {
+      float x[1];
+      load_input<kWidth>(x, p, row, span.first, t - (kWidth - 1) + k, span.length, channel);
+      sum = fmaf(weight[k][0], x[0], sum);
+    }
+    float g = to_float(p.dout.data[(span.first + t) * p.dout.time_stride + channel]);
+    if (p.silu) g *= silu_derivative(sum, sigmoid<scalar_t>(sum));
+#pragma unroll
+    for (int j = 0; j < kWidth - 1; ++j) {  // the state's column j is tap j - t of step t
+#pragma unroll
+      for (int k = 0; k < kWidth; ++k) {
+        if (k == j - t) dx[j] = fmaf(weight[k][0], g, dx[j]);
+      }
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < kWidth - 1; ++j) p.dinitial_state[(row * (kWidth - 1) + j) * p.d_inner + channel] = dx[j];
 }
 
 /// dweight and dbias from the sums over rows and time blocks, (d_inner, width + 1).
@@ -141,7 +192,7 @@ bool wants_sums(const CausalConv1dBwdParams<scalar_t>& p) {
 
 template <typename scalar_t>
 int64_t partial_rows(const CausalConv1dBwdParams<scalar_t>& p) {
-  return p.batch * ((p.seqlen + kStepsWithSums - 1) / kStepsWithSums);
+  return conv_rows(p) * ((p.seqlen + kStepsWithSums - 1) / kStepsWithSums);
 }
 
 template <typename scalar_t, int kWidth, int kVec>
@@ -150,15 +201,21 @@ cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspac
   const int steps = sums ? kStepsWithSums : conv_steps(p, kVec, kLeastSteps, kMostSteps);
   const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, kVec, kThreads);
   if (blocks == 0) return cudaErrorInvalidValue;
-  if (!sums) {
-    causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false><<<blocks, kThreads, 0, stream>>>(p, steps, nullptr);
-    return cudaGetLastError();
-  }
+  const bool packed = p.cu_seqlens != nullptr;
   const int64_t columns = p.d_inner * (kWidth + 1);
-  float* partial = workspace + columns;
-  causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true><<<blocks, kThreads, 0, stream>>>(p, steps, partial);
-  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
-  if (const cudaError_t error = launch_sum_rows(partial_rows(p), stream, {partial, columns, workspace});
+  float* partial = sums ? workspace + columns : nullptr;
+  auto* const kernel = sums ? (packed ? causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true, true>
+                                      : causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true, false>)
+                            : (packed ? causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false, true>
+                                      : causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false, false>);
+  kernel<<<blocks, kThreads, 0, stream>>>(p, steps, partial);
+  if (packed && p.dinitial_state != nullptr) {
+    const int64_t state_blocks = (p.batch * p.d_inner + kThreads - 1) / kThreads;
+    if (state_blocks > INT32_MAX) return cudaErrorInvalidValue;
+    packed_dinitial_state_kernel<scalar_t, kWidth><<<static_cast<unsigned>(state_blocks), kThreads, 0, stream>>>(p);
+  }
+  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess || !sums) return error;
+  if (const cudaError_t error = launch_sum_rows(partial_rows(p), stream, {{partial, columns, workspace}});
       error != cudaSuccess) {
     return error;
   }

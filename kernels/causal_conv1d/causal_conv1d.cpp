@@ -37,8 +37,10 @@ using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 struct Inputs {
   Tensor x, weight, bias, initial_state, lengths;
   bool silu = true;
+  Tensor cu_seqlens;
 
-  int64_t batch() const { return x.size(0); }
+  bool packed() const { return cu_seqlens.defined(); }
+  int64_t rows() const { return packed() ? cu_seqlens.numel() - 1 : x.size(0); }
   int64_t seqlen() const { return x.size(1); }
   int64_t d_inner() const { return x.size(2); }
   int64_t width() const { return weight.size(1); }
@@ -46,8 +48,15 @@ struct Inputs {
 };
 
 Inputs checked_inputs(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                      const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu) {
-  Inputs in{x, weight, value_or_undefined(bias), value_or_undefined(initial_state), value_or_undefined(lengths), silu};
+                      const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu,
+                      const OptionalTensor& cu_seqlens) {
+  Inputs in{x,
+            weight,
+            value_or_undefined(bias),
+            value_or_undefined(initial_state),
+            value_or_undefined(lengths),
+            silu,
+            value_or_undefined(cu_seqlens)};
   TORCH_CHECK(x.dim() == 3, kOp, ": x must be (batch, seqlen, d_inner), got ", x.sizes());
   check_compute_dtype(kOp, "x", x);
   TORCH_CHECK(weight.dim() == 2 && weight.size(1) >= 2 && weight.size(1) <= 4, kOp,
@@ -55,16 +64,15 @@ Inputs checked_inputs(const Tensor& x, const Tensor& weight, const OptionalTenso
   const auto acc = accumulation_dtype(x.scalar_type());
   check_tensor(kOp, "weight", weight, {in.d_inner(), in.width()}, acc, x.device());
   if (in.bias.defined()) check_tensor(kOp, "bias", in.bias, {in.d_inner()}, acc, x.device());
+  check_packing(kOp, "x", x, in.lengths, in.cu_seqlens);
   if (in.initial_state.defined()) {
-    const int64_t rows = in.initial_state.dim() == 3 && in.initial_state.size(0) == 1 ? 1 : in.batch();
+    const int64_t rows = in.initial_state.dim() == 3 && in.initial_state.size(0) == 1 ? 1 : in.rows();
     check_tensor(kOp, "initial_state", in.initial_state, {rows, in.width() - 1, in.d_inner()}, x.scalar_type(),
                  x.device());
     in.initial_state = in.initial_state.contiguous();
   }
-  if (in.lengths.defined()) {
-    check_tensor(kOp, "lengths", in.lengths, {in.batch()}, at::kInt, x.device());
-    in.lengths = in.lengths.contiguous();
-  }
+  if (in.lengths.defined()) in.lengths = in.lengths.contiguous();
+  if (in.cu_seqlens.defined()) in.cu_seqlens = in.cu_seqlens.contiguous();
   in.x = with_contiguous_last_axis(x);
   in.weight = weight.contiguous();
   if (in.bias.defined()) in.bias = in.bias.contiguous();
@@ -74,7 +82,7 @@ Inputs checked_inputs(const Tensor& x, const Tensor& weight, const OptionalTenso
 template <typename scalar_t>
 void fill_inputs(const Inputs& in, kernels::CausalConv1dInputs<scalar_t>& p) {
   using acc_t = kernels::acc_type_t<scalar_t>;
-  p.batch = in.batch();
+  p.batch = in.rows();
   p.seqlen = in.seqlen();
   p.d_inner = in.d_inner();
   p.width = in.width();
@@ -86,13 +94,14 @@ void fill_inputs(const Inputs& in, kernels::CausalConv1dInputs<scalar_t>& p) {
   p.initial_state_batch_stride =
       in.initial_state.defined() && in.initial_state.size(0) > 1 ? in.initial_state.stride(0) : 0;
   p.lengths = pointer_of<int32_t>(in.lengths);
+  p.cu_seqlens = pointer_of<int32_t>(in.cu_seqlens);
 }
 
 // --- forward ---
 
 std::tuple<Tensor, Tensor> allocate_forward(const Inputs& in) {
-  return {at::empty({in.batch(), in.seqlen(), in.d_inner()}, in.x.options()),
-          at::empty({in.batch(), in.width() - 1, in.d_inner()}, in.x.options())};
+  return {at::empty(in.x.sizes(), in.x.options()),
+          at::empty({in.rows(), in.width() - 1, in.d_inner()}, in.x.options())};
 }
 
 template <typename scalar_t>
@@ -105,8 +114,9 @@ kernels::CausalConv1dFwdParams<scalar_t> forward_params(const Inputs& in, const 
 }
 
 std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                       const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu) {
-  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
+                                       const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu,
+                                       const OptionalTensor& cu_seqlens) {
+  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
   const auto outputs = allocate_forward(in);
   const Tensor& out = std::get<0>(outputs);
   const Tensor& last_state = std::get<1>(outputs);
@@ -118,8 +128,9 @@ std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x, const Tensor& weight, co
 
 #ifdef MPEFT_HAS_CUDA
 std::tuple<Tensor, Tensor> forward_cuda(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                        const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu) {
-  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
+                                        const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu,
+                                        const OptionalTensor& cu_seqlens) {
+  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
   const c10::cuda::CUDAGuard guard(x.device());
   const auto outputs = allocate_forward(in);
   const Tensor& out = std::get<0>(outputs);
@@ -135,26 +146,40 @@ std::tuple<Tensor, Tensor> forward_cuda(const Tensor& x, const Tensor& weight, c
 #endif
 
 std::tuple<Tensor, Tensor> forward_meta(const Tensor& x, const Tensor& weight, const OptionalTensor&,
-                                        const OptionalTensor&, const OptionalTensor&, bool) {
+                                        const OptionalTensor&, const OptionalTensor&, bool,
+                                        const OptionalTensor& cu_seqlens) {
   const auto batch = x.sym_size(0), d_inner = x.sym_size(2);
+  const auto rows = cu_seqlens ? cu_seqlens->sym_size(0) - 1 : batch;
   return {at::empty_symint({batch, x.sym_size(1), d_inner}, x.options()),
-          at::empty_symint({batch, weight.sym_size(1) - 1, d_inner}, x.options())};
+          at::empty_symint({rows, weight.sym_size(1) - 1, d_inner}, x.options())};
 }
 
 // --- backward ---
 
-// last_state copies inputs: row b's column j is step lengths[b] - (width - 1) + j of the initial state followed by x.
-// Adds its gradient to theirs.
+// last_state copies inputs: column j of a row is its step length - (width - 1) + j, which lies in the initial state
+// when it is negative. Adds its gradient to theirs.
 void add_last_state_gradient(const Inputs& in, const Tensor& dlast_state, Tensor& dx, Tensor& dinitial_state) {
-  const int64_t history = in.width() - 1;
-  const Tensor lengths = in.lengths.defined() ? in.lengths.to(at::kLong).clamp(0, in.seqlen())
-                                              : at::full({in.batch()}, in.seqlen(), in.x.options().dtype(at::kLong));
-  const Tensor columns = at::arange(history, lengths.options());
-  const Tensor index = (lengths.unsqueeze(1) + columns).unsqueeze(2).expand({in.batch(), history, in.d_inner()});
-  const Tensor scattered = at::zeros({in.batch(), history + in.seqlen(), in.d_inner()}, in.acc_options())
-                               .scatter_(1, index, dlast_state.to(in.acc_options()));
-  if (dx.defined()) dx = (dx + scattered.slice(1, history)).to(in.x.scalar_type());
-  if (dinitial_state.defined()) dinitial_state = dinitial_state + scattered.slice(1, 0, history);
+  const int64_t history = in.width() - 1, rows = in.rows(), tokens = in.x.size(0) * in.seqlen();
+  const auto options = in.x.options().dtype(at::kLong);
+  Tensor first, length;  // (rows): of all tokens
+  if (in.packed()) {
+    const Tensor starts = in.cu_seqlens.to(at::kLong).clamp(0, in.seqlen());
+    first = starts.slice(0, 0, rows);
+    length = (starts.slice(0, 1) - first).clamp_min(0);
+  } else {
+    first = at::arange(rows, options) * in.seqlen();
+    length =
+        in.lengths.defined() ? in.lengths.to(at::kLong).clamp(0, in.seqlen()) : at::full({rows}, in.seqlen(), options);
+  }
+  const Tensor step = length.unsqueeze(1) - history + at::arange(history, options);  // (rows, width - 1)
+  const Tensor in_state = (at::arange(rows, options) * history).unsqueeze(1) + step + history;
+  const Tensor index = at::where(step < 0, in_state, rows * history + first.unsqueeze(1) + step);
+  const Tensor scattered = at::zeros({rows * history + tokens, in.d_inner()}, in.acc_options())
+                               .index_copy_(0, index.flatten(), dlast_state.to(in.acc_options()).flatten(0, 1));
+  if (dx.defined()) dx = (dx + scattered.slice(0, rows * history).view(in.x.sizes())).to(in.x.scalar_type());
+  if (dinitial_state.defined()) {
+    dinitial_state = dinitial_state + scattered.slice(0, 0, rows * history).view({rows, history, in.d_inner()});
+  }
 }
 
 template <typename scalar_t>
@@ -175,9 +200,8 @@ template <typename Launch>
 Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlast_state_in, const Inputs& in,
                        const Mask& mask, const Launch& launch) {
   Tensor dout = value_or_undefined(dout_in);
-  if (!dout.defined()) dout = at::zeros({in.batch(), in.seqlen(), in.d_inner()}, in.x.options());
-  check_tensor(kOp, "the gradient of out", dout, {in.batch(), in.seqlen(), in.d_inner()}, in.x.scalar_type(),
-               in.x.device());
+  if (!dout.defined()) dout = at::zeros(in.x.sizes(), in.x.options());
+  check_tensor(kOp, "the gradient of out", dout, in.x.sizes(), in.x.scalar_type(), in.x.device());
   dout = with_contiguous_last_axis(dout);
 
   std::array<Tensor, kGradients> grads;
@@ -185,13 +209,13 @@ Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlas
   if (mask[kWeight]) grads[kWeight] = at::empty(in.weight.sizes(), in.weight.options());
   if (mask[kBias] && in.bias.defined()) grads[kBias] = at::empty(in.bias.sizes(), in.bias.options());
   if (mask[kInitialState] && in.initial_state.defined()) {
-    grads[kInitialState] = at::empty({in.batch(), in.width() - 1, in.d_inner()}, in.acc_options());
+    grads[kInitialState] = at::empty({in.rows(), in.width() - 1, in.d_inner()}, in.acc_options());
   }
   launch(dout, grads);
 
   const Tensor dlast_state = value_or_undefined(dlast_state_in);
   if (dlast_state.defined()) {
-    check_tensor(kOp, "the gradient of last_state", dlast_state, {in.batch(), in.width() - 1, in.d_inner()},
+    check_tensor(kOp, "the gradient of last_state", dlast_state, {in.rows(), in.width() - 1, in.d_inner()},
                  in.x.scalar_type(), in.x.device());
     add_last_state_gradient(in, dlast_state, grads[kX], grads[kInitialState]);
   }
@@ -204,8 +228,8 @@ Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlas
 
 Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dlast_state, const Tensor& x,
                        const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
-                       const OptionalTensor& lengths, bool silu, Mask mask) {
-  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
+                       const OptionalTensor& lengths, bool silu, const OptionalTensor& cu_seqlens, Mask mask) {
+  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
   return run_backward(dout_in, dlast_state, in, mask,
                       [&](const Tensor& dout, const std::array<Tensor, kGradients>& grads) {
                         dispatch_cpu_dtype(kOp, x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
@@ -217,8 +241,8 @@ Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dlas
 #ifdef MPEFT_HAS_CUDA
 Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dlast_state, const Tensor& x,
                         const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
-                        const OptionalTensor& lengths, bool silu, Mask mask) {
-  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu);
+                        const OptionalTensor& lengths, bool silu, const OptionalTensor& cu_seqlens, Mask mask) {
+  const Inputs in = checked_inputs(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
   const c10::cuda::CUDAGuard guard(x.device());
   return run_backward(
       dout_in, dlast_state, in, mask, [&](const Tensor& dout, const std::array<Tensor, kGradients>& grads) {
@@ -240,7 +264,7 @@ Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dla
 
 Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, const Tensor& x, const Tensor& weight,
                         const OptionalTensor& bias, const OptionalTensor& initial_state, const OptionalTensor&, bool,
-                        Mask mask) {
+                        const OptionalTensor&, Mask mask) {
   const auto like = [&](Gradient which, const Tensor& input) {
     return mask[which] && input.defined() ? at::empty_symint(input.sym_sizes(), input.options()) : Tensor();
   };
@@ -249,9 +273,11 @@ Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, const Tens
 }
 
 using ForwardSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&,
-                                                    const OptionalTensor&, const OptionalTensor&, bool);
+                                                    const OptionalTensor&, const OptionalTensor&, bool,
+                                                    const OptionalTensor&);
 using BackwardSignature = Gradients(const OptionalTensor&, const OptionalTensor&, const Tensor&, const Tensor&,
-                                    const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool, Mask);
+                                    const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, bool,
+                                    const OptionalTensor&, Mask);
 
 auto forward_op() {
   static const auto op = find_op<ForwardSignature>("mpeft::causal_conv1d");
@@ -266,11 +292,11 @@ auto backward_op() {
 // Computes, then makes its results refuse a second differentiation.
 Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dlast_state, const Tensor& x,
                             const Tensor& weight, const OptionalTensor& bias, const OptionalTensor& initial_state,
-                            const OptionalTensor& lengths, bool silu, Mask mask) {
+                            const OptionalTensor& lengths, bool silu, const OptionalTensor& cu_seqlens, Mask mask) {
   Gradients grads;
   {
     at::AutoDispatchBelowADInplaceOrView below;
-    grads = backward_op().call(dout, dlast_state, x, weight, bias, initial_state, lengths, silu, mask);
+    grads = backward_op().call(dout, dlast_state, x, weight, bias, initial_state, lengths, silu, cu_seqlens, mask);
   }
   forbid_double_backward(kOp,
                          {value_or_undefined(dout), value_or_undefined(dlast_state), x, weight,
@@ -282,11 +308,12 @@ Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dl
 class CausalConv1dFunction : public torch::autograd::Function<CausalConv1dFunction> {
  public:
   static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                               const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu) {
+                               const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu,
+                               const OptionalTensor& cu_seqlens) {
     at::AutoDispatchBelowADInplaceOrView below;
-    auto [out, last_state] = forward_op().call(x, weight, bias, initial_state, lengths, silu);
-    ctx->save_for_backward(
-        {x, weight, value_or_undefined(bias), value_or_undefined(initial_state), value_or_undefined(lengths)});
+    auto [out, last_state] = forward_op().call(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
+    ctx->save_for_backward({x, weight, value_or_undefined(bias), value_or_undefined(initial_state),
+                            value_or_undefined(lengths), value_or_undefined(cu_seqlens)});
     ctx->saved_data["edges"] = gradient_edges(x, weight, bias, initial_state);
     ctx->saved_data["silu"] = silu;
     ctx->set_materialize_grads(false);
@@ -299,36 +326,37 @@ class CausalConv1dFunction : public torch::autograd::Function<CausalConv1dFuncti
     Mask mask{};
     for (size_t i = 0; i < kGradients; ++i) mask[i] = wants_gradient(*ctx, edges[i]);
     const auto optional = [](const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : std::nullopt; };
-    auto [dx, dweight, dbias, dinitial_state] =
-        backward_op().call(optional(grad_outputs[0]), optional(grad_outputs[1]), saved[0], saved[1], optional(saved[2]),
-                           optional(saved[3]), optional(saved[4]), ctx->saved_data["silu"].toBool(), mask);
-    return {dx, dweight, dbias, dinitial_state, Tensor(), Tensor()};
+    auto [dx, dweight, dbias, dinitial_state] = backward_op().call(
+        optional(grad_outputs[0]), optional(grad_outputs[1]), saved[0], saved[1], optional(saved[2]),
+        optional(saved[3]), optional(saved[4]), ctx->saved_data["silu"].toBool(), optional(saved[5]), mask);
+    return {dx, dweight, dbias, dinitial_state, Tensor(), Tensor(), Tensor()};
   }
 };
 
 std::tuple<Tensor, Tensor> conv_autograd(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                         const OptionalTensor& initial_state, const OptionalTensor& lengths,
-                                         bool silu) {
+                                         const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu,
+                                         const OptionalTensor& cu_seqlens) {
   if (!needs_graph(x, weight, bias, initial_state)) {
     at::AutoDispatchBelowADInplaceOrView below;
-    return forward_op().call(x, weight, bias, initial_state, lengths, silu);
+    return forward_op().call(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
   }
-  auto outputs = CausalConv1dFunction::apply(x, weight, bias, initial_state, lengths, silu);
+  auto outputs = CausalConv1dFunction::apply(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
   return {outputs[0], outputs[1]};
 }
 
 }  // namespace
 
 std::tuple<Tensor, Tensor> causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
-                                         const OptionalTensor& initial_state, const OptionalTensor& lengths,
-                                         bool silu) {
+                                         const OptionalTensor& initial_state, const OptionalTensor& lengths, bool silu,
+                                         const OptionalTensor& cu_seqlens) {
   ensure_registered();
-  return forward_op().call(x, weight, bias, initial_state, lengths, silu);
+  return forward_op().call(x, weight, bias, initial_state, lengths, silu, cu_seqlens);
 }
 
 void register_causal_conv1d(torch::Library& library) {
-  const std::string inputs = "Tensor x, Tensor weight, Tensor? bias, Tensor? initial_state, Tensor? lengths, bool silu";
-  library.def(torch::schema(("causal_conv1d(" + inputs + ") -> (Tensor out, Tensor last_state)").c_str()));
+  const std::string inputs =
+      "Tensor x, Tensor weight, Tensor? bias, Tensor? initial_state, Tensor? lengths, bool silu, Tensor? cu_seqlens";
+  library.def(torch::schema(("causal_conv1d(" + inputs + "=None) -> (Tensor out, Tensor last_state)").c_str()));
   library.def(
       torch::schema(("causal_conv1d_backward(Tensor? dout, Tensor? dlast_state, " + inputs +
                      ", bool[4] output_mask) -> (Tensor dx, Tensor dweight, Tensor dbias, Tensor dinitial_state)")

@@ -8,7 +8,8 @@
 
 // defines: conv_tasks (include a kernels/common/vec_*.h first)
 //
-// The lanes of a Vec are neighbouring channels; the last width inputs stay in registers while time advances.
+// The lanes of a Vec are neighbouring channels; the last width inputs stay in registers while time advances. A task
+// moves its copy of the params to its row first (move_to_row).
 
 namespace mpeft::kernels {
 namespace {
@@ -38,7 +39,7 @@ struct ConvGroup {
 /// The row of inputs at step t >= -(width - 1); null when it is all zeros.
 template <typename scalar_t>
 inline const scalar_t* input_row(const CausalConv1dInputs<scalar_t>& p, int64_t row, int64_t t) {
-  if (t >= 0) return p.x.data + row * p.x.batch_stride + t * p.x.time_stride;
+  if (t >= 0) return p.x.data + t * p.x.time_stride;
   if (p.initial_state == nullptr) return nullptr;
   return p.initial_state + row * p.initial_state_batch_stride + (t + p.width - 1) * p.d_inner;
 }
@@ -93,7 +94,7 @@ inline void fwd_steps(const CausalConv1dFwdParams<scalar_t>& p, int64_t row, int
     window.advance(load_lanes(input_row(p, row, t) + group.d, group.lanes));
     Vec out = window.convolve(group);
     if (p.silu) out = out * sigmoid(out);
-    store_lanes(out, p.out + (row * p.seqlen + t) * p.d_inner + group.d, group.lanes);
+    store_lanes(out, p.out + t * p.d_inner + group.d, group.lanes);
   }
 }
 
@@ -118,15 +119,18 @@ inline void copy_or_clear(const scalar_t* from, scalar_t* to, const ConvChunk& c
 }
 
 template <typename scalar_t>
-inline void fwd_task(const CausalConv1dFwdParams<scalar_t>& p, int64_t row, int64_t chunk_index, float*) {
+inline void fwd_task(const CausalConv1dFwdParams<scalar_t>& params, int64_t row, int64_t chunk_index, float*) {
   const DenormalsAreZero denormals_are_zero;
+  const RowSpan span = row_span(params, row);
+  CausalConv1dFwdParams<scalar_t> p = params;
+  move_to_row(p, row, span);
   const ConvChunk chunk = ConvChunk::of(chunk_index, p.d_inner);
-  const int64_t length = row_length(p.lengths, row, p.seqlen);
+  const int64_t length = span.length;
   if (p.width == 2) fwd_width<2>(p, row, chunk, length);
   if (p.width == 3) fwd_width<3>(p, row, chunk, length);
   if (p.width == 4) fwd_width<4>(p, row, chunk, length);
-  for (int64_t t = length; t < p.seqlen; ++t) {
-    copy_or_clear(static_cast<const scalar_t*>(nullptr), p.out + (row * p.seqlen + t) * p.d_inner, chunk);
+  for (int64_t t = length; t < span.stored; ++t) {
+    copy_or_clear(static_cast<const scalar_t*>(nullptr), p.out + t * p.d_inner, chunk);
   }
   const int64_t history = p.width - 1;
   for (int64_t j = 0; p.last_state != nullptr && j < history; ++j) {
@@ -153,7 +157,7 @@ inline void bwd_activation(const CausalConv1dBwdParams<scalar_t>& p, int64_t row
     Vec grad = Vec::zero();
     if (t < length) {
       window.advance(load_lanes(input_row(p, row, t) + group.d, group.lanes));
-      grad = load_lanes(p.dout.data + row * p.dout.batch_stride + t * p.dout.time_stride + group.d, group.lanes);
+      grad = load_lanes(p.dout.data + t * p.dout.time_stride + group.d, group.lanes);
       if (p.silu) {
         const Vec pre = window.convolve(group);
         const Vec s = sigmoid(pre);
@@ -199,8 +203,7 @@ inline void bwd_width(const CausalConv1dBwdParams<scalar_t>& p, const CausalConv
       const auto group = ConvGroup<kWidth>::of(p, d, lanes_left(chunk.end, d));
       bwd_activation<kWidth>(p, row, t0, t1, length, group, dp, all_sums + (d - chunk.begin) / kLanes * kSums);
       for (int64_t t = t0; p.dx.data != nullptr && t < t1; ++t) {
-        store_lanes(input_gradient(group, dp, t, t0), p.dx.data + row * p.dx.batch_stride + t * p.dx.time_stride + d,
-                    group.lanes);
+        store_lanes(input_gradient(group, dp, t, t0), p.dx.data + t * p.dx.time_stride + d, group.lanes);
       }
       for (int64_t j = 0; p.dinitial_state != nullptr && t0 == 0 && j < kWidth - 1; ++j) {
         store_lanes(input_gradient(group, dp, j - (kWidth - 1), 0),
@@ -219,17 +222,19 @@ inline void bwd_width(const CausalConv1dBwdParams<scalar_t>& p, const CausalConv
 }
 
 template <typename scalar_t>
-inline void bwd_task(const CausalConv1dBwdParams<scalar_t>& p, const CausalConv1dPartials& partials, int64_t row,
+inline void bwd_task(const CausalConv1dBwdParams<scalar_t>& params, const CausalConv1dPartials& partials, int64_t row,
                      int64_t chunk_index, float* scratch) {
   const DenormalsAreZero denormals_are_zero;
+  const RowSpan span = row_span(params, row);
+  CausalConv1dBwdParams<scalar_t> p = params;
+  move_to_row(p, row, span);
   const ConvChunk chunk = ConvChunk::of(chunk_index, p.d_inner);
-  const int64_t length = row_length(p.lengths, row, p.seqlen);
+  const int64_t length = span.length;
   if (p.width == 2) bwd_width<2>(p, partials, row, chunk, length, scratch);
   if (p.width == 3) bwd_width<3>(p, partials, row, chunk, length, scratch);
   if (p.width == 4) bwd_width<4>(p, partials, row, chunk, length, scratch);
-  for (int64_t t = length; p.dx.data != nullptr && t < p.seqlen; ++t) {
-    copy_or_clear(static_cast<const scalar_t*>(nullptr), p.dx.data + row * p.dx.batch_stride + t * p.dx.time_stride,
-                  chunk);
+  for (int64_t t = length; p.dx.data != nullptr && t < span.stored; ++t) {
+    copy_or_clear(static_cast<const scalar_t*>(nullptr), p.dx.data + t * p.dx.time_stride, chunk);
   }
   for (int64_t j = 0; p.dinitial_state != nullptr && length == 0 && j < p.width - 1; ++j) {
     copy_or_clear(static_cast<const float*>(nullptr), p.dinitial_state + (row * (p.width - 1) + j) * p.d_inner, chunk);

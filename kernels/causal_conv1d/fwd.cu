@@ -18,28 +18,46 @@ constexpr int kSteps = 8;
 constexpr int kMostSteps = 64;
 
 template <typename scalar_t, int kWidth, int kVec>
-__device__ __forceinline__ void store_last_state(const CausalConv1dFwdParams<scalar_t>& p, int64_t row, int length,
-                                                 int64_t channel) {
+__device__ __forceinline__ void store_last_state(const CausalConv1dFwdParams<scalar_t>& p, int64_t row, int64_t begin,
+                                                 int64_t length, int64_t channel) {
 #pragma unroll
   for (int k = 0; k < kWidth - 1; ++k) {
     float x[kVec];
-    load_input<kWidth>(x, p, row, length - (kWidth - 1) + k, length, channel);
+    load_input<kWidth>(x, p, row, begin, length - (kWidth - 1) + k, length, channel);
     store_floats(p.last_state + (row * (kWidth - 1) + k) * p.d_inner + channel, x);
   }
 }
 
-template <typename scalar_t, int kWidth, int kVec>
+/// The last states of packed rows, one thread a row and channel.
+template <typename scalar_t, int kWidth>
+__global__ void packed_last_state_kernel(const CausalConv1dFwdParams<scalar_t> p) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t row = i / p.d_inner;
+  if (row >= p.batch) return;
+  const RowSpan span = row_span(p, row);
+  store_last_state<scalar_t, kWidth, 1>(p, row, span.first, span.length, i - row * p.d_inner);
+}
+
+template <typename scalar_t, int kWidth, int kVec, bool kPacked>
 __global__ void __launch_bounds__(kThreads)
     causal_conv1d_fwd_kernel(const CausalConv1dFwdParams<scalar_t> p, const int thread_steps) {
   ConvTile tile;
   if (!locate_tile<kVec>(p, (p.seqlen + thread_steps - 1) / thread_steps, &tile)) return;
   const int64_t first_step = tile.time_block * thread_steps, channel = tile.channel;
   const int64_t last_step = min(first_step + thread_steps, p.seqlen);
-  const int64_t length = device_row_length(p.lengths, tile.row, p.seqlen);
+  const int64_t length = conv_length<kPacked>(p, tile.row);
+  PackedRow packed{tile.row, 0, p.seqlen};
+  if constexpr (kPacked) packed = PackedRow::of(p, first_step);
 
-  float window[kWidth][kVec];  // the last kWidth inputs, newest last
+  float window[kWidth][kVec];             // the last kWidth inputs, newest last
+  auto open_window = [&](int64_t step) {  // ready for the input of `step`
 #pragma unroll
-  for (int k = 1; k < kWidth; ++k) load_input<kWidth>(window[k], p, tile.row, first_step + k - kWidth, length, channel);
+    for (int k = 1; k < kWidth; ++k) {
+      load_input<kWidth>(window[k], p, packed.row, packed.begin, step - packed.begin + k - kWidth,
+                         length - packed.begin, channel);
+    }
+  };
+  open_window(first_step);
   float weight[kWidth][kVec], bias[kVec];
   load_taps<kWidth>(weight, bias, p, channel);
   const scalar_t* x = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
@@ -64,6 +82,9 @@ __global__ void __launch_bounds__(kThreads)
     if (t0 + kSteps < last_step) fetch(t0 + kSteps);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
+      if constexpr (kPacked) {
+        if (packed.moves_on(p, t0 + i)) open_window(t0 + i);
+      }
 #pragma unroll
       for (int k = 0; k < kWidth - 1; ++k) {
 #pragma unroll
@@ -84,8 +105,8 @@ __global__ void __launch_bounds__(kThreads)
     }
     to += kSteps * p.d_inner;
   }
-  if (p.last_state != nullptr && tile.time_block == 0) {
-    store_last_state<scalar_t, kWidth, kVec>(p, tile.row, static_cast<int>(length), channel);
+  if (!kPacked && p.last_state != nullptr && tile.time_block == 0) {
+    store_last_state<scalar_t, kWidth, kVec>(p, tile.row, 0, length, channel);
   }
 }
 
@@ -96,10 +117,16 @@ cudaError_t launch_width(const CausalConv1dFwdParams<scalar_t>& p, cudaStream_t 
   const int steps = conv_steps(p, vector ? kVec : 1, kSteps, kMostSteps);
   const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, vector ? kVec : 1, kThreads);
   if (blocks == 0) return cudaErrorInvalidValue;
-  if (vector) {
-    causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec><<<blocks, kThreads, 0, stream>>>(p, steps);
-  } else {
-    causal_conv1d_fwd_kernel<scalar_t, kWidth, 1><<<blocks, kThreads, 0, stream>>>(p, steps);
+  const bool packed = p.cu_seqlens != nullptr;
+  auto* const kernel = vector ? (packed ? causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec, true>
+                                        : causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec, false>)
+                              : (packed ? causal_conv1d_fwd_kernel<scalar_t, kWidth, 1, true>
+                                        : causal_conv1d_fwd_kernel<scalar_t, kWidth, 1, false>);
+  kernel<<<blocks, kThreads, 0, stream>>>(p, steps);
+  if (packed && p.last_state != nullptr) {
+    const int64_t state_blocks = (p.batch * p.d_inner + kThreads - 1) / kThreads;
+    if (state_blocks > INT32_MAX) return cudaErrorInvalidValue;
+    packed_last_state_kernel<scalar_t, kWidth><<<static_cast<unsigned>(state_blocks), kThreads, 0, stream>>>(p);
   }
   return cudaGetLastError();
 }

@@ -4,12 +4,20 @@
 
 #include "kernels/causal_conv1d/causal_conv1d_params.h"
 #include "kernels/common/cuda_math.cuh"
-#include "kernels/common/cuda_sequence.cuh"
 #include "kernels/common/cuda_vector.cuh"
 
-// defines: conv_steps, ConvTile, locate_tile, conv_blocks, load_taps, load_input, inputs_are_aligned
+// defines: conv_rows, conv_steps, ConvTile, locate_tile, conv_blocks, load_taps, PackedRow, conv_length, load_input,
+// inputs_are_aligned
+//
+// Packed rows are walked as one row of all their steps, in which a PackedRow says where the windows start anew.
 
 namespace mpeft::kernels {
+
+/// Rows that threads walk.
+template <typename scalar_t>
+MPEFT_INLINE int64_t conv_rows(const CausalConv1dInputs<scalar_t>& p) {
+  return p.cu_seqlens == nullptr ? p.batch : 1;
+}
 
 /// Steps a thread walks: as many as still leave threads enough to fill the chip, because each reads its channels'
 /// weights, which are as many bytes as 8 steps of inputs.
@@ -17,7 +25,7 @@ template <typename scalar_t>
 inline int conv_steps(const CausalConv1dInputs<scalar_t>& p, int vec, int least, int most) {
   constexpr int64_t kEnoughThreads = int64_t{132} * 1024;
   int steps = least;
-  while (steps < most && p.batch * (p.seqlen / (2 * steps)) * (p.d_inner / vec) >= kEnoughThreads) steps *= 2;
+  while (steps < most && conv_rows(p) * (p.seqlen / (2 * steps)) * (p.d_inner / vec) >= kEnoughThreads) steps *= 2;
   return steps;
 }
 
@@ -29,7 +37,7 @@ struct ConvTile {
 /// Blocks of a one-dimensional grid over (row, time block, channel vector), or 0 when they are too many.
 template <typename scalar_t>
 inline unsigned conv_blocks(const CausalConv1dInputs<scalar_t>& p, int64_t time_blocks, int vec, int threads) {
-  const int64_t items = p.batch * time_blocks * ((p.d_inner + vec - 1) / vec);
+  const int64_t items = conv_rows(p) * time_blocks * ((p.d_inner + vec - 1) / vec);
   const int64_t blocks = (items + threads - 1) / threads;
   return blocks > INT32_MAX ? 0u : static_cast<unsigned>(blocks);
 }
@@ -39,7 +47,7 @@ __device__ __forceinline__ bool locate_tile(const CausalConv1dInputs<scalar_t>& 
                                             ConvTile* tile) {
   const unsigned vectors = static_cast<unsigned>((p.d_inner + kVec - 1) / kVec);
   const uint64_t item = static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (item >= static_cast<uint64_t>(p.batch * time_blocks) * vectors) return false;
+  if (item >= static_cast<uint64_t>(conv_rows(p) * time_blocks) * vectors) return false;
   const uint64_t block = item / vectors;
   tile->channel = static_cast<int64_t>(item - block * vectors) * kVec;
   tile->row = static_cast<int64_t>(block / static_cast<uint64_t>(time_blocks));
@@ -67,14 +75,52 @@ __device__ __forceinline__ void load_taps(float (&weight)[kWidth][kVec], float (
   if (p.bias != nullptr) load_floats(bias, p.bias + channel);
 }
 
-/// x at step t: the initial state before step 0, 0 in the padding.
+/// The packed row that a step lies in.
+struct PackedRow {
+  int64_t row, begin, end;  ///< its steps among all
+
+  /// The row of `step`; behind the last row, or among empty ones, a row that ends at or before it.
+  template <typename scalar_t>
+  static __device__ __forceinline__ PackedRow of(const CausalConv1dInputs<scalar_t>& p, int64_t step) {
+    int64_t low = 0, high = p.batch - 1;  // the last row that begins at or before the step
+    while (low < high) {
+      const int64_t middle = (low + high + 1) / 2;
+      if (p.cu_seqlens[middle] <= step) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return at(p, low);
+  }
+  template <typename scalar_t>
+  static __device__ __forceinline__ PackedRow at(const CausalConv1dInputs<scalar_t>& p, int64_t row) {
+    const RowSpan span = row_span(p, row);
+    return {row, span.first, span.first + span.length};
+  }
+  /// True when `step` begins a later row, to which this then moves on.
+  template <typename scalar_t>
+  __device__ __forceinline__ bool moves_on(const CausalConv1dInputs<scalar_t>& p, int64_t step) {
+    if (step < end || row + 1 >= p.batch) return false;
+    *this = of(p, step);
+    return begin == step && step < end;
+  }
+};
+
+/// Steps that are not padding of a row that a thread walks.
+template <bool kPacked, typename scalar_t>
+__device__ __forceinline__ int64_t conv_length(const CausalConv1dInputs<scalar_t>& p, int64_t row) {
+  return row_length(kPacked ? p.cu_seqlens + p.batch : p.lengths, kPacked ? 0 : row, p.seqlen);
+}
+
+/// x at step t of a row that begins at `begin` of its tensor: the initial state before step 0, 0 in the padding.
 template <int kWidth, int kVec, typename scalar_t>
 __device__ __forceinline__ void load_input(float (&x)[kVec], const CausalConv1dInputs<scalar_t>& p, int64_t row,
-                                           int64_t t, int64_t length, int64_t channel) {
+                                           int64_t begin, int64_t t, int64_t length, int64_t channel) {
 #pragma unroll
   for (int c = 0; c < kVec; ++c) x[c] = 0.f;
   if (t >= 0) {
-    if (t < length) load_floats(x, p.x.data + row * p.x.batch_stride + t * p.x.time_stride + channel);
+    if (t < length) load_floats(x, p.x.data + row * p.x.batch_stride + (begin + t) * p.x.time_stride + channel);
   } else if (p.initial_state != nullptr) {
     load_floats(x, p.initial_state + row * p.initial_state_batch_stride + (t + kWidth - 1) * p.d_inner + channel);
   }

@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include <cuda_runtime.h>
 
-// defines: RowSum, launch_sum_rows
+// defines: RowSum, kMostRowSums, launch_sum_rows
 
 namespace mpeft::kernels {
 
@@ -15,7 +16,8 @@ struct RowSum {
   float* out = nullptr;
 };
 
-/// Up to three such sums in one launch, rows in a fixed order: 8 interleaved partial sums, then those.
-cudaError_t launch_sum_rows(int64_t rows, cudaStream_t stream, RowSum first, RowSum second = {}, RowSum third = {});
+/// At most kMostRowSums such sums in one launch, rows in a fixed order: 8 interleaved partial sums, then those.
+inline constexpr int kMostRowSums = 9;
+cudaError_t launch_sum_rows(int64_t rows, cudaStream_t stream, std::initializer_list<RowSum> sums);
 
 }  // namespace mpeft::kernels

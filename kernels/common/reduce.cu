@@ -6,14 +6,16 @@ namespace {
 constexpr int kColumns = 32, kRowGroups = 8;
 
 struct RowSums {
-  RowSum sum[3];
-  int64_t first_block[3];
+  RowSum sum[kMostRowSums];
+  int64_t first_block[kMostRowSums];
+  int n;
 };
 
 __global__ void __launch_bounds__(kColumns* kRowGroups) sum_rows_kernel(const RowSums sums, int64_t rows) {
   __shared__ float group_sum[kRowGroups][kColumns];
   const int64_t block = blockIdx.x;
-  const int which = block >= sums.first_block[2] ? 2 : block >= sums.first_block[1] ? 1 : 0;
+  int which = 0;
+  while (which + 1 < sums.n && block >= sums.first_block[which + 1]) ++which;
   const RowSum& s = sums.sum[which];
   const int64_t column = (block - sums.first_block[which]) * kColumns + threadIdx.x;
   float sum = 0.f;
@@ -31,13 +33,15 @@ __global__ void __launch_bounds__(kColumns* kRowGroups) sum_rows_kernel(const Ro
 
 }  // namespace
 
-cudaError_t launch_sum_rows(int64_t rows, cudaStream_t stream, RowSum first, RowSum second, RowSum third) {
-  RowSums sums{{first, second, third}, {0, 0, 0}};
+cudaError_t launch_sum_rows(int64_t rows, cudaStream_t stream, std::initializer_list<RowSum> wanted) {
+  RowSums sums{};
   int64_t blocks = 0;
-  for (int i = 0; i < 3; ++i) {
-    if (sums.sum[i].out == nullptr) sums.sum[i].columns = 0;
-    sums.first_block[i] = blocks;
-    blocks += (sums.sum[i].columns + kColumns - 1) / kColumns;
+  for (const RowSum& sum : wanted) {
+    if (sum.out == nullptr || sum.columns == 0) continue;
+    if (sums.n == kMostRowSums) return cudaErrorInvalidValue;
+    sums.sum[sums.n] = sum;
+    sums.first_block[sums.n++] = blocks;
+    blocks += (sum.columns + kColumns - 1) / kColumns;
   }
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;

@@ -1,12 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 
 #include <ATen/core/Tensor.h>
 
 #include "kernels/common/sequence.h"
 
-// defines: accumulation_dtype, check_tensor, with_contiguous_last_axis, sequence_of, pointer_of
+// defines: accumulation_dtype, check_tensor, check_packing, with_contiguous_last_axis, sequence_of, pointer_of
 //
 // From at::Tensor to what the kernels read: checks that name the tensor, then plain pointers and strides.
 
@@ -35,22 +36,44 @@ inline void check_compute_dtype(const char* op, const char* name, const at::Tens
               tensor.device());
 }
 
+/// Throws unless lengths, (batch) int32, and cu_seqlens, (rows + 1) int32, are undefined or fit x, (batch, seqlen,
+/// ...), and are not both there. On the CPU also the values of cu_seqlens: ascending from 0 to at most seqlen.
+inline void check_packing(const char* op, const char* name, const at::Tensor& x, const at::Tensor& lengths,
+                          const at::Tensor& cu_seqlens) {
+  if (lengths.defined()) check_tensor(op, "lengths", lengths, {x.size(0)}, at::kInt, x.device());
+  if (!cu_seqlens.defined()) return;
+  TORCH_CHECK(!lengths.defined(), op, ": lengths and cu_seqlens exclude each other; packed rows have no padding");
+  TORCH_CHECK(cu_seqlens.dim() == 1 && cu_seqlens.numel() >= 2, op,
+              ": cu_seqlens must be (rows + 1) with at least one row, got ", cu_seqlens.sizes());
+  check_tensor(op, "cu_seqlens", cu_seqlens, cu_seqlens.sizes(), at::kInt, x.device());
+  TORCH_CHECK(x.size(0) == 1, op, ": with cu_seqlens, ", name, " must be (1, steps of all rows, ...), got ", x.sizes());
+  if (!cu_seqlens.is_cpu())
+    return;  // reading them there would wait for the device; the kernels cut off what lies outside
+  const auto starts = cu_seqlens.contiguous();
+  const auto* const begin = static_cast<const int32_t*>(starts.const_data_ptr());
+  TORCH_CHECK(begin[0] == 0 && std::is_sorted(begin, begin + starts.numel()) && begin[starts.numel() - 1] <= x.size(1),
+              op, ": cu_seqlens must ascend from 0 to at most ", x.size(1), ", got ", cu_seqlens);
+}
+
 /// The tensor itself when its last axis is contiguous (any other strides: a view into wider rows costs no copy), else a
 /// copy.
 inline at::Tensor with_contiguous_last_axis(const at::Tensor& tensor) {
   return tensor.size(-1) <= 1 || tensor.stride(-1) == 1 ? tensor : tensor.contiguous();
 }
 
+/// A single row has no stride to the next, which is what the packed layout asks for.
 template <typename scalar_t>
 kernels::Sequence<const scalar_t> sequence_of(const at::Tensor& tensor) {
   if (!tensor.defined()) return {};
-  return {static_cast<const scalar_t*>(tensor.const_data_ptr()), tensor.stride(0), tensor.stride(1)};
+  return {static_cast<const scalar_t*>(tensor.const_data_ptr()), tensor.size(0) > 1 ? tensor.stride(0) : 0,
+          tensor.stride(1)};
 }
 
 template <typename scalar_t>
 kernels::Sequence<scalar_t> mutable_sequence_of(const at::Tensor& tensor) {
   if (!tensor.defined()) return {};
-  return {static_cast<scalar_t*>(tensor.mutable_data_ptr()), tensor.stride(0), tensor.stride(1)};
+  return {static_cast<scalar_t*>(tensor.mutable_data_ptr()), tensor.size(0) > 1 ? tensor.stride(0) : 0,
+          tensor.stride(1)};
 }
 
 /// Null for an undefined tensor.

@@ -122,7 +122,7 @@ cudaError_t launch_dweight(const RmsNormBwdParams<scalar_t>& p, float* partial, 
   const dim3 grid(static_cast<unsigned>(column_blocks), static_cast<unsigned>(spans));
   rms_norm_dweight_kernel<<<grid, kDweightColumns, 0, stream>>>(p, span, partial);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
-  return launch_sum_rows(spans, stream, {partial, p.d_model, p.dweight});
+  return launch_sum_rows(spans, stream, {{partial, p.d_model, p.dweight}});
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
   const int chunk = blockIdx.z + 1;
-  const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
+  const RowSpan span = row_span(p, row);
+  const int length = static_cast<int>(span.length);
   const int first = static_cast<int>(chunk * plan.chunk_steps);
   const int end = min(length, static_cast<int>(first + plan.chunk_steps));
   const BwdLane<Shape> lane(threadIdx.x);
@@ -47,12 +48,12 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   const float bias =
       p.delta_bias != nullptr && local < block.channels ? p.delta_bias[block.first_channel + local] : 0.f;
   const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
-  const StateSource<scalar_t> states = state_source(p, row, state_vectors);
+  const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
   for (int step = first + (end - first - 1) / kTile * kTile; step >= first && first < end; step -= kTile) {
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels(copy, tile, x.data + row * x.batch_stride + step * x.time_stride + block.first_channel,
+      fetch_channels(copy, tile, x.data + row_offset(x, row, span) + step * x.time_stride + block.first_channel,
                      static_cast<int>(x.time_stride), steps, block.channels);
     };
     __syncthreads();  // the last tile is used up

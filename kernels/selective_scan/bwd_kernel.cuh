@@ -88,9 +88,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
   const int chunk = blockIdx.z;
-  const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
+  const RowSpan span = row_span(p, row);
+  const int length = static_cast<int>(span.length);
   const int first = static_cast<int>(chunk * plan.chunk_steps);
-  const int64_t chunk_end = min(p.seqlen, first + plan.chunk_steps);
+  const int64_t chunk_end = min(span.stored, first + plan.chunk_steps);
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
   auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
@@ -113,13 +114,13 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
   }
 
-  const StateSource<scalar_t> states = state_source(p, row, state_vectors);
+  const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
   auto fetch = [&](int step, int stage) {
     const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(fresh_thread_index());
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels(copy, tile, x.data + (row * x.batch_stride + step * x.time_stride + block.first_channel),
+      fetch_channels(copy, tile, x.data + (row_offset(x, row, span) + step * x.time_stride + block.first_channel),
                      static_cast<int>(x.time_stride), steps, block.channels);
     };
     if (copy.takes_part()) {
@@ -138,7 +139,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     s.D[c] = p.D != nullptr && c < block.channels ? p.D[block.first_channel + c] : 0.f;
     s.bias[c] = p.delta_bias != nullptr && c < block.channels ? p.delta_bias[block.first_channel + c] : 0.f;
   }
-  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery, row_states = p.d_inner * kDState;
+  const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
 
   auto fetch_checkpoints = [&](int step) {
@@ -147,7 +148,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int kept = min(step / kEvery + half, last_checkpoint);
-      const float* source = p.checkpoints + (row * checkpoints + kept) * row_states;
+      const float* source = p.checkpoints + (first_checkpoint + kept) * row_states;
       detail::copy_async(&s.h_before[half][thread], source + state_start_of(place), place.channel < block.channels);
     }
   };
@@ -274,7 +275,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     __syncthreads();
 
     float* const dBC =
-        workspace + plan.dBC + ((block.first_channel / kChannels * p.batch + row) * p.seqlen + step) * 2 * kDState;
+        workspace + plan.dBC + (block.first_channel / kChannels * n_tokens(p) + span.first + step) * 2 * kDState;
     constexpr int kQuads = kDState / 2, kItems = kTile * kQuads;
     const int writer = fresh_thread_index();
 #pragma unroll
@@ -297,8 +298,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       if ((kStores % kThreads == 0 || i < kStores) && t < steps && c < block.channels) {
         auto store = [&](const Sequence<scalar_t>& gradient, const scalar_t* source) {
           if (gradient.data == nullptr) return;
-          scalar_t* to =
-              gradient.data + row * gradient.batch_stride + (step + t) * gradient.time_stride + block.first_channel + c;
+          scalar_t* to = gradient.data + row_offset(gradient, row, span) + (step + t) * gradient.time_stride +
+                         block.first_channel + c;
           *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(source);
         };
         store(p.du, &s.u[stage][t][c]);
@@ -314,7 +315,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   for (int64_t t = max(end, first) + static_cast<int>(threadIdx.x) / kRow; t < chunk_end; t += kThreads / kRow) {
     auto clear = [&](const Sequence<scalar_t>& gradient) {
       if (gradient.data == nullptr || c >= block.channels) return;
-      scalar_t* to = gradient.data + row * gradient.batch_stride + t * gradient.time_stride + block.first_channel + c;
+      scalar_t* to =
+          gradient.data + row_offset(gradient, row, span) + t * gradient.time_stride + block.first_channel + c;
       *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
     };
     clear(p.du);

@@ -21,10 +21,10 @@ using DState64 = BwdShape<64, 4, 2>;  // 8 warps would need more shared memory t
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
   const bool specialised = p.d_state == 8 || p.d_state == 16 || p.d_state == 32 || p.d_state == 64;
-  return specialised && has_tile_shape(p) && is_vector_aligned(p.A) && is_tile_aligned(p.u) &&
-         is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) && is_tile_aligned(p.du) &&
-         is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) && is_vector_aligned(p.checkpoints) &&
-         is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
+  return specialised && !has_state_terms(p) && p.out_offset == nullptr && has_tile_shape(p) && is_vector_aligned(p.A) &&
+         is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) &&
+         is_tile_aligned(p.du) && is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) &&
+         is_vector_aligned(p.checkpoints) && is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
 }
 
 /// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
@@ -59,10 +59,17 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
     return at;
   };
   const int64_t rows = plan.chunks * p.batch;
-  plan.dBC = take(plan.channel_blocks * p.batch * p.seqlen * 2 * p.d_state);
-  if (p.dA != nullptr) plan.dA = take(rows * p.d_inner * p.d_state);
-  if (p.dD != nullptr) plan.dD = take(rows * p.d_inner);
-  if (p.ddelta_bias != nullptr) plan.dbias = take(rows * p.d_inner);
+  plan.dBC = take(plan.channel_blocks * n_tokens(p) * 2 * p.d_state);
+  auto take_if = [&](const float* gradient, int64_t floats) { return gradient == nullptr ? 0 : take(rows * floats); };
+  plan.dA = take_if(p.dA, p.d_inner * p.d_state);
+  plan.dstate_offset = take_if(p.dstate_offset, p.d_inner * p.d_state);
+  plan.dB_scale = take_if(p.dB_scale, p.d_inner * p.d_state);
+  plan.dB_bias = take_if(p.dB_bias, p.d_inner * p.d_state);
+  plan.dC_scale = take_if(p.dC_scale, p.d_inner * p.d_state);
+  plan.dC_bias = take_if(p.dC_bias, p.d_inner * p.d_state);
+  plan.dD = take_if(p.dD, p.d_inner);
+  plan.dbias = take_if(p.ddelta_bias, p.d_inner);
+  plan.dout_offset = take_if(p.dout_offset, p.d_inner);
   if (plan.chunks > 1) {
     plan.carry = take(rows * p.d_inner * p.d_state);
     plan.delta_sum = take(rows * p.d_inner);
@@ -72,7 +79,7 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
 
 template <typename scalar_t>
 BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
-  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p.d_state) * kAnyChannels, 0);
+  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 0);
   switch (p.d_state) {
     case 8:
       return make_plan(p, DState8::kChannels, DState8::kTile);
@@ -113,13 +120,13 @@ cudaError_t launch_any(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan&
                        cudaStream_t stream) {
   const int64_t blocks = p.batch * plan.channel_blocks;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
-  const int bytes = any_bwd_shared_bytes(p.d_state);
+  const int bytes = any_bwd_shared_bytes(p);
   const auto kernel = selective_scan_bwd_any_kernel<scalar_t>;
   if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
       error != cudaSuccess) {
     return error;
   }
-  kernel<<<static_cast<unsigned>(blocks), any_bwd_warps(p.d_state) * 32, bytes, stream>>>(p, plan, workspace);
+  kernel<<<static_cast<unsigned>(blocks), any_bwd_warps(p) * 32, bytes, stream>>>(p, plan, workspace);
   return cudaGetLastError();
 }
 
@@ -153,9 +160,14 @@ cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& p,
   if (p.checkpoint_every != kSelectiveScanCheckpointEvery) return cudaErrorInvalidValue;
   if (p.d_inner == 0) return cudaSuccess;
   if (p.batch == 0) {  // empty sums
-    if (p.dA != nullptr) cudaMemsetAsync(p.dA, 0, p.d_inner * p.d_state * sizeof(float), stream);
-    if (p.dD != nullptr) cudaMemsetAsync(p.dD, 0, p.d_inner * sizeof(float), stream);
-    if (p.ddelta_bias != nullptr) cudaMemsetAsync(p.ddelta_bias, 0, p.d_inner * sizeof(float), stream);
+    float* const state_sums[] = {p.dA, p.dstate_offset, p.dB_scale, p.dB_bias, p.dC_scale, p.dC_bias};
+    float* const channel_sums[] = {p.dD, p.ddelta_bias, p.dout_offset};
+    for (float* sum : state_sums) {
+      if (sum != nullptr) cudaMemsetAsync(sum, 0, p.d_inner * p.d_state * sizeof(float), stream);
+    }
+    for (float* sum : channel_sums) {
+      if (sum != nullptr) cudaMemsetAsync(sum, 0, p.d_inner * sizeof(float), stream);
+    }
     return cudaGetLastError();
   }
   auto* floats = static_cast<float*>(workspace);

@@ -33,9 +33,9 @@ struct BwdPlan {
   int64_t channel_blocks;  ///< of a row
   int64_t chunk_steps;     ///< a multiple of the tile
   int chunks;
-  int64_t dBC;        ///< [channel_block][batch][seqlen][2 d_state]
-  int64_t dA;         ///< [chunk * batch][d_inner][d_state]
-  int64_t dD, dbias;  ///< [chunk * batch][d_inner]
+  int64_t dBC;                                                      ///< [channel_block][token][2 d_state]
+  int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [chunk * batch][d_inner][d_state]
+  int64_t dD, dbias, dout_offset;                                   ///< [chunk * batch][d_inner]
   int64_t carry;      ///< [chunk * batch][d_inner][d_state]: what a chunk hands to the one before it, entered with 0
   int64_t delta_sum;  ///< [chunk * batch][d_inner], in units of ln 2
   int64_t floats;     ///< in all

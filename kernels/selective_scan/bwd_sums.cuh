@@ -2,7 +2,6 @@
 
 // Selective scan, backward: the sums of the partials that the blocks left, in a fixed order.
 #include "kernels/common/cuda_reduce.cuh"
-#include "kernels/common/cuda_sequence.cuh"
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
@@ -14,17 +13,17 @@ namespace detail {
 
 inline constexpr int kSumWarps = 8;
 
-/// dB and dC of 32 kVec neighbouring numbers of (batch, seqlen, 2 d_state): a warp adds every eighth channel block.
+/// dB and dC of 32 kVec neighbouring numbers of (tokens, 2 d_state): a warp adds every eighth channel block.
 template <typename scalar_t, int kVec>
 __global__ void __launch_bounds__(kSumWarps * 32)
     sum_dBC_kernel(const SelectiveScanBwdParams<scalar_t> p, const float* partial, int64_t channel_blocks) {
   __shared__ float warp_sum[kSumWarps][32][kVec];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int64_t width = 2 * p.d_state, total = p.batch * p.seqlen * width;
+  const int64_t width = 2 * p.d_state, total = n_tokens(p) * width;
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * 32 + lane) * kVec;
-  const int64_t token = i / width, row = token / p.seqlen, t = token - row * p.seqlen;
+  const int64_t token = i / width, row = token / p.seqlen, t = token - row * p.seqlen;  // packed: row is 0
   float sum[kVec] = {};
-  if (i < total && t < device_row_length(p.lengths, row, p.seqlen)) {  // padding has no partials, its gradient is 0
+  if (i < total && !is_padding(p, token)) {  // padding has no partials, its gradient is 0
 #pragma unroll 4
     for (int64_t block = warp; block < channel_blocks; block += kSumWarps) {
       float x[kVec];
@@ -58,7 +57,7 @@ cudaError_t launch_bwd_sums(const SelectiveScanBwdParams<scalar_t>& p, const Bwd
                             cudaStream_t stream) {
   if ((p.dB.data != nullptr || p.dC.data != nullptr) && p.seqlen > 0) {
     const int vec = p.d_state % 4 == 0 ? 4 : 1;
-    const int64_t blocks = (p.batch * p.seqlen * 2 * p.d_state + 32 * vec - 1) / (32 * vec);
+    const int64_t blocks = (n_tokens(p) * 2 * p.d_state + 32 * vec - 1) / (32 * vec);
     if (blocks > INT32_MAX) return cudaErrorInvalidValue;
     const auto kernel = vec == 4 ? detail::sum_dBC_kernel<scalar_t, 4> : detail::sum_dBC_kernel<scalar_t, 1>;
     kernel<<<static_cast<unsigned>(blocks), detail::kSumWarps * 32, 0, stream>>>(p, workspace + plan.dBC,
@@ -66,8 +65,17 @@ cudaError_t launch_bwd_sums(const SelectiveScanBwdParams<scalar_t>& p, const Bwd
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
   const int64_t rows = plan.chunks * p.batch;
-  return launch_sum_rows(rows, stream, {workspace + plan.dA, p.d_inner * p.d_state, p.dA},
-                         {workspace + plan.dD, p.d_inner, p.dD}, {workspace + plan.dbias, p.d_inner, p.ddelta_bias});
+  const int64_t states = p.d_inner * p.d_state;
+  return launch_sum_rows(rows, stream,
+                         {{workspace + plan.dA, states, p.dA},
+                          {workspace + plan.dstate_offset, states, p.dstate_offset},
+                          {workspace + plan.dB_scale, states, p.dB_scale},
+                          {workspace + plan.dB_bias, states, p.dB_bias},
+                          {workspace + plan.dC_scale, states, p.dC_scale},
+                          {workspace + plan.dC_bias, states, p.dC_bias},
+                          {workspace + plan.dD, p.d_inner, p.dD},
+                          {workspace + plan.dbias, p.d_inner, p.ddelta_bias},
+                          {workspace + plan.dout_offset, p.d_inner, p.dout_offset}});
 }
 
 }  // namespace mpeft::kernels

@@ -23,20 +23,20 @@ SelectiveScanTasks<scalar_t> tasks_for([[maybe_unused]] CpuCapability capability
   return selective_scan_tasks_baseline<scalar_t>();
 }
 
-/// (n_chunks, batch, seqlen, d_state) to (batch, seqlen, d_state): the sum over chunks, in order; 0 for padding.
+/// (n_chunks, n_tokens, d_state) to (n_tokens, d_state): the sum over chunks, in order; 0 for padding.
 template <typename scalar_t>
 void sum_chunks(const SelectiveScanInputs<scalar_t>& p, const float* partial, int64_t n_chunks,
                 const Sequence<scalar_t>& to, const ParallelFor& parallel_for) {
   if (to.data == nullptr) return;
-  const int64_t N = p.d_state, chunk_size = p.batch * p.seqlen * N;
-  parallel_for(p.batch * p.seqlen, [&](int64_t begin, int64_t end) {
+  const int64_t N = p.d_state, tokens = n_tokens(p);
+  parallel_for(tokens, [&](int64_t begin, int64_t end) {
     const AlignedBuffer sums(N);
     float* const sum = sums.data();
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t row = i / p.seqlen, t = i % p.seqlen;
+    for (int64_t token = begin; token < end; ++token) {
+      const int64_t row = p.cu_seqlens != nullptr ? 0 : token / p.seqlen, t = token - row * p.seqlen;
       for (int64_t n = 0; n < N; ++n) sum[n] = 0.0f;
-      for (int64_t c = 0; t < row_length(p.lengths, row, p.seqlen) && c < n_chunks; ++c) {
-        const float* const from = partial + c * chunk_size + i * N;
+      for (int64_t c = 0; !is_padding(p, token) && c < n_chunks; ++c) {
+        const float* const from = partial + (c * tokens + token) * N;
         for (int64_t n = 0; n < N; ++n) sum[n] += from[n];
       }
       for (int64_t n = 0; n < N; ++n) from_acc(sum[n], to.data[row * to.batch_stride + t * to.time_stride + n]);
@@ -54,7 +54,7 @@ void selective_scan_fwd_cpu(const SelectiveScanFwdParams<scalar_t>& p, const Par
   } else {
     const auto tasks = tasks_for<scalar_t>(capability);
     const int64_t chunks = n_parts(p.d_inner, kScanChunk);
-    for_each_task(parallel_for, p.batch * chunks, tasks.fwd_scratch(p.d_state),
+    for_each_task(parallel_for, p.batch * chunks, tasks.fwd_scratch(p.d_state, has_state_terms(p)),
                   [&](int64_t i, float* scratch) { tasks.fwd(p, i / chunks, i % chunks, scratch); });
   }
 }
@@ -67,23 +67,35 @@ void selective_scan_bwd_cpu(const SelectiveScanBwdParams<scalar_t>& p, const Par
   } else {
     const auto tasks = tasks_for<scalar_t>(capability);
     const int64_t chunks = n_parts(p.d_inner, kScanChunk);
-    const int64_t bc_size = chunks * p.batch * p.seqlen * p.d_state;
-    std::optional<AlignedBuffer> dB, dC, dA, dD, ddelta_bias;
+    const int64_t bc_size = chunks * n_tokens(p) * p.d_state;
+    std::optional<AlignedBuffer> dB, dC;
     SelectiveScanPartials partials;
     partials.dB = allocate_if(p.dB.data != nullptr, bc_size, dB);
     partials.dC = allocate_if(p.dC.data != nullptr, bc_size, dC);
-    partials.dA = allocate_if(p.dA != nullptr, p.batch * p.d_inner * p.d_state, dA);
-    partials.dD = allocate_if(p.dD != nullptr, p.batch * p.d_inner, dD);
-    partials.ddelta_bias = allocate_if(p.ddelta_bias != nullptr, p.batch * p.d_inner, ddelta_bias);
+    struct RowSum {
+      float** partial;
+      float* sum;
+      int64_t size;
+      std::optional<AlignedBuffer> buffer = {};
+    };
+    const int64_t states = p.d_inner * p.d_state;
+    RowSum row_sums[] = {{&partials.dA, p.dA, states},
+                         {&partials.dstate_offset, p.dstate_offset, states},
+                         {&partials.dB_scale, p.dB_scale, states},
+                         {&partials.dB_bias, p.dB_bias, states},
+                         {&partials.dC_scale, p.dC_scale, states},
+                         {&partials.dC_bias, p.dC_bias, states},
+                         {&partials.dD, p.dD, p.d_inner},
+                         {&partials.ddelta_bias, p.ddelta_bias, p.d_inner},
+                         {&partials.dout_offset, p.dout_offset, p.d_inner}};
+    for (RowSum& s : row_sums) *s.partial = allocate_if(s.sum != nullptr, p.batch * s.size, s.buffer);
 
-    for_each_task(parallel_for, p.batch * chunks, tasks.bwd_scratch(p.d_state),
+    for_each_task(parallel_for, p.batch * chunks, tasks.bwd_scratch(p.d_state, has_state_terms(p)),
                   [&](int64_t i, float* scratch) { tasks.bwd(p, partials, i / chunks, i % chunks, scratch); });
 
     sum_chunks(p, partials.dB, chunks, p.dB, parallel_for);
     sum_chunks(p, partials.dC, chunks, p.dC, parallel_for);
-    sum_rows(partials.dA, p.batch, p.d_inner * p.d_state, p.dA, parallel_for);
-    sum_rows(partials.dD, p.batch, p.d_inner, p.dD, parallel_for);
-    sum_rows(partials.ddelta_bias, p.batch, p.d_inner, p.ddelta_bias, parallel_for);
+    for (const RowSum& s : row_sums) sum_rows(*s.partial, p.batch, s.size, s.sum, parallel_for);
   }
 }
 

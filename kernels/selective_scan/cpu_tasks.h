@@ -18,18 +18,24 @@ inline constexpr int64_t kScanChunk = 128;
 
 /// Gradients that tasks share, one copy a task, to be summed in order. Null: not wanted.
 struct SelectiveScanPartials {
-  float* dB = nullptr;           ///< (n_chunks, batch, seqlen, d_state); steps of padding are left alone
-  float* dC = nullptr;           ///< same
-  float* dA = nullptr;           ///< (batch, d_inner, d_state)
+  float* dB = nullptr;  ///< (n_chunks, n_tokens, d_state); steps of padding are left alone
+  float* dC = nullptr;  ///< same
+  float* dA = nullptr;  ///< (batch, d_inner, d_state); so are the five below
+  float* dstate_offset = nullptr;
+  float* dB_scale = nullptr;
+  float* dB_bias = nullptr;
+  float* dC_scale = nullptr;
+  float* dC_bias = nullptr;
   float* dD = nullptr;           ///< (batch, d_inner)
   float* ddelta_bias = nullptr;  ///< (batch, d_inner)
+  float* dout_offset = nullptr;  ///< (batch, d_inner)
 };
 
 template <typename scalar_t>
 struct SelectiveScanTasks {
-  int64_t (*fwd_scratch)(int64_t d_state);  ///< floats
+  int64_t (*fwd_scratch)(int64_t d_state, bool with_terms);  ///< floats; with_terms: has_state_terms
   void (*fwd)(const SelectiveScanFwdParams<scalar_t>& p, int64_t row, int64_t chunk, float* scratch);
-  int64_t (*bwd_scratch)(int64_t d_state);
+  int64_t (*bwd_scratch)(int64_t d_state, bool with_terms);
   void (*bwd)(const SelectiveScanBwdParams<scalar_t>& p, const SelectiveScanPartials& partials, int64_t row,
               int64_t chunk, float* scratch);
 };

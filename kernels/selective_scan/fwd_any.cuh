@@ -6,7 +6,6 @@
 // Mapping: a warp a channel, states n, n + 32, ... in lane n. Lanes first prepare one step each of 32 steps, then the
 // warp walks
 //   them with shuffles. Several times slower than the tiled kernel.
-#include "kernels/common/cuda_sequence.cuh"
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
@@ -33,10 +32,11 @@ __global__ void __launch_bounds__(kAnyWarps * 32)
   if (item >= p.batch * p.d_inner) return;
   const int64_t row = item / p.d_inner, channel = item - row * p.d_inner;
   const int lane = threadIdx.x % 32, d_state = static_cast<int>(p.d_state);
-  const int64_t length = device_row_length(p.lengths, row, p.seqlen);
-  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery;
+  const RowSpan span = row_span(p, row);
+  const int64_t length = span.length, first_checkpoint = first_row_part(p, row, span, kEvery);
 
   float A[kLaneStates], h[kLaneStates];
+  StateTerms terms[kLaneStates];
 #pragma unroll
   for (int i = 0; i < kLaneStates; ++i) {
     const int n = lane + 32 * i;
@@ -44,18 +44,22 @@ __global__ void __launch_bounds__(kAnyWarps * 32)
     h[i] = n < d_state && p.initial_state != nullptr
                ? p.initial_state[row * p.initial_state_batch_stride + channel * d_state + n]
                : 0.f;
+    terms[i] = n < d_state ? state_terms(p, channel * d_state + n) : StateTerms{};
   }
   const float D = p.D == nullptr ? 0.f : p.D[channel];
   const float bias = p.delta_bias == nullptr ? 0.f : p.delta_bias[channel];
-  const scalar_t* const B = p.B.data + row * p.B.batch_stride;
-  const scalar_t* const C = p.C.data + row * p.C.batch_stride;
+  const float offset = p.out_offset == nullptr ? 0.f : p.out_offset[channel];
+  const scalar_t* const B = p.B.data + row_offset(p.B, row, span);
+  const scalar_t* const C = p.C.data + row_offset(p.C, row, span);
+  const scalar_t* const u_row = p.u.data + row_offset(p.u, row, span) + channel;
+  const scalar_t* const delta_row = p.delta.data + row_offset(p.delta, row, span) + channel;
 
-  for (int64_t first = 0; first < p.seqlen; first += 32) {
+  for (int64_t first = 0; first < span.stored; first += 32) {
     const int64_t t_lane = first + lane;
     float u = 0.f, delta = 0.f, y_lane = 0.f;
     if (t_lane < length) {
-      u = to_float(p.u.data[row * p.u.batch_stride + t_lane * p.u.time_stride + channel]);
-      const float raw = to_float(p.delta.data[row * p.delta.batch_stride + t_lane * p.delta.time_stride + channel]);
+      u = to_float(u_row[t_lane * p.u.time_stride]);
+      const float raw = to_float(delta_row[t_lane * p.delta.time_stride]);
       delta = softplus_log2<scalar_t>(raw, bias, p.delta_softplus).value;
     }
     const int steps = static_cast<int>(min(int64_t{32}, length - first));
@@ -69,25 +73,26 @@ __global__ void __launch_bounds__(kAnyWarps * 32)
         const int n = lane + 32 * i;
         if (32 * i < d_state && n < d_state) {
           if (t % kEvery == 0 && p.checkpoints != nullptr) {
-            p.checkpoints[((row * checkpoints + t / kEvery) * p.d_inner + channel) * d_state + n] = h[i];
+            p.checkpoints[((first_checkpoint + t / kEvery) * p.d_inner + channel) * d_state + n] = h[i];
           }
-          h[i] = fmaf(exp2_approx(delta_q * A[i]), h[i], delta_u * to_float(B[t * p.B.time_stride + n]));
-          sum = fmaf(to_float(C[t * p.C.time_stride + n]), h[i], sum);
+          const float B_t = terms[i].scaled_B(to_float(B[t * p.B.time_stride + n]));
+          h[i] = fmaf(exp2_approx(delta_q * A[i]), h[i], delta_u * B_t);
+          sum = fmaf(terms[i].scaled_C(to_float(C[t * p.C.time_stride + n])), h[i] + terms[i].offset, sum);
         }
       }
       sum = warp_sum(sum);
       if (lane == q) y_lane = sum;
     }
-    if (t_lane < p.seqlen) {
+    if (t_lane < span.stored) {
       float out = 0.f;
       if (t_lane < length) {
-        out = fmaf(D, u, y_lane);
+        out = fmaf(D, u, y_lane) + offset;
         if (p.z.data != nullptr) {
-          const float z = to_float(p.z.data[row * p.z.batch_stride + t_lane * p.z.time_stride + channel]);
+          const float z = to_float(p.z.data[row_offset(p.z, row, span) + t_lane * p.z.time_stride + channel]);
           out *= z * sigmoid<scalar_t>(z);
         }
       }
-      p.out[(row * p.seqlen + t_lane) * p.d_inner + channel] = from_float<scalar_t>(out);
+      p.out[(span.first + t_lane) * p.d_inner + channel] = from_float<scalar_t>(out);
     }
   }
   if (p.last_state == nullptr) return;

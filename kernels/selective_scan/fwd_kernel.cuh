@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row, first_channel = block.first_channel;
-  const int length = static_cast<int>(device_row_length(p.lengths, row, p.seqlen));
+  const RowSpan span = row_span(p, row);
+  const int length = static_cast<int>(span.length);
   const int tid = threadIdx.x, lane = tid % kLanes;
   const int channel = tid / 32 * Shape::kWarpChannels + tid % 32 / kLanes * kLaneChannels;  // of the block
 
@@ -80,11 +81,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   }
 
   const TileCopy<kSteps, kChannels, kThreads, scalar_t> copy(tid);
-  const StateSource<scalar_t> states = state_source(p, row, state_vectors);
+  const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
-  const scalar_t* u_source = p.u.data + row * p.u.batch_stride + first_channel;
-  const scalar_t* delta_source = p.delta.data + row * p.delta.batch_stride + first_channel;
-  const scalar_t* z_source = gated ? p.z.data + row * p.z.batch_stride + first_channel : nullptr;
+  const scalar_t* u_source = p.u.data + row_offset(p.u, row, span) + first_channel;
+  const scalar_t* delta_source = p.delta.data + row_offset(p.delta, row, span) + first_channel;
+  const scalar_t* z_source = gated ? p.z.data + row_offset(p.z, row, span) + first_channel : nullptr;
   const int u_stride = static_cast<int>(p.u.time_stride), delta_stride = static_cast<int>(p.delta.time_stride),
             z_stride = static_cast<int>(p.z.time_stride);
   auto fetch = [&](int step, int stage) {  // called with step 0, kSteps, ...
@@ -114,9 +115,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   for (int i = 0; i < 4; ++i) {
     D[i] = p.D != nullptr && quad + i < block.channels ? p.D[first_channel + quad + i] : 0.f;
   }
-  const int64_t checkpoints = (p.seqlen + kEvery - 1) / kEvery, checkpoint_size = p.d_inner * kDState;
-  float* kept = p.checkpoints == nullptr ? nullptr : p.checkpoints + row * checkpoints * checkpoint_size + state_start;
-  scalar_t* const out = p.out + row * p.seqlen * p.d_inner + first_channel + quad;
+  const int64_t checkpoint_size = p.d_inner * kDState;
+  float* kept = p.checkpoints == nullptr
+                    ? nullptr
+                    : p.checkpoints + first_row_part(p, row, span, kEvery) * checkpoint_size + state_start;
+  scalar_t* const out = p.out + span.first * p.d_inner + first_channel + quad;
   scalar_t* out_tile = out + tid / kQuads * p.d_inner;  // this thread's first step of the tile
 
   if (length > 0) fetch(0, 0);
@@ -192,7 +195,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     }
     __syncthreads();
 
-    const int stored_steps = static_cast<int>(min(int64_t{kSteps}, p.seqlen - step));
+    const int stored_steps = static_cast<int>(min(int64_t{kSteps}, span.stored - step));
 #pragma unroll
     for (int k = 0; k < (kSteps * kQuads + kThreads - 1) / kThreads; ++k) {
       const int t = tid / kQuads + k * (kThreads / kQuads);
@@ -219,7 +222,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   // tiles that are all padding
   const float zeros[4] = {};
-  for (int64_t t = (length + kSteps - 1) / kSteps * kSteps + tid / kQuads; t < p.seqlen; t += kThreads / kQuads) {
+  for (int64_t t = (length + kSteps - 1) / kSteps * kSteps + tid / kQuads; t < span.stored; t += kThreads / kQuads) {
     if (quad < block.channels) store_floats(out + t * p.d_inner, zeros);
   }
   if (p.last_state != nullptr) {

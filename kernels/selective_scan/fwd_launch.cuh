@@ -46,8 +46,9 @@ cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStr
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanFwdParams<scalar_t>& p) {
-  return has_tile_shape(p) && is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) &&
-         is_vector_aligned(p.out) && is_vector_aligned(p.checkpoints) && is_vector_aligned(p.last_state);
+  return !has_state_terms(p) && p.out_offset == nullptr && has_tile_shape(p) && is_tile_aligned(p.u) &&
+         is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_vector_aligned(p.out) &&
+         is_vector_aligned(p.checkpoints) && is_vector_aligned(p.last_state);
 }
 
 }  // namespace fwd

@@ -1,8 +1,9 @@
 #pragma once
 
 #include "kernels/common/cuda_math.cuh"
+#include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: SoftplusLog2, softplus_log2, exp2_polynomial, add_channels
+// defines: SoftplusLog2, softplus_log2, exp2_polynomial, add_channels, StateTerms, state_terms
 
 namespace mpeft::kernels {
 
@@ -78,6 +79,26 @@ template <>
 __device__ __forceinline__ void add_channels<__nv_bfloat16>(float (&sums)[4], const float (&products)[4],
                                                             float selector0, float selector1) {
   detail::mma_tf32(sums, products, selector0, selector1);
+}
+
+/// What turns B, C and h of one channel and state into B', C' and h + state_offset; neutral by default.
+struct StateTerms {
+  float offset = 0.f, B_scale = 1.f, B_bias = 0.f, C_scale = 1.f, C_bias = 0.f;
+
+  __device__ __forceinline__ float scaled_B(float B) const { return fmaf(B_scale, B, B_bias); }
+  __device__ __forceinline__ float scaled_C(float C) const { return fmaf(C_scale, C, C_bias); }
+};
+
+/// `at`: of the channel and state in (d_inner, d_state).
+template <typename scalar_t>
+__device__ __forceinline__ StateTerms state_terms(const SelectiveScanInputs<scalar_t>& p, int64_t at) {
+  StateTerms terms;
+  if (p.state_offset != nullptr) terms.offset = p.state_offset[at];
+  if (p.B_scale != nullptr) terms.B_scale = p.B_scale[at];
+  if (p.B_bias != nullptr) terms.B_bias = p.B_bias[at];
+  if (p.C_scale != nullptr) terms.C_scale = p.C_scale[at];
+  if (p.C_bias != nullptr) terms.C_bias = p.C_bias[at];
+  return terms;
 }
 
 }  // namespace mpeft::kernels

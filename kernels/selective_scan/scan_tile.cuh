@@ -2,7 +2,6 @@
 
 #include <cstdint>
 
-#include "kernels/common/cuda_sequence.cuh"
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
@@ -103,9 +102,9 @@ __device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kState
 
 template <typename scalar_t>
 __device__ __forceinline__ StateSource<scalar_t> state_source(const SelectiveScanInputs<scalar_t>& p, int64_t row,
-                                                              bool vectors) {
-  return {p.B.data + row * p.B.batch_stride, p.C.data + row * p.C.batch_stride, static_cast<int>(p.B.time_stride),
-          static_cast<int>(p.C.time_stride), vectors};
+                                                              const RowSpan& span, bool vectors) {
+  return {p.B.data + row_offset(p.B, row, span), p.C.data + row_offset(p.C, row, span),
+          static_cast<int>(p.B.time_stride), static_cast<int>(p.C.time_stride), vectors};
 }
 
 /// wide[t] = (B[t] B_scale, C[t]) in float.

@@ -1,6 +1,7 @@
 #include "kernels/selective_scan/selective_scan.h"
 
 #include <array>
+#include <type_traits>
 
 #include <ATen/ATen.h>
 #include <torch/library.h>
@@ -28,21 +29,63 @@ using torch::autograd::variable_list;
 
 constexpr const char* kOp = "selective_scan";
 
+// The inputs, in the order of the schema.
+#define MPEFT_SCAN_PARAMETERS                                                                                       \
+  const Tensor &u, const Tensor &delta, const Tensor &A, const Tensor &B, const Tensor &C, const OptionalTensor &D, \
+      const OptionalTensor &z, const OptionalTensor &delta_bias, const OptionalTensor &initial_state,               \
+      const OptionalTensor &lengths, bool delta_softplus, const OptionalTensor &state_offset,                       \
+      const OptionalTensor &out_offset, const OptionalTensor &B_scale, const OptionalTensor &B_bias,                \
+      const OptionalTensor &C_scale, const OptionalTensor &C_bias, const OptionalTensor &cu_seqlens
+#define MPEFT_SCAN_ARGUMENTS                                                                                      \
+  u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus, state_offset, out_offset, B_scale, \
+      B_bias, C_scale, C_bias, cu_seqlens
+
 // Order of the output mask and of the results of the backward.
-enum Gradient { kU, kDelta, kA, kB, kC, kD, kZ, kDeltaBias, kInitialState, kGradients };
+enum Gradient {
+  kU,
+  kDelta,
+  kA,
+  kB,
+  kC,
+  kD,
+  kZ,
+  kDeltaBias,
+  kInitialState,
+  kStateOffset,
+  kOutOffset,
+  kBScale,
+  kBBias,
+  kCScale,
+  kCBias,
+  kGradients
+};
 using Mask = std::array<bool, kGradients>;
-using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using GradientArray = std::array<Tensor, kGradients>;
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+                             Tensor, Tensor, Tensor, Tensor>;
+
+Gradients as_tuple(const GradientArray& grads) {
+  return std::apply([](const auto&... g) { return Gradients(g...); }, grads);
+}
 
 // What the kernels read: optional tensors are undefined when absent, strides are what the kernels can follow.
 struct Inputs {
   Tensor u, delta, A, B, C, D, z, delta_bias, initial_state, lengths;
   bool delta_softplus = true;
+  Tensor state_offset, out_offset, B_scale, B_bias, C_scale, C_bias, cu_seqlens;
 
-  int64_t batch() const { return u.size(0); }
+  bool packed() const { return cu_seqlens.defined(); }
+  int64_t rows() const { return packed() ? cu_seqlens.numel() - 1 : u.size(0); }
   int64_t seqlen() const { return u.size(1); }
   int64_t d_inner() const { return u.size(2); }
   int64_t d_state() const { return A.size(1); }
   at::TensorOptions acc_options() const { return u.options().dtype(accumulation_dtype(u.scalar_type())); }
+
+  // The differentiable inputs, in the order of Gradient.
+  std::array<const Tensor*, kGradients> differentiable() const {
+    return {&u,          &delta,   &A,      &B,       &C,     &D, &z, &delta_bias, &initial_state, &state_offset,
+            &out_offset, &B_scale, &B_bias, &C_scale, &C_bias};
+  }
 };
 
 void check(const Inputs& in) {
@@ -52,7 +95,7 @@ void check(const Inputs& in) {
   const auto dtype = in.u.scalar_type();
   const auto acc = accumulation_dtype(dtype);
   const auto device = in.u.device();
-  const int64_t batch = in.batch(), seqlen = in.seqlen(), d_inner = in.d_inner(), d_state = in.d_state();
+  const int64_t batch = in.u.size(0), seqlen = in.seqlen(), d_inner = in.d_inner(), d_state = in.d_state();
   TORCH_CHECK(d_state >= 1 && d_state <= 256, kOp, ": d_state must be 1 to 256, got ", d_state);
   check_tensor(kOp, "delta", in.delta, {batch, seqlen, d_inner}, dtype, device);
   check_tensor(kOp, "A", in.A, {d_inner, d_state}, acc, device);
@@ -61,41 +104,60 @@ void check(const Inputs& in) {
   if (in.D.defined()) check_tensor(kOp, "D", in.D, {d_inner}, acc, device);
   if (in.z.defined()) check_tensor(kOp, "z", in.z, {batch, seqlen, d_inner}, dtype, device);
   if (in.delta_bias.defined()) check_tensor(kOp, "delta_bias", in.delta_bias, {d_inner}, acc, device);
+  check_packing(kOp, "u", in.u, in.lengths, in.cu_seqlens);
   if (in.initial_state.defined()) {
-    const int64_t rows = in.initial_state.dim() == 3 && in.initial_state.size(0) == 1 ? 1 : batch;
+    const int64_t rows = in.initial_state.dim() == 3 && in.initial_state.size(0) == 1 ? 1 : in.rows();
     check_tensor(kOp, "initial_state", in.initial_state, {rows, d_inner, d_state}, acc, device);
   }
-  if (in.lengths.defined()) check_tensor(kOp, "lengths", in.lengths, {batch}, at::kInt, device);
+  const std::pair<const char*, const Tensor*> state_terms[] = {{"state_offset", &in.state_offset},
+                                                               {"B_scale", &in.B_scale},
+                                                               {"B_bias", &in.B_bias},
+                                                               {"C_scale", &in.C_scale},
+                                                               {"C_bias", &in.C_bias}};
+  for (const auto& [name, tensor] : state_terms) {
+    if (tensor->defined()) check_tensor(kOp, name, *tensor, {d_inner, d_state}, acc, device);
+  }
+  if (in.out_offset.defined()) check_tensor(kOp, "out_offset", in.out_offset, {d_inner}, acc, device);
 }
 
-Tensor contiguous_if_defined(const Tensor& tensor) { return tensor.defined() ? tensor.contiguous() : tensor; }
+Inputs given_inputs(MPEFT_SCAN_PARAMETERS) {
+  return {u,
+          delta,
+          A,
+          B,
+          C,
+          value_or_undefined(D),
+          value_or_undefined(z),
+          value_or_undefined(delta_bias),
+          value_or_undefined(initial_state),
+          value_or_undefined(lengths),
+          delta_softplus,
+          value_or_undefined(state_offset),
+          value_or_undefined(out_offset),
+          value_or_undefined(B_scale),
+          value_or_undefined(B_bias),
+          value_or_undefined(C_scale),
+          value_or_undefined(C_bias),
+          value_or_undefined(cu_seqlens)};
+}
 
-Inputs checked_inputs(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-                      const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
-                      const OptionalTensor& initial_state, const OptionalTensor& lengths, bool delta_softplus) {
-  Inputs in{u,
-            delta,
-            A,
-            B,
-            C,
-            value_or_undefined(D),
-            value_or_undefined(z),
-            value_or_undefined(delta_bias),
-            value_or_undefined(initial_state),
-            value_or_undefined(lengths),
-            delta_softplus};
+Inputs checked_inputs(MPEFT_SCAN_PARAMETERS) {
+  Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
   check(in);
-  for (Tensor* sequence : {&in.u, &in.delta, &in.B, &in.C}) *sequence = with_contiguous_last_axis(*sequence);
-  if (in.z.defined()) in.z = with_contiguous_last_axis(in.z);
-  for (Tensor* small : {&in.A, &in.D, &in.delta_bias, &in.initial_state, &in.lengths})
-    *small = contiguous_if_defined(*small);
+  for (Tensor* sequence : {&in.u, &in.delta, &in.B, &in.C, &in.z}) {
+    if (sequence->defined()) *sequence = with_contiguous_last_axis(*sequence);
+  }
+  for (Tensor* small : {&in.A, &in.D, &in.delta_bias, &in.initial_state, &in.lengths, &in.state_offset, &in.out_offset,
+                        &in.B_scale, &in.B_bias, &in.C_scale, &in.C_bias, &in.cu_seqlens}) {
+    if (small->defined()) *small = small->contiguous();
+  }
   return in;
 }
 
 template <typename scalar_t>
 void fill_inputs(const Inputs& in, kernels::SelectiveScanInputs<scalar_t>& p) {
   using acc_t = kernels::acc_type_t<scalar_t>;
-  p.batch = in.batch();
+  p.batch = in.rows();
   p.seqlen = in.seqlen();
   p.d_inner = in.d_inner();
   p.d_state = in.d_state();
@@ -111,7 +173,14 @@ void fill_inputs(const Inputs& in, kernels::SelectiveScanInputs<scalar_t>& p) {
   p.initial_state = pointer_of<acc_t>(in.initial_state);
   p.initial_state_batch_stride =
       in.initial_state.defined() && in.initial_state.size(0) > 1 ? in.initial_state.stride(0) : 0;
+  p.state_offset = pointer_of<acc_t>(in.state_offset);
+  p.out_offset = pointer_of<acc_t>(in.out_offset);
+  p.B_scale = pointer_of<acc_t>(in.B_scale);
+  p.B_bias = pointer_of<acc_t>(in.B_bias);
+  p.C_scale = pointer_of<acc_t>(in.C_scale);
+  p.C_bias = pointer_of<acc_t>(in.C_bias);
   p.lengths = pointer_of<int32_t>(in.lengths);
+  p.cu_seqlens = pointer_of<int32_t>(in.cu_seqlens);
 }
 
 // --- forward ---
@@ -120,15 +189,17 @@ struct ForwardOutputs {
   Tensor out, last_state, checkpoints;
 };
 
-int64_t n_checkpoints(int64_t seqlen, int64_t checkpoint_every) {
-  return (seqlen + checkpoint_every - 1) / checkpoint_every;
+// (batch or, packed, 1; kept states of a row or, packed, of all; d_inner; d_state)
+std::vector<int64_t> checkpoint_sizes(const Inputs& in, int64_t every) {
+  const int64_t outer = in.packed() ? 1 : in.rows();
+  const int64_t kept =
+      every > 0 ? kernels::n_row_parts(in.packed() ? in.rows() : 1, in.seqlen(), in.packed(), every) : 0;
+  return {every > 0 ? outer : 0, kept, in.d_inner(), in.d_state()};
 }
 
 ForwardOutputs allocate_forward(const Inputs& in, int64_t checkpoint_every) {
-  const int64_t kept = checkpoint_every > 0 ? n_checkpoints(in.seqlen(), checkpoint_every) : 0;
-  return {at::empty({in.batch(), in.seqlen(), in.d_inner()}, in.u.options()),
-          at::empty({in.batch(), in.d_inner(), in.d_state()}, in.acc_options()),
-          at::empty({checkpoint_every > 0 ? in.batch() : 0, kept, in.d_inner(), in.d_state()}, in.acc_options())};
+  return {at::empty(in.u.sizes(), in.u.options()), at::empty({in.rows(), in.d_inner(), in.d_state()}, in.acc_options()),
+          at::empty(checkpoint_sizes(in, checkpoint_every), in.acc_options())};
 }
 
 template <typename scalar_t>
@@ -150,12 +221,8 @@ void check_checkpoint_every(int64_t checkpoint_every, int64_t expected, const In
               " on ", in.u.device(), ", got ", checkpoint_every);
 }
 
-std::tuple<Tensor, Tensor, Tensor> forward_cpu(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-                                               const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-                                               const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                                               const OptionalTensor& lengths, bool delta_softplus,
-                                               int64_t checkpoint_every) {
-  const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+std::tuple<Tensor, Tensor, Tensor> forward_cpu(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every) {
+  const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
   check_checkpoint_every(checkpoint_every, kernels::kCpuCheckpointEvery, in);
   const ForwardOutputs outputs = allocate_forward(in, checkpoint_every);
   dispatch_cpu_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
@@ -165,12 +232,8 @@ std::tuple<Tensor, Tensor, Tensor> forward_cpu(const Tensor& u, const Tensor& de
 }
 
 #ifdef MPEFT_HAS_CUDA
-std::tuple<Tensor, Tensor, Tensor> forward_cuda(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-                                                const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-                                                const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                                                const OptionalTensor& lengths, bool delta_softplus,
-                                                int64_t checkpoint_every) {
-  const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+std::tuple<Tensor, Tensor, Tensor> forward_cuda(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every) {
+  const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
   check_checkpoint_every(checkpoint_every, kernels::selective_scan_checkpoint_every(), in);
   const c10::cuda::CUDAGuard guard(u.device());
   const ForwardOutputs outputs = allocate_forward(in, checkpoint_every);
@@ -185,46 +248,36 @@ std::tuple<Tensor, Tensor, Tensor> forward_cuda(const Tensor& u, const Tensor& d
 #endif
 
 // Shapes only, symbolic ones too (torch.compile, opcheck).
-std::tuple<Tensor, Tensor, Tensor> forward_meta(const Tensor& u, const Tensor&, const Tensor& A, const Tensor&,
-                                                const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                                const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                                                bool, int64_t checkpoint_every) {
+std::tuple<Tensor, Tensor, Tensor> forward_meta(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every) {
+  const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
   const auto batch = u.sym_size(0), seqlen = u.sym_size(1), d_inner = u.sym_size(2), d_state = A.sym_size(1);
-  const auto acc = u.options().dtype(accumulation_dtype(u.scalar_type()));
+  const auto rows = in.packed() ? in.cu_seqlens.sym_size(0) - 1 : batch;
   const bool keeps = checkpoint_every > 0;
-  const c10::SymInt kept = keeps ? (seqlen + (checkpoint_every - 1)) / checkpoint_every : c10::SymInt(0);
-  return {at::empty_symint({batch, seqlen, d_inner}, u.options()), at::empty_symint({batch, d_inner, d_state}, acc),
-          at::empty_symint({keeps ? batch : c10::SymInt(0), kept, d_inner, d_state}, acc)};
+  c10::SymInt kept = 0;
+  if (keeps) {
+    kept = in.packed() ? seqlen / checkpoint_every + rows : (seqlen + (checkpoint_every - 1)) / checkpoint_every;
+  }
+  return {at::empty_symint({batch, seqlen, d_inner}, u.options()),
+          at::empty_symint({rows, d_inner, d_state}, in.acc_options()),
+          at::empty_symint({keeps ? batch : c10::SymInt(0), kept, d_inner, d_state}, in.acc_options())};
 }
 
-using ForwardSignature = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                                            const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                                            const OptionalTensor&, const OptionalTensor&,
-                                                            const OptionalTensor&, bool, int64_t);
-
 auto forward_op() {
-  static const auto op = find_op<ForwardSignature>("mpeft::selective_scan_forward");
+  static const auto op = find_op<std::remove_pointer_t<decltype(&forward_meta)>>("mpeft::selective_scan_forward");
   return op;
 }
 
 // --- backward ---
 
 // Undefined where the mask says that nobody wants the gradient, or where the input is absent.
-std::array<Tensor, kGradients> allocate_gradients(const Inputs& in, const Mask& mask) {
-  std::array<Tensor, kGradients> grads;
-  const auto like = [&](Gradient which, const Tensor& input) {
-    if (mask[which] && input.defined()) grads[which] = at::empty(input.sizes(), input.options());
-  };
-  like(kU, in.u);
-  like(kDelta, in.delta);
-  like(kA, in.A);
-  like(kB, in.B);
-  like(kC, in.C);
-  like(kD, in.D);
-  like(kZ, in.z);
-  like(kDeltaBias, in.delta_bias);
-  if (mask[kInitialState] && in.initial_state.defined()) {
-    grads[kInitialState] = at::empty({in.batch(), in.d_inner(), in.d_state()}, in.acc_options());
+GradientArray allocate_gradients(const Inputs& in, const Mask& mask) {
+  GradientArray grads;
+  const auto inputs = in.differentiable();
+  for (size_t i = 0; i < kGradients; ++i) {
+    if (mask[i] && inputs[i]->defined()) grads[i] = at::empty(inputs[i]->sizes(), inputs[i]->options());
+  }
+  if (grads[kInitialState].defined()) {  // the kernels leave one a row
+    grads[kInitialState] = at::empty({in.rows(), in.d_inner(), in.d_state()}, in.acc_options());
   }
   return grads;
 }
@@ -232,8 +285,7 @@ std::array<Tensor, kGradients> allocate_gradients(const Inputs& in, const Mask& 
 template <typename scalar_t>
 kernels::SelectiveScanBwdParams<scalar_t> backward_params(const Inputs& in, const Tensor& dout,
                                                           const Tensor& dlast_state, const Tensor& checkpoints,
-                                                          int64_t checkpoint_every,
-                                                          const std::array<Tensor, kGradients>& grads) {
+                                                          int64_t checkpoint_every, const GradientArray& grads) {
   using acc_t = kernels::acc_type_t<scalar_t>;
   kernels::SelectiveScanBwdParams<scalar_t> p;
   fill_inputs(in, p);
@@ -250,6 +302,12 @@ kernels::SelectiveScanBwdParams<scalar_t> backward_params(const Inputs& in, cons
   p.dD = mutable_pointer_of<acc_t>(grads[kD]);
   p.ddelta_bias = mutable_pointer_of<acc_t>(grads[kDeltaBias]);
   p.dinitial_state = mutable_pointer_of<acc_t>(grads[kInitialState]);
+  p.dstate_offset = mutable_pointer_of<acc_t>(grads[kStateOffset]);
+  p.dout_offset = mutable_pointer_of<acc_t>(grads[kOutOffset]);
+  p.dB_scale = mutable_pointer_of<acc_t>(grads[kBScale]);
+  p.dB_bias = mutable_pointer_of<acc_t>(grads[kBBias]);
+  p.dC_scale = mutable_pointer_of<acc_t>(grads[kCScale]);
+  p.dC_bias = mutable_pointer_of<acc_t>(grads[kCBias]);
   return p;
 }
 
@@ -260,16 +318,16 @@ Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlas
                        const Tensor& checkpoints, int64_t checkpoint_every, const Mask& mask, const Launch& launch) {
   const auto device = in.u.device();
   Tensor dout = value_or_undefined(dout_in);
-  if (!dout.defined()) dout = at::zeros({in.batch(), in.seqlen(), in.d_inner()}, in.u.options());
-  check_tensor(kOp, "the gradient of out", dout, {in.batch(), in.seqlen(), in.d_inner()}, in.u.scalar_type(), device);
+  if (!dout.defined()) dout = at::zeros(in.u.sizes(), in.u.options());
+  check_tensor(kOp, "the gradient of out", dout, in.u.sizes(), in.u.scalar_type(), device);
   dout = with_contiguous_last_axis(dout);
-  Tensor dlast_state = contiguous_if_defined(value_or_undefined(dlast_state_in));
+  Tensor dlast_state = value_or_undefined(dlast_state_in);
   if (dlast_state.defined()) {
-    check_tensor(kOp, "the gradient of last_state", dlast_state, {in.batch(), in.d_inner(), in.d_state()},
+    dlast_state = dlast_state.contiguous();
+    check_tensor(kOp, "the gradient of last_state", dlast_state, {in.rows(), in.d_inner(), in.d_state()},
                  accumulation_dtype(in.u.scalar_type()), device);
   }
-  check_tensor(kOp, "checkpoints", checkpoints,
-               {in.batch(), n_checkpoints(in.seqlen(), checkpoint_every), in.d_inner(), in.d_state()},
+  check_tensor(kOp, "checkpoints", checkpoints, checkpoint_sizes(in, checkpoint_every),
                accumulation_dtype(in.u.scalar_type()), device);
   TORCH_CHECK(checkpoints.is_contiguous(), kOp, ": checkpoints must be as the forward left them");
 
@@ -278,48 +336,41 @@ Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlas
   if (grads[kInitialState].defined() && in.initial_state.size(0) == 1) {
     grads[kInitialState] = grads[kInitialState].sum(0, /*keepdim=*/true);
   }
-  return {grads[kU], grads[kDelta], grads[kA],         grads[kB],           grads[kC],
-          grads[kD], grads[kZ],     grads[kDeltaBias], grads[kInitialState]};
+  return as_tuple(grads);
 }
 
-Gradients backward_cpu(const OptionalTensor& dout_in, const OptionalTensor& dlast_state_in, const Tensor& u,
-                       const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                       const OptionalTensor& z, const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                       const OptionalTensor& lengths, bool delta_softplus, const Tensor& checkpoints,
-                       int64_t checkpoint_every, Mask mask) {
-  const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+Gradients backward_cpu(const OptionalTensor& dout, const OptionalTensor& dlast_state, MPEFT_SCAN_PARAMETERS,
+                       const Tensor& checkpoints, int64_t checkpoint_every, Mask mask) {
+  const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
   check_checkpoint_every(checkpoint_every, kernels::kCpuCheckpointEvery, in);
-  return run_backward(dout_in, dlast_state_in, in, checkpoints, checkpoint_every, mask,
-                      [&](const Tensor& dout, const Tensor& dlast_state, const std::array<Tensor, kGradients>& grads) {
+  return run_backward(dout, dlast_state, in, checkpoints, checkpoint_every, mask,
+                      [&](const Tensor& dout_rows, const Tensor& dlast, const GradientArray& grads) {
                         dispatch_cpu_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
                           kernels::selective_scan_bwd_cpu(
-                              backward_params<scalar_t>(in, dout, dlast_state, checkpoints, checkpoint_every, grads),
+                              backward_params<scalar_t>(in, dout_rows, dlast, checkpoints, checkpoint_every, grads),
                               at_parallel_for);
                         });
                       });
 }
 
 #ifdef MPEFT_HAS_CUDA
-Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dlast_state_in, const Tensor& u,
-                        const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                        const OptionalTensor& z, const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                        const OptionalTensor& lengths, bool delta_softplus, const Tensor& checkpoints,
-                        int64_t checkpoint_every, Mask mask) {
-  const Inputs in = checked_inputs(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+Gradients backward_cuda(const OptionalTensor& dout, const OptionalTensor& dlast_state, MPEFT_SCAN_PARAMETERS,
+                        const Tensor& checkpoints, int64_t checkpoint_every, Mask mask) {
+  const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
   check_checkpoint_every(checkpoint_every, kernels::selective_scan_checkpoint_every(), in);
   const c10::cuda::CUDAGuard guard(u.device());
   return run_backward(
-      dout_in, dlast_state_in, in, checkpoints, checkpoint_every, mask,
-      [&](const Tensor& dout, const Tensor& dlast_state, const std::array<Tensor, kGradients>& grads) {
+      dout, dlast_state, in, checkpoints, checkpoint_every, mask,
+      [&](const Tensor& dout_rows, const Tensor& dlast, const GradientArray& grads) {
         if (u.numel() == 0) {  // nothing to launch on: the state passes through, the sums are empty
           for (const Tensor& grad : grads) {
             if (grad.defined()) grad.zero_();
           }
-          if (grads[kInitialState].defined() && dlast_state.defined()) grads[kInitialState].copy_(dlast_state);
+          if (grads[kInitialState].defined() && dlast.defined()) grads[kInitialState].copy_(dlast);
           return;
         }
         dispatch_cuda_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
-          const auto params = backward_params<scalar_t>(in, dout, dlast_state, checkpoints, checkpoint_every, grads);
+          const auto params = backward_params<scalar_t>(in, dout_rows, dlast, checkpoints, checkpoint_every, grads);
           const Tensor workspace = cuda_workspace(kernels::selective_scan_bwd_workspace_bytes(params), u);
           C10_CUDA_CHECK(kernels::launch_selective_scan_bwd(params, workspace.mutable_data_ptr(),
                                                             c10::cuda::getCurrentCUDAStream().stream()));
@@ -328,51 +379,34 @@ Gradients backward_cuda(const OptionalTensor& dout_in, const OptionalTensor& dla
 }
 #endif
 
-Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, const Tensor& u, const Tensor& delta,
-                        const Tensor& A, const Tensor& B, const Tensor& C, const OptionalTensor& D,
-                        const OptionalTensor& z, const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                        const OptionalTensor&, bool, const Tensor&, int64_t, Mask mask) {
-  const auto like = [&](Gradient which, const Tensor& input) {
-    return mask[which] && input.defined() ? at::empty_symint(input.sym_sizes(), input.options()) : Tensor();
-  };
-  return {like(kU, u),
-          like(kDelta, delta),
-          like(kA, A),
-          like(kB, B),
-          like(kC, C),
-          like(kD, value_or_undefined(D)),
-          like(kZ, value_or_undefined(z)),
-          like(kDeltaBias, value_or_undefined(delta_bias)),
-          like(kInitialState, value_or_undefined(initial_state))};
+Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, MPEFT_SCAN_PARAMETERS, const Tensor&, int64_t,
+                        Mask mask) {
+  const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
+  const auto inputs = in.differentiable();
+  GradientArray grads;
+  for (size_t i = 0; i < kGradients; ++i) {
+    if (mask[i] && inputs[i]->defined()) grads[i] = at::empty_symint(inputs[i]->sym_sizes(), inputs[i]->options());
+  }
+  return as_tuple(grads);
 }
 
-using BackwardSignature = Gradients(const OptionalTensor&, const OptionalTensor&, const Tensor&, const Tensor&,
-                                    const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
-                                    const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                                    const OptionalTensor&, bool, const Tensor&, int64_t, Mask);
-
 auto backward_op() {
-  static const auto op = find_op<BackwardSignature>("mpeft::selective_scan_backward");
+  static const auto op = find_op<std::remove_pointer_t<decltype(&backward_meta)>>("mpeft::selective_scan_backward");
   return op;
 }
 
 // The backward's own autograd kernel: computes, then makes its results refuse a second differentiation.
-Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dlast_state, const Tensor& u,
-                            const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-                            const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& delta_bias,
-                            const OptionalTensor& initial_state, const OptionalTensor& lengths, bool delta_softplus,
+Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dlast_state, MPEFT_SCAN_PARAMETERS,
                             const Tensor& checkpoints, int64_t checkpoint_every, Mask mask) {
   Gradients grads;
   {
     at::AutoDispatchBelowADInplaceOrView below;
-    grads = backward_op().call(dout, dlast_state, u, delta, A, B, C, D, z, delta_bias, initial_state, lengths,
-                               delta_softplus, checkpoints, checkpoint_every, mask);
+    grads = backward_op().call(dout, dlast_state, MPEFT_SCAN_ARGUMENTS, checkpoints, checkpoint_every, mask);
   }
-  forbid_double_backward(
-      kOp,
-      {value_or_undefined(dout), value_or_undefined(dlast_state), u, delta, A, B, C, value_or_undefined(D),
-       value_or_undefined(z), value_or_undefined(delta_bias), value_or_undefined(initial_state)},
-      std::apply([](const auto&... g) { return std::vector<Tensor>{g...}; }, grads));
+  std::vector<Tensor> inputs{value_or_undefined(dout), value_or_undefined(dlast_state)};
+  const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
+  for (const Tensor* input : in.differentiable()) inputs.push_back(*input);
+  forbid_double_backward(kOp, inputs, std::apply([](const auto&... g) { return std::vector<Tensor>{g...}; }, grads));
   return grads;
 }
 
@@ -388,18 +422,19 @@ int64_t checkpoint_every_on([[maybe_unused]] const at::Device& device) {
 
 class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunction> {
  public:
-  static variable_list forward(AutogradContext* ctx, const Tensor& u, const Tensor& delta, const Tensor& A,
-                               const Tensor& B, const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-                               const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                               const OptionalTensor& lengths, bool delta_softplus) {
+  static variable_list forward(AutogradContext* ctx, MPEFT_SCAN_PARAMETERS) {
     at::AutoDispatchBelowADInplaceOrView below;
     const int64_t every = checkpoint_every_on(u.device());
-    auto [out, last_state, checkpoints] =
-        forward_op().call(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus, every);
-    ctx->save_for_backward({u, delta, A, B, C, value_or_undefined(D), value_or_undefined(z),
-                            value_or_undefined(delta_bias), value_or_undefined(initial_state),
-                            value_or_undefined(lengths), checkpoints});
-    ctx->saved_data["edges"] = gradient_edges(u, delta, A, B, C, D, z, delta_bias, initial_state);
+    auto [out, last_state, checkpoints] = forward_op().call(MPEFT_SCAN_ARGUMENTS, every);
+    const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
+    std::vector<Tensor> saved{in.lengths, in.cu_seqlens, checkpoints};
+    for (const Tensor* input : in.differentiable()) saved.push_back(*input);
+    ctx->save_for_backward(saved);
+    // needs_input_grad counts the tensors in the order of this function's arguments: lengths stand between.
+    auto edges = gradient_edges(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, state_offset, out_offset,
+                                B_scale, B_bias, C_scale, C_bias);
+    edges.erase(edges.begin() + kInitialState + 1);
+    ctx->saved_data["edges"] = edges;
     ctx->saved_data["delta_softplus"] = delta_softplus;
     ctx->saved_data["checkpoint_every"] = every;
     ctx->set_materialize_grads(false);  // an unused output's gradient stays undefined: nothing to add up
@@ -412,64 +447,68 @@ class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunc
     Mask mask{};
     for (size_t i = 0; i < kGradients; ++i) mask[i] = wants_gradient(*ctx, edges[i]);
     const auto optional = [](const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : std::nullopt; };
-    auto [du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state] = backward_op().call(
-        optional(grad_outputs[0]), optional(grad_outputs[1]), saved[0], saved[1], saved[2], saved[3], saved[4],
-        optional(saved[5]), optional(saved[6]), optional(saved[7]), optional(saved[8]), optional(saved[9]),
-        ctx->saved_data["delta_softplus"].toBool(), saved[10], ctx->saved_data["checkpoint_every"].toInt(), mask);
-    return {du, ddelta, dA, dB, dC, dD, dz, ddelta_bias, dinitial_state, Tensor(), Tensor()};
+    const auto input = [&](Gradient which) -> const Tensor& { return saved[3 + which]; };
+    const auto grads = backward_op().call(
+        optional(grad_outputs[0]), optional(grad_outputs[1]), input(kU), input(kDelta), input(kA), input(kB), input(kC),
+        optional(input(kD)), optional(input(kZ)), optional(input(kDeltaBias)), optional(input(kInitialState)),
+        optional(saved[0]), ctx->saved_data["delta_softplus"].toBool(), optional(input(kStateOffset)),
+        optional(input(kOutOffset)), optional(input(kBScale)), optional(input(kBBias)), optional(input(kCScale)),
+        optional(input(kCBias)), optional(saved[1]), saved[2], ctx->saved_data["checkpoint_every"].toInt(), mask);
+    auto list = std::apply([](const auto&... g) { return variable_list{g...}; }, grads);
+    list.insert(list.begin() + kInitialState + 1, {Tensor(), Tensor()});  // lengths, delta_softplus
+    list.emplace_back();                                                  // cu_seqlens
+    return list;
   }
 };
 
-std::tuple<Tensor, Tensor> scan_without_graph(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-                                              const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-                                              const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                                              const OptionalTensor& lengths, bool delta_softplus) {
-  auto [out, last_state, checkpoints] = forward_op().call(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths,
-                                                          delta_softplus, /*checkpoint_every=*/0);
+std::tuple<Tensor, Tensor> scan_without_graph(MPEFT_SCAN_PARAMETERS) {
+  auto [out, last_state, checkpoints] = forward_op().call(MPEFT_SCAN_ARGUMENTS, /*checkpoint_every=*/0);
   return {out, last_state};
 }
 
-std::tuple<Tensor, Tensor> scan_autograd(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B,
-                                         const Tensor& C, const OptionalTensor& D, const OptionalTensor& z,
-                                         const OptionalTensor& delta_bias, const OptionalTensor& initial_state,
-                                         const OptionalTensor& lengths, bool delta_softplus) {
-  if (!needs_graph(u, delta, A, B, C, D, z, delta_bias, initial_state)) {
+std::tuple<Tensor, Tensor> scan_autograd(MPEFT_SCAN_PARAMETERS) {
+  if (!needs_graph(u, delta, A, B, C, D, z, delta_bias, initial_state, state_offset, out_offset, B_scale, B_bias,
+                   C_scale, C_bias)) {
     at::AutoDispatchBelowADInplaceOrView below;
-    return scan_without_graph(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+    return scan_without_graph(MPEFT_SCAN_ARGUMENTS);
   }
-  auto outputs =
-      SelectiveScanFunction::apply(u, delta, A, B, C, D, z, delta_bias, initial_state, lengths, delta_softplus);
+  auto outputs = SelectiveScanFunction::apply(MPEFT_SCAN_ARGUMENTS);
   return {outputs[0], outputs[1]};
 }
 
-using ScanSignature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                                 const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                                                 const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                                                 bool);
+#undef MPEFT_SCAN_PARAMETERS
+#undef MPEFT_SCAN_ARGUMENTS
 
 }  // namespace
 
 std::tuple<Tensor, Tensor> selective_scan(const SelectiveScanArgs& args) {
   ensure_registered();
-  static const auto op = find_op<ScanSignature>("mpeft::selective_scan");
+  static const auto op = find_op<std::remove_pointer_t<decltype(&scan_autograd)>>("mpeft::selective_scan");
   return op.call(args.u, args.delta, args.A, args.B, args.C, args.D, args.z, args.delta_bias, args.initial_state,
-                 args.lengths, args.delta_softplus);
+                 args.lengths, args.delta_softplus, args.state_offset, args.out_offset, args.B_scale, args.B_bias,
+                 args.C_scale, args.C_bias, args.cu_seqlens);
 }
 
 void register_selective_scan(torch::Library& library) {
-  const std::string inputs =
-      "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias, Tensor? "
-      "initial_state, "
-      "Tensor? lengths, bool delta_softplus";
-  library.def(torch::schema(("selective_scan(" + inputs + ") -> (Tensor out, Tensor last_state)").c_str()));
-  library.def(torch::schema(("selective_scan_forward(" + inputs +
+  const auto inputs = [](const std::string& absent) {
+    std::string text =
+        "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias, "
+        "Tensor? initial_state, Tensor? lengths, bool delta_softplus";
+    for (const char* name : {"state_offset", "out_offset", "B_scale", "B_bias", "C_scale", "C_bias", "cu_seqlens"}) {
+      text += std::string(", Tensor? ") + name + absent;
+    }
+    return text;
+  };
+  library.def(torch::schema(("selective_scan(" + inputs("=None") + ") -> (Tensor out, Tensor last_state)").c_str()));
+  library.def(torch::schema(("selective_scan_forward(" + inputs("") +
                              ", int checkpoint_every) -> (Tensor out, Tensor last_state, Tensor checkpoints)")
                                 .c_str()));
-  library.def(torch::schema(("selective_scan_backward(Tensor? dout, Tensor? dlast_state, " + inputs +
-                             ", Tensor checkpoints, int checkpoint_every, bool[9] output_mask) -> (Tensor du, Tensor "
-                             "ddelta, Tensor dA, Tensor dB, "
-                             "Tensor dC, Tensor dD, Tensor dz, Tensor ddelta_bias, Tensor dinitial_state)")
-                                .c_str()));
+  library.def(torch::schema(
+      ("selective_scan_backward(Tensor? dout, Tensor? dlast_state, " + inputs("") +
+       ", Tensor checkpoints, int checkpoint_every, bool[15] output_mask) -> (Tensor du, Tensor ddelta, Tensor dA, "
+       "Tensor dB, Tensor dC, Tensor dD, Tensor dz, Tensor ddelta_bias, Tensor dinitial_state, Tensor dstate_offset, "
+       "Tensor dout_offset, Tensor dB_scale, Tensor dB_bias, Tensor dC_scale, Tensor dC_bias)")
+          .c_str()));
 
   library.impl("selective_scan", c10::DispatchKey::CompositeExplicitAutograd, TORCH_FN(scan_without_graph));
   library.impl("selective_scan", c10::DispatchKey::Autograd, TORCH_FN(scan_autograd));

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "tests/cuda/comparison.h"
 
-// defines: DType, ScanCase, ConvCase, NormCase, check_scan, check_conv, check_norm, time_all
+// defines: DType, ScanCase, ConvCase, NormCase, packed_starts, check_scan, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -18,18 +21,33 @@ struct ScanCase {
   int initial_state = 0;  ///< 1: shared, 2: per row
   bool lengths = false, last_state = true, dlast_state = false;
   bool strided = false, misaligned = false, extreme = false;
-  unsigned wanted = 511;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state
+  unsigned terms = 0;               ///< bits: state_offset out_offset B_scale B_bias C_scale C_bias
+  int packed = 0;                   ///< rows packed into a batch of 1, some empty or of one step
+  unsigned wanted = kAllGradients;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state, then those of terms
+  static constexpr unsigned kAllGradients = (1u << 15) - 1;
 };
 struct ConvCase {
   int64_t batch = 2, seqlen = 37, d_inner = 24, width = 4;
   bool silu = true, bias = true;
   int initial_state = 0;
   bool lengths = false, strided = false, misaligned = false, sums = true;
+  int packed = 0;
 };
 struct NormCase {
   int64_t rows = 5, d_model = 768;
   bool residual = true, dresidual_out = true, dweight = true, misaligned = false;
 };
+
+/// Where `rows` packed rows of at most `seqlen` steps start and, last, end: odd lengths, some 0 or 1, a tail left over.
+inline std::vector<int32_t> packed_starts(int rows, int64_t seqlen) {
+  std::vector<int32_t> starts{0};
+  for (int row = 0; row < rows; ++row) {
+    const int64_t left = seqlen - starts.back();
+    const int64_t length = row % 4 == 1 ? 1 : row % 5 == 3 ? 0 : row + 1 == rows ? left - left / 9 : (left * 3 / 7);
+    starts.push_back(static_cast<int32_t>(starts.back() + std::min(length, left)));
+  }
+  return starts;
+}
 
 void check_scan(const ScanCase& c, DType dtype, Report& report);
 void check_conv(const ConvCase& c, DType dtype, Report& report);

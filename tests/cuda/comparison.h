@@ -80,11 +80,11 @@ class Tensor {
   }
   template <typename T = scalar_t>
   kernels::Sequence<T> device() const {
-    return {device_.data() + offset_, seqlen_ * pitch_, pitch_};
+    return {device_.data() + offset_, batch_ > 1 ? seqlen_ * pitch_ : 0, pitch_};
   }
   template <typename T = double>
   kernels::Sequence<T> host() {
-    return {host_.data() + offset_, seqlen_ * pitch_, pitch_};
+    return {host_.data() + offset_, batch_ > 1 ? seqlen_ * pitch_ : 0, pitch_};
   }
   scalar_t* device_data() const { return device_.data() + offset_; }
   double* host_data() { return host_.data() + offset_; }

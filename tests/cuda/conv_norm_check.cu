@@ -29,41 +29,45 @@ bool repeats(Tensor<T>& tensor, const auto& launch) {
 template <typename scalar_t>
 void conv(const ConvCase& c, DType dtype, Report& report) {
   const int64_t pad = c.misaligned ? 1 : 0, pitch = c.strided ? 2 * c.d_inner : 0;
+  const int64_t rows = c.packed > 0 ? c.packed : c.batch;
   Tensor<scalar_t> x(c.batch, c.seqlen, c.d_inner, pitch, pad), dout(c.batch, c.seqlen, c.d_inner);
-  Tensor<scalar_t> state(c.initial_state == 2 ? c.batch : 1, c.width - 1, c.d_inner);
+  Tensor<scalar_t> state(c.initial_state == 2 ? rows : 1, c.width - 1, c.d_inner);
   Tensor<float> weight(1, c.d_inner, c.width), bias(1, 1, c.d_inner);
-  Tensor<scalar_t> out(c.batch, c.seqlen, c.d_inner), last(c.batch, c.width - 1, c.d_inner);
+  Tensor<scalar_t> out(c.batch, c.seqlen, c.d_inner), last(rows, c.width - 1, c.d_inner);
   Tensor<scalar_t> dx(c.batch, c.seqlen, c.d_inner, pitch, pad);
-  Tensor<float> dweight(1, c.d_inner, c.width), dbias(1, 1, c.d_inner), dstate(c.batch, c.width - 1, c.d_inner);
+  Tensor<float> dweight(1, c.d_inner, c.width), dbias(1, 1, c.d_inner), dstate(rows, c.width - 1, c.d_inner);
   std::mt19937 random(static_cast<unsigned>(c.seqlen * 31 + c.d_inner + c.width));
   std::vector<int32_t> lengths;
   for (int64_t b = 0; c.lengths && b < c.batch; ++b) {
     lengths.push_back(static_cast<int32_t>(b == 0 ? c.seqlen : (b * 977) % (c.seqlen + 1)));
   }
-  const DeviceArray<int32_t> lengths_device(lengths);
+  const std::vector<int32_t> starts = packed_starts(c.packed, c.seqlen);
+  const DeviceArray<int32_t> lengths_device(lengths), starts_device(starts);
   for (Tensor<scalar_t>* t : {&x, &dout, &state}) {
     t->fill(random);
-    if (t != &state) t->poison_padding(lengths);
+    if (t != &state) t->poison_padding(c.packed > 0 ? std::vector<int32_t>{starts.back()} : lengths);
     t->upload();
   }
   for (Tensor<float>* t : {&weight, &bias}) {
     t->fill(random);
     t->upload();
   }
-  auto inputs = [&](auto& p, auto x_sequence, auto* w, auto* b, auto* s, const int32_t* l) {
-    p.batch = c.batch, p.seqlen = c.seqlen, p.d_inner = c.d_inner, p.width = c.width, p.silu = c.silu;
+  auto inputs = [&](auto& p, auto x_sequence, auto* w, auto* b, auto* s, const int32_t* l, const int32_t* cu) {
+    p.batch = rows, p.seqlen = c.seqlen, p.d_inner = c.d_inner, p.width = c.width, p.silu = c.silu;
     p.x = x_sequence, p.weight = w;
     if (c.bias) p.bias = b;
     if (c.initial_state) p.initial_state = s;
     p.initial_state_batch_stride = c.initial_state == 2 ? (c.width - 1) * c.d_inner : 0;
     if (c.lengths) p.lengths = l;
+    if (c.packed > 0) p.cu_seqlens = cu;
   };
   auto device_inputs = [&](auto& p) {
     inputs(p, x.template device<const scalar_t>(), weight.device_data(), bias.device_data(), state.device_data(),
-           lengths_device.data());
+           lengths_device.data(), starts_device.data());
   };
   auto host_inputs = [&](auto& p) {
-    inputs(p, x.template host<const double>(), weight.host_data(), bias.host_data(), state.host_data(), lengths.data());
+    inputs(p, x.template host<const double>(), weight.host_data(), bias.host_data(), state.host_data(), lengths.data(),
+           starts.data());
   };
   auto forward = [&] {
     CausalConv1dFwdParams<scalar_t> p;
@@ -96,10 +100,10 @@ void conv(const ConvCase& c, DType dtype, Report& report) {
   g.dweight = dweight.host_data(), g.dbias = dbias.host_data(), g.dinitial_state = dstate.host_data();
   causal_conv1d_bwd_reference(g);
 
-  char text[160];
-  std::snprintf(text, sizeof text, "conv %s B%d L%d D%d W%d silu%d bias%d h0%d len%d st%d mis%d sums%d", name_of(dtype),
-                (int)c.batch, (int)c.seqlen, (int)c.d_inner, (int)c.width, c.silu, c.bias, c.initial_state, c.lengths,
-                c.strided, c.misaligned, c.sums);
+  char text[180];
+  std::snprintf(text, sizeof text, "conv %s B%d L%d D%d W%d silu%d bias%d h0%d len%d st%d mis%d sums%d packed%d",
+                name_of(dtype), (int)c.batch, (int)c.seqlen, (int)c.d_inner, (int)c.width, c.silu, c.bias,
+                c.initial_state, c.lengths, c.strided, c.misaligned, c.sums, c.packed);
   const double stored = stored_tolerance(dtype), sums = sums_tolerance(dtype);
   forward();
   report.compare("conv", "out", out, stored, text);
@@ -110,6 +114,7 @@ void conv(const ConvCase& c, DType dtype, Report& report) {
   if (c.sums) report.compare("conv", "dweight", dweight, sums, text);
   if (c.sums && c.bias) report.compare("conv", "dbias", dbias, sums, text);
   if (c.initial_state) report.compare("conv", "dinitial_state", dstate, sums, text);
+  report.require(repeats(dx, backward), std::string(text) + ": dx differs between two runs");
   report.require(repeats(dweight, backward), std::string(text) + ": dweight differs between two runs");
 }
 
@@ -177,6 +182,7 @@ void norm(const NormCase& c, DType dtype, Report& report) {
   report.compare("norm", "dx", dx, stored, text);
   report.compare("norm", "dresidual", dresidual, 2e-6, text);
   if (c.dweight) report.compare("norm", "dweight", dweight, 5e-6, text);
+  report.require(repeats(dx, backward), std::string(text) + ": dx differs between two runs");
   report.require(repeats(dweight, backward), std::string(text) + ": dweight differs between two runs");
 }
 

@@ -40,7 +40,16 @@ ScanCase with_options(ScanCase c, int i) {
   c.last_state = i % 5 != 2;
   c.strided = i % 3 == 1;
   c.rank = i % 4 == 3 ? 5 : 8;  // 5: B and C not on 16-byte boundaries
-  c.wanted = i % 4 == 2 ? 1u << (i / 4 % 9) : 511u;
+  c.wanted = i % 4 == 2 ? 1u << (i / 4 % 9) : ScanCase::kAllGradients;
+  return c;
+}
+
+/// With packed rows and some of the terms, by i.
+ScanCase with_terms(ScanCase c, int i) {
+  c = with_options(c, i);
+  c.terms = i % 4 == 0 ? 63u : i % 4 == 1 ? 1u << (i / 4 % 6) : i % 4 == 2 ? 0u : 63u & ~(1u << (i / 4 % 6));
+  c.wanted = i % 3 == 1 ? 1u << (i % 15) : ScanCase::kAllGradients;
+  if (i % 2 == 0) c.batch = 1, c.lengths = false, c.packed = 1 + i / 2 % 9;
   return c;
 }
 
@@ -57,12 +66,19 @@ std::vector<Job> small_jobs() {
   ScanCase chunked;
   chunked.seqlen = 150;
   add(jobs, chunked, kBf16);
+  for (int i = 0; i < 8; ++i) {
+    ScanCase c;
+    c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
+    add(jobs, with_terms(c, i), i < 4 ? kAll : kBf16);
+  }
   ScanCase many;
   many.d_inner = 6400, many.seqlen = 18;  // the forward for many channels
   add(jobs, many, kBf16);
   for (const int i : {0, 1, 2}) {
     ConvCase c;
     c.initial_state = i, c.lengths = i == 1, c.width = 2 + i, c.misaligned = i == 2;
+    add(jobs, c, kAll);
+    c.batch = 1, c.lengths = false, c.packed = 5 + i, c.initial_state = 2 - i;
     add(jobs, c, kAll);
   }
   for (const int64_t d_model : {24, 2560, 9000}) {
@@ -92,6 +108,17 @@ std::vector<Job> all_jobs() {
     ScanCase c;
     c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3;
     add(jobs, with_options(c, i), kAll);
+  }
+  option = 0;
+  for (const int64_t d_state : {16, 8, 32, 64, 12, 200}) {
+    for (const int64_t seqlen : {9, 16, 33, 61, 130, 600}) {
+      if (d_state == 200 && seqlen > 61) continue;
+      for (int i = 0; i < (d_state == 16 ? 8 : 3); ++i) {
+        ScanCase c;
+        c.seqlen = seqlen, c.d_state = d_state, c.d_inner = option % 3 == 0 ? 64 : 24, c.batch = 3;
+        add(jobs, with_terms(c, option++), kAll);
+      }
+    }
   }
   for (const int64_t d_state : {8, 16, 32, 64}) {
     ScanCase wide;
@@ -124,6 +151,8 @@ std::vector<Job> all_jobs() {
         c.silu = conv % 3 != 0, c.bias = conv % 4 != 1, c.initial_state = conv % 3, c.lengths = conv % 2 == 1;
         c.strided = conv % 2 == 0, c.misaligned = conv % 5 == 3, c.sums = conv % 7 != 6;
         ++conv;
+        add(jobs, c, kAll);
+        c.batch = 1, c.lengths = false, c.packed = 1 + conv % 11;
         add(jobs, c, kAll);
       }
     }

@@ -30,6 +30,7 @@ class ScanCheck {
   ScanCheck(const ScanCase& c, Report& report)
       : c_(c),
         report_(report),
+        rows_(c.packed > 0 ? c.packed : c.batch),
         x_dbl_columns_(c.rank + 2 * c.d_state),
         pad_(c.misaligned ? 1 : 0),
         u(c.batch, c.seqlen, c.d_inner, c.strided ? c.d_inner + 16 : 0, pad_),
@@ -41,10 +42,10 @@ class ScanCheck {
         A(1, c.d_inner, c.d_state),
         D(1, 1, c.d_inner),
         delta_bias(1, 1, c.d_inner),
-        initial_state(c.initial_state == 2 ? c.batch : 1, c.d_inner, c.d_state),
-        dlast_state(c.batch, c.d_inner, c.d_state),
+        initial_state(c.initial_state == 2 ? rows_ : 1, c.d_inner, c.d_state),
+        dlast_state(rows_, c.d_inner, c.d_state),
         out(c.batch, c.seqlen, c.d_inner),
-        last_state(c.batch, c.d_inner, c.d_state),
+        last_state(rows_, c.d_inner, c.d_state),
         du(c.batch, c.seqlen, c.d_inner),
         ddelta(c.batch, c.seqlen, c.d_inner),
         dz(c.batch, c.seqlen, c.d_inner, c.strided ? 2 * c.d_inner : 0, c.strided ? c.d_inner : 0),
@@ -53,7 +54,12 @@ class ScanCheck {
         dA(1, c.d_inner, c.d_state),
         dD(1, 1, c.d_inner),
         ddelta_bias(1, 1, c.d_inner),
-        dinitial_state(c.batch, c.d_inner, c.d_state) {
+        dinitial_state(rows_, c.d_inner, c.d_state) {
+    for (int i = 0; i < kTerms; ++i) {
+      const int64_t columns = i == kOutOffset ? 1 : c.d_state;
+      terms_.emplace_back(1, c.d_inner, columns);
+      dterms_.emplace_back(1, c.d_inner, columns);
+    }
     draw();
   }
 
@@ -86,9 +92,17 @@ class ScanCheck {
     check("dD", dD, tol.sums, (w & 64) && c_.D);
     check("ddelta_bias", ddelta_bias, tol.sums, (w & 128) && c_.delta_bias);
     check("dinitial_state", dinitial_state, tol.sums, (w & 256) && c_.initial_state);
+    for (int i = 0; i < kTerms; ++i) {
+      if (has_term(i)) check(kTermGradients[i], dterms_[static_cast<size_t>(i)], tol.sums, w >> (9 + i) & 1);
+    }
   }
 
  private:
+  static constexpr int kTerms = 6, kOutOffset = 1;
+  static constexpr const char* kTermGradients[] = {"dstate_offset", "dout_offset", "dB_scale",
+                                                   "dB_bias",       "dC_scale",    "dC_bias"};
+  bool has_term(int i) const { return c_.terms >> i & 1; }
+
   void draw() {
     std::mt19937 random(static_cast<unsigned>(c_.batch * 7919 + c_.seqlen * 31 + c_.d_inner * 7 + c_.d_state));
     for (Tensor<scalar_t>* x : {&u, &z, &dout, &B, &C}) x->fill(random);
@@ -107,17 +121,26 @@ class ScanCheck {
       }
       lengths_device_ = std::make_unique<DeviceArray<int32_t>>(lengths_);
     }
+    if (c_.packed > 0) {
+      starts_ = packed_starts(c_.packed, c_.seqlen);
+      starts_device_ = std::make_unique<DeviceArray<int32_t>>(starts_);
+    }
     for (Tensor<scalar_t>* x : {&u, &delta, &z, &dout, &B, &C}) {
-      x->poison_padding(lengths_);
+      x->poison_padding(c_.packed > 0 ? std::vector<int32_t>{starts_.back()} : lengths_);
       x->upload();
     }
+    for (Tensor<float>& x : terms_) {
+      x.fill(random, 0.2, 1.5);
+      x.upload();
+    }
     for (Tensor<float>* x : {&A, &D, &delta_bias, &initial_state, &dlast_state}) x->upload();
-    const int64_t kept = (c_.seqlen + 7) / 8;
-    checkpoints_ = std::make_unique<DeviceArray<float>>(static_cast<size_t>(c_.batch * kept * c_.d_inner * c_.d_state));
+    const int64_t kept =
+        kernels::n_row_parts(rows_, c_.seqlen, c_.packed > 0, kernels::selective_scan_checkpoint_every());
+    checkpoints_ = std::make_unique<DeviceArray<float>>(static_cast<size_t>(kept * c_.d_inner * c_.d_state));
   }
 
   void sizes(auto& p) const {
-    p.batch = c_.batch, p.seqlen = c_.seqlen, p.d_inner = c_.d_inner, p.d_state = c_.d_state;
+    p.batch = rows_, p.seqlen = c_.seqlen, p.d_inner = c_.d_inner, p.d_state = c_.d_state;
     p.delta_softplus = c_.softplus;
     p.initial_state_batch_stride = c_.initial_state == 2 ? c_.d_inner * c_.d_state : 0;
   }
@@ -132,6 +155,8 @@ class ScanCheck {
     if (c_.delta_bias) p.delta_bias = delta_bias.device_data();
     if (c_.initial_state) p.initial_state = initial_state.device_data();
     if (c_.lengths) p.lengths = lengths_device_->data();
+    if (c_.packed > 0) p.cu_seqlens = starts_device_->data();
+    set_terms(p, [](Tensor<float>& x) { return x.device_data(); });
   }
   void host_inputs(SelectiveScanInputs<double>& p) {
     sizes(p);
@@ -143,6 +168,16 @@ class ScanCheck {
     if (c_.delta_bias) p.delta_bias = delta_bias.host_data();
     if (c_.initial_state) p.initial_state = initial_state.host_data();
     if (c_.lengths) p.lengths = lengths_.data();
+    if (c_.packed > 0) p.cu_seqlens = starts_.data();
+    set_terms(p, [](Tensor<float>& x) { return x.host_data(); });
+  }
+  template <typename params_t, typename pointer_of>
+  void set_terms(params_t& p, const pointer_of& pointer) {
+    int i = 0;
+    for (auto* to : {&p.state_offset, &p.out_offset, &p.B_scale, &p.B_bias, &p.C_scale, &p.C_bias}) {
+      if (has_term(i)) *to = pointer(terms_[static_cast<size_t>(i)]);
+      ++i;
+    }
   }
 
   void launch_forward() {
@@ -175,6 +210,11 @@ class ScanCheck {
     if ((wanted & 64) && c_.D) p.dD = pointer(dD);
     if ((wanted & 128) && c_.delta_bias) p.ddelta_bias = pointer(ddelta_bias);
     if ((wanted & 256) && c_.initial_state) p.dinitial_state = pointer(dinitial_state);
+    int i = 0;
+    for (auto* to : {&p.dstate_offset, &p.dout_offset, &p.dB_scale, &p.dB_bias, &p.dC_scale, &p.dC_bias}) {
+      if ((wanted >> (9 + i) & 1) && has_term(i)) *to = pointer(dterms_[static_cast<size_t>(i)]);
+      ++i;
+    }
   }
   void launch_backward() {
     SelectiveScanBwdParams<scalar_t> p;
@@ -187,6 +227,7 @@ class ScanCheck {
         p, [](auto& x) { return x.device(); }, [](auto& x) { return x.device_data(); }, c_.wanted);
     for (Tensor<scalar_t>* x : {&du, &ddelta, &dz, &dB, &dC}) x->array().poison();
     for (Tensor<float>* x : {&dA, &dD, &ddelta_bias, &dinitial_state}) x->array().poison();
+    for (Tensor<float>& x : dterms_) x.array().poison();
     const int64_t bytes = kernels::selective_scan_bwd_workspace_bytes(p);
     DeviceArray<char> workspace(static_cast<size_t>(bytes));
     MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(p, workspace.data(), cudaStreamPerThread));
@@ -199,31 +240,33 @@ class ScanCheck {
     p.dout = dout.template host<const double>();
     if (c_.dlast_state) p.dlast_state = dlast_state.host_data();
     gradients(
-        p, [](auto& x) { return x.host(); }, [](auto& x) { return x.host_data(); }, 511);
+        p, [](auto& x) { return x.host(); }, [](auto& x) { return x.host_data(); }, ScanCase::kAllGradients);
     kernels::selective_scan_bwd_reference(p);
   }
 
   std::string name() const {
-    char text[200];
+    char text[240];
     std::snprintf(text, sizeof text,
-                  "scan %s B%d L%d D%d N%d rank%d z%d D%d bias%d h0%d len%d last%d dlast%d sp%d st%d mis%d ext%d w%x",
+                  "scan %s B%d L%d D%d N%d rank%d z%d D%d bias%d h0%d len%d last%d dlast%d sp%d st%d mis%d ext%d "
+                  "terms%x packed%d w%x",
                   Report::dtype, (int)c_.batch, (int)c_.seqlen, (int)c_.d_inner, (int)c_.d_state, (int)c_.rank, c_.z,
                   c_.D, c_.delta_bias, c_.initial_state, c_.lengths, c_.last_state, c_.dlast_state, c_.softplus,
-                  c_.strided, c_.misaligned, c_.extreme, c_.wanted);
+                  c_.strided, c_.misaligned, c_.extreme, c_.terms, c_.packed, c_.wanted);
     return text;
   }
 
   ScanCase c_;
   Report& report_;
-  int64_t x_dbl_columns_, pad_;
+  int64_t rows_, x_dbl_columns_, pad_;
   Tensor<scalar_t> u, delta, z, dout, B, C;
   Tensor<float> A, D, delta_bias, initial_state, dlast_state;
   Tensor<scalar_t> out;
   Tensor<float> last_state;
   Tensor<scalar_t> du, ddelta, dz, dB, dC;
   Tensor<float> dA, dD, ddelta_bias, dinitial_state;
-  std::vector<int32_t> lengths_;
-  std::unique_ptr<DeviceArray<int32_t>> lengths_device_;
+  std::vector<Tensor<float>> terms_, dterms_;
+  std::vector<int32_t> lengths_, starts_;
+  std::unique_ptr<DeviceArray<int32_t>> lengths_device_, starts_device_;
   std::unique_ptr<DeviceArray<float>> checkpoints_;
 };
 

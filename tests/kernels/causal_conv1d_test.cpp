@@ -16,21 +16,31 @@ struct ConvCase {
   at::ScalarType dtype = at::kFloat;
   int64_t batch = 2, seqlen = 37, d_inner = 20, width = 4;
   bool with_bias = true, silu = true, with_state = false, shared_state = false, with_lengths = false;
+  std::vector<int64_t> packed = {};  ///< lengths of packed rows; batch and seqlen follow from them
 };
 
 std::ostream& operator<<(std::ostream& out, const ConvCase& c) {
   return out << toString(c.dtype) << " B" << c.batch << " L" << c.seqlen << " D" << c.d_inner << " W" << c.width
              << (c.with_bias ? "" : " no bias") << (c.silu ? "" : " no SiLU") << (c.with_state ? " state" : "")
-             << (c.shared_state ? " (shared)" : "") << (c.with_lengths ? " lengths" : "");
+             << (c.shared_state ? " (shared)" : "") << (c.with_lengths ? " lengths" : "")
+             << (c.packed.empty() ? "" : " packed " + ::testing::PrintToString(c.packed));
 }
 
 struct ConvArgs {
   at::Tensor x, weight;
   std::optional<at::Tensor> bias, initial_state, lengths;
   bool silu = true;
+  std::optional<at::Tensor> cu_seqlens = {};
 };
 
-ConvArgs conv_inputs(const ConvCase& c, at::Device device = at::kCPU) {
+ConvArgs conv_inputs(ConvCase c, at::Device device = at::kCPU) {
+  int64_t rows = c.batch;
+  std::vector<int32_t> starts{0};
+  if (!c.packed.empty()) {
+    for (const int64_t length : c.packed) starts.push_back(static_cast<int32_t>(starts.back() + length));
+    rows = static_cast<int64_t>(c.packed.size());
+    c.batch = 1, c.seqlen = starts.back();
+  }
   const auto acc = c.dtype == at::kDouble ? at::kDouble : at::kFloat;
   const auto leaf = [&](const at::Tensor& value, at::ScalarType dtype) {
     return value.to(device, dtype).detach().requires_grad_();
@@ -39,9 +49,10 @@ ConvArgs conv_inputs(const ConvCase& c, at::Device device = at::kCPU) {
   a.x = leaf(seeded(1, {c.batch, c.seqlen, c.d_inner}), c.dtype);
   a.weight = leaf(seeded(2, {c.d_inner, c.width}), acc);
   if (c.with_bias) a.bias = leaf(seeded(3, {c.d_inner}), acc);
-  if (c.with_state) a.initial_state = leaf(seeded(4, {c.shared_state ? 1 : c.batch, c.width - 1, c.d_inner}), c.dtype);
+  if (c.with_state) a.initial_state = leaf(seeded(4, {c.shared_state ? 1 : rows, c.width - 1, c.d_inner}), c.dtype);
   if (c.with_lengths) a.lengths = at::arange(c.batch, at::kInt).mul(7).remainder(c.seqlen + 1).to(device);
   a.silu = c.silu;
+  if (!c.packed.empty()) a.cu_seqlens = at::tensor(starts, at::kInt).to(device);
   return a;
 }
 
@@ -55,11 +66,30 @@ std::vector<Named> conv_leaves(const ConvArgs& a) {
 using Conv = std::function<std::tuple<at::Tensor, at::Tensor>(const ConvArgs&)>;
 
 std::tuple<at::Tensor, at::Tensor> our_conv(const ConvArgs& a) {
-  return causal_conv1d(a.x, a.weight, a.bias, a.initial_state, a.lengths, a.silu);
+  return causal_conv1d(a.x, a.weight, a.bias, a.initial_state, a.lengths, a.silu, a.cu_seqlens);
+}
+
+/// What a convolution of packed rows must equal: the rows one by one.
+Conv looped(const Conv& conv) {
+  return [conv](const ConvArgs& a) {
+    const auto starts = a.cu_seqlens->cpu();
+    std::vector<at::Tensor> outs, states;
+    for (int64_t row = 0; row + 1 < starts.numel(); ++row) {
+      ConvArgs one = a;
+      one.cu_seqlens.reset();
+      one.x = a.x.slice(1, starts[row].item<int64_t>(), starts[row + 1].item<int64_t>());
+      if (a.initial_state && a.initial_state->size(0) > 1) one.initial_state = a.initial_state->slice(0, row, row + 1);
+      const auto [out, state] = conv(one);
+      outs.push_back(out);
+      states.push_back(state);
+    }
+    return std::make_tuple(at::cat(outs, 1), at::cat(states, 0));
+  };
 }
 
 /// The convolution as width shifted products, inputs widened to the accumulation dtype.
 std::tuple<at::Tensor, at::Tensor> naive_conv(const ConvArgs& a) {
+  if (a.cu_seqlens) return looped(naive_conv)(a);
   const auto acc = a.weight.scalar_type();
   const int64_t batch = a.x.size(0), seqlen = a.x.size(1), d_inner = a.x.size(2), width = a.weight.size(1);
   const auto before = a.initial_state ? a.initial_state->expand({batch, width - 1, d_inner})
@@ -110,6 +140,7 @@ ConvArgs in_double(const ConvArgs& a) {
   };
   ConvArgs d{leaf(a.x), leaf(a.weight), optional(a.bias), optional(a.initial_state), {}, a.silu};
   if (a.lengths) d.lengths = a.lengths->cpu();
+  if (a.cu_seqlens) d.cu_seqlens = a.cu_seqlens->cpu();
   return d;
 }
 
@@ -127,6 +158,13 @@ TEST_P(CausalConv1dTest, MatchesTheReferenceAsCloselyAsPlainTensorCodeDoes) {
           {.dtype = dtype, .batch = 6, .width = width, .with_state = true, .shared_state = true, .with_lengths = true});
       cases.push_back({.dtype = dtype, .width = width, .with_bias = false, .silu = false});
       cases.push_back({.dtype = dtype, .batch = 6, .seqlen = 70, .d_inner = 136, .width = width, .with_lengths = true});
+      cases.push_back({.dtype = dtype, .width = width, .with_state = true, .packed = {5, 1, 0, 33, 2, 1, 3, 70}});
+      cases.push_back({.dtype = dtype,
+                       .d_inner = 24,
+                       .width = width,
+                       .with_state = true,
+                       .shared_state = true,
+                       .packed = {1, 1, 9}});
     }
   }
   for (const auto& c : cases) {
@@ -181,6 +219,33 @@ TEST_P(CausalConv1dTest, ChainedChunksEqualTheUnchunkedRun) {
     return std::make_tuple(at::cat(outs, 1), *chunk.initial_state);
   };
   expect_as_accurate(conv_results(args, in_chunks), run_conv(args), run_conv(in_double(args)));
+}
+
+TEST_P(CausalConv1dTest, PackedRowsEqualTheRowsOneByOne) {
+  for (const std::vector<int64_t>& rows :
+       std::vector<std::vector<int64_t>>{{1}, {37}, {1, 1, 1, 1}, {0, 2, 0, 16, 1, 33, 3, 0}, {130, 2, 1, 64, 31, 1}}) {
+    for (const bool state : {false, true}) {
+      const ConvCase c{.dtype = at::kBFloat16, .d_inner = 72, .with_state = state, .packed = rows};
+      SCOPED_TRACE(::testing::PrintToString(c));
+      const auto args = conv_inputs(c, device());
+      const auto packed = run_conv(args), one_by_one = conv_results(args, looped(our_conv));
+      ASSERT_EQ(packed.size(), one_by_one.size());
+      for (size_t i = 0; i < packed.size(); ++i) {  // only the sums over rows are in another order
+        EXPECT_LT(relative_error(packed[i].tensor, one_by_one[i].tensor), packed[i].tensor.dim() < 3 ? 1e-6 : 1e-12)
+            << packed[i].name;
+      }
+    }
+  }
+}
+
+TEST_P(CausalConv1dTest, StepsBehindThePackedRowsArePadding) {
+  auto args = conv_inputs({.d_inner = 24, .packed = {5, 12, 9}}, device());
+  const auto whole = run_conv(args);
+  args.cu_seqlens = at::tensor({0, 5, 17, 17}, at::kInt).to(device());
+  const auto padded = run_conv(args);
+  EXPECT_EQ(padded[0].tensor.slice(1, 17).abs().sum().item<double>(), 0.0);
+  EXPECT_TRUE(at::equal(padded[0].tensor.slice(1, 0, 17), whole[0].tensor.slice(1, 0, 17)));
+  EXPECT_EQ(padded[2].tensor.slice(1, 17).abs().sum().item<double>(), 0.0);  // dx
 }
 
 TEST_P(CausalConv1dTest, LastStateIsTheInputsThemselves) {
@@ -280,6 +345,9 @@ TEST(CausalConv1d, NamesTheTensorThatIsWrong) {
   bad = good;
   bad.initial_state = good.initial_state->to(at::kHalf);
   expect_refused(bad, "initial_state must be Float, got Half");
+  bad = good;
+  bad.cu_seqlens = at::tensor({0, 37}, at::kInt);
+  expect_refused(bad, "with cu_seqlens, x must be (1, steps of all rows, ...)");
 }
 
 TEST(CausalConv1d, RefusesToBeDifferentiatedTwice) {

@@ -32,6 +32,16 @@ std::vector<ScanCase> parity_cases() {
     });
     add([&](ScanCase& c) { c.dtype = dtype, c.with_D = c.with_z = c.with_bias = c.softplus = false; });
     add([&](ScanCase& c) { c.dtype = dtype, c.d_inner = 64, c.seqlen = 130; });
+    for (const int64_t N : {1, 8, 16, 20, 64}) {
+      add([&](ScanCase& c) {
+        c.dtype = dtype, c.with_terms = true, c.with_state = N == 16, c.d_state = N, c.d_inner = 40;
+      });
+    }
+    add([&](ScanCase& c) { c.dtype = dtype, c.with_terms = c.with_lengths = true, c.with_z = false, c.batch = 4; });
+    add([&](ScanCase& c) { c.dtype = dtype, c.packed = {5, 1, 0, 33, 16, 1, 7}, c.with_state = true, c.d_inner = 40; });
+    add([&](ScanCase& c) {
+      c.dtype = dtype, c.packed = {1, 1, 65, 8}, c.with_state = c.shared_state = c.with_terms = true, c.d_inner = 24;
+    });
     for (int off = 0; off < 4; ++off) {
       add([&](ScanCase& c) {
         c.dtype = dtype, c.with_D = off != 0, c.with_z = off != 1, c.with_bias = off != 2, c.softplus = off != 3;
@@ -61,7 +71,9 @@ TEST_P(SelectiveScanTest, IsBitwiseRepeatable) {
 
 TEST_P(SelectiveScanTest, GradientsAskedForAloneEqualThoseOfTheFullRun) {
   for (const ScanCase& c :
-       {ScanCase{.with_state = true}, ScanCase{.dtype = at::kBFloat16, .with_D = false, .with_bias = false}}) {
+       {ScanCase{.with_state = true}, ScanCase{.dtype = at::kBFloat16, .with_D = false, .with_bias = false},
+        ScanCase{
+            .dtype = at::kBFloat16, .d_inner = 24, .with_state = true, .with_terms = true, .packed = {9, 1, 20}}}) {
     auto args = scan_inputs(c, device());
     const auto full = run_scan(args);
     const auto leaves = scan_leaves(args);
@@ -117,6 +129,56 @@ TEST_P(SelectiveScanTest, PaddedRowsEqualTheirTruncatedSelves) {
     const auto [out_one, last_one] = selective_scan(one);
     EXPECT_TRUE(at::equal(out[row].slice(0, 0, length), out_one[0]));
     EXPECT_TRUE(at::equal(last_state[row], last_one[0]));
+  }
+}
+
+TEST_P(SelectiveScanTest, PackedRowsEqualTheRowsOneByOne) {
+  for (const std::vector<int64_t>& rows : std::vector<std::vector<int64_t>>{
+           {1}, {37}, {1, 1, 1}, {0, 5, 0, 16, 1, 33, 1}, {130, 2, 1, 64, 31}, {600, 1, 40}}) {
+    for (const bool terms : {false, true}) {
+      const ScanCase c{.dtype = at::kBFloat16, .d_inner = 72, .with_state = true, .with_terms = terms, .packed = rows};
+      SCOPED_TRACE(::testing::PrintToString(c));
+      const auto args = scan_inputs(c, device());
+      const auto packed = run_scan(args), one_by_one = scan_results(args, looped(selective_scan));
+      ASSERT_EQ(packed.size(), one_by_one.size());
+      for (size_t i = 0; i < packed.size(); ++i) {
+        SCOPED_TRACE(packed[i].name);
+        const bool summed = packed[i].tensor.dim() < 3;  // over rows, in another order
+        if (summed || packed[i].name == "dB" || packed[i].name == "dC") {
+          EXPECT_LT(relative_error(packed[i].tensor, one_by_one[i].tensor), 1e-5);
+        } else {
+          EXPECT_LT(relative_error(packed[i].tensor, one_by_one[i].tensor), 2e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(SelectiveScanTest, StepsBehindThePackedRowsArePadding) {
+  auto args = scan_inputs({.d_inner = 24, .packed = {5, 12, 9}}, device());
+  const auto whole = run_scan(args);
+  args.cu_seqlens = at::tensor({0, 5, 17, 17}, at::kInt).to(device());
+  const auto padded = run_scan(args);
+  for (size_t i = 0; i < padded.size(); ++i) {
+    if (padded[i].tensor.dim() != 3 || padded[i].name == "last_state") continue;
+    EXPECT_EQ(padded[i].tensor.slice(1, 17).abs().sum().item<double>(), 0.0) << padded[i].name;
+    if (padded[i].name == "out") {
+      EXPECT_TRUE(at::equal(padded[i].tensor.slice(1, 0, 17), whole[i].tensor.slice(1, 0, 17)));
+    }
+  }
+}
+
+TEST_P(SelectiveScanTest, NeutralTermsChangeNothing) {
+  const auto plain = scan_inputs({.seqlen = 40, .d_inner = 24, .with_state = true}, device());
+  auto neutral = plain;
+  const auto like_A = [&](double value) { return at::full_like(plain.A.detach(), value); };
+  neutral.state_offset = neutral.B_bias = neutral.C_bias = like_A(0);
+  neutral.B_scale = neutral.C_scale = like_A(1);
+  neutral.out_offset = at::zeros_like(plain.D->detach());
+  const auto expected = run_scan(plain), got = run_scan(neutral);
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_LT(relative_error(got[i].tensor, expected[i].tensor), 1e-6) << got[i].name;
   }
 }
 
@@ -205,36 +267,48 @@ TEST(SelectiveScanReference, GradientsMatchFiniteDifferences) {
                                    .d_state = 4,
                                    .softplus = softplus,
                                    .with_state = true,
-                                   .with_lengths = true});
+                                   .with_lengths = true,
+                                   .with_terms = true});
     const auto weight_out = seeded(30, args.u.sizes()).to(at::kDouble);
     const auto weight_state = seeded(31, args.initial_state->sizes()).to(at::kDouble);
     expect_gradients_match_differences(scan_leaves(args), [&](const std::vector<at::Tensor>& x) {
-      const auto [out, last] =
-          selective_scan({x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], args.lengths, softplus});
+      const auto [out, last] = selective_scan({x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], x[8], args.lengths,
+                                               softplus, x[9], x[10], x[11], x[12], x[13], x[14]});
       return (out * weight_out).sum() + (last * weight_state).sum();
     });
   }
 }
 
 TEST(SelectiveScanReference, EqualsPlainTensorCodeInDouble) {
-  const auto args = scan_inputs({.dtype = at::kDouble, .batch = 4, .with_state = true, .with_lengths = true});
-  const auto ours = run_scan(args), naive = scan_results(args, naive_scan);
-  for (size_t i = 0; i < ours.size(); ++i)
-    EXPECT_LT(relative_error(ours[i].tensor, naive[i].tensor), 1e-12) << ours[i].name;
+  for (const ScanCase& c :
+       {ScanCase{.dtype = at::kDouble, .batch = 4, .with_state = true, .with_lengths = true},
+        ScanCase{.dtype = at::kDouble, .batch = 3, .with_state = true, .shared_state = true, .with_terms = true},
+        ScanCase{.dtype = at::kDouble, .with_state = true, .with_terms = true, .packed = {3, 1, 0, 20}}}) {
+    SCOPED_TRACE(::testing::PrintToString(c));
+    const auto args = scan_inputs(c);
+    const auto ours = run_scan(args), naive = scan_results(args, naive_scan);
+    for (size_t i = 0; i < ours.size(); ++i)
+      EXPECT_LT(relative_error(ours[i].tensor, naive[i].tensor), 1e-12) << ours[i].name;
+  }
 }
 
 TEST(SelectiveScanCpu, EveryInstructionSetMatchesTheReference) {
   for (const auto capability :
        {kernels::CpuCapability::kBaseline, kernels::CpuCapability::kAvx2, kernels::CpuCapability::kAvx512}) {
     const kernels::ScopedCpuCapability scoped(capability);
-    for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const auto& [dtype, with_terms] : {std::pair{at::kFloat, false},
+                                            {at::kFloat, true},
+                                            {at::kBFloat16, false},
+                                            {at::kBFloat16, true},
+                                            {at::kHalf, false}}) {
       const auto args = scan_inputs({.dtype = dtype,
                                      .batch = 3,
                                      .seqlen = 35,
                                      .d_inner = 150,
                                      .d_state = 13,
                                      .with_state = true,
-                                     .with_lengths = true});
+                                     .with_lengths = true,
+                                     .with_terms = with_terms});
       SCOPED_TRACE(std::string(kernels::to_string(kernels::cpu_capability())) + " " + toString(dtype));
       expect_as_accurate(run_scan(args), scan_results(args, naive_scan), run_scan(in_double(args)));
     }
@@ -292,6 +366,21 @@ TEST(SelectiveScan, NamesTheTensorThatIsWrong) {
   bad = good;
   bad.lengths = at::zeros({2}, at::kLong);
   expect_refused(bad, "lengths must be Int, got Long");
+  bad = good;
+  bad.B_scale = at::ones({16});
+  expect_refused(bad, "B_scale must have shape [20, 16], got [16]");
+  bad = good;
+  bad.cu_seqlens = at::tensor({0, 37}, at::kInt);
+  expect_refused(bad, "with cu_seqlens, u must be (1, steps of all rows, ...), got [2, 37, 20]");
+  auto packed = scan_inputs({.packed = {5, 7}});
+  bad = packed;
+  bad.cu_seqlens = at::tensor({0, 7, 5}, at::kInt);
+  expect_refused(bad, "cu_seqlens must ascend from 0 to at most 12");
+  bad.cu_seqlens = at::tensor({0, 5, 13}, at::kInt);
+  expect_refused(bad, "cu_seqlens must ascend from 0 to at most 12");
+  bad = packed;
+  bad.lengths = at::tensor({12}, at::kInt);
+  expect_refused(bad, "lengths and cu_seqlens exclude each other");
   bad = good;
   bad.u = good.u[0];
   expect_refused(bad, "u must be (batch, seqlen, d_inner)");

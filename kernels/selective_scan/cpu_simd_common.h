@@ -1,0 +1,175 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <type_traits>
+
+#include "kernels/common/vec_math.h"
+#include "kernels/selective_scan/cpu_tasks.h"
+
+// defines: what the forward and the backward of the CPU share (include a kernels/common/vec_*.h first)
+//
+// Channels-last, so the lanes of a Vec are neighbouring channels: no step needs a horizontal sum, and B_t and C_t are
+// broadcast. A task goes tile by tile (kScanTile steps); in a tile, group by group (kLanes channels); in a group, a few
+// states at a time, whose h stay in registers over the tile's steps.
+//
+// Kept states (checkpoints) are stored state-major, (n_row_parts, d_state, d_inner): contiguous over the lanes.
+// A task moves its copy of the params to its row first (move_to_row).
+
+namespace mpeft::kernels {
+namespace {
+
+constexpr int64_t kTile = kScanTile;
+constexpr int64_t kLanes = Vec::kLanes;
+constexpr int64_t kGroups = (kScanChunk + kLanes - 1) / kLanes;  // of a chunk
+constexpr float kLog2E = 1.44269504f;
+constexpr float kLn2 = 0.693147181f;
+
+/// One step's values for the lanes of a group, a tile long.
+struct TileRow {
+  float* data;
+  inline Vec get(int64_t t) const { return Vec::load(data + t * kLanes); }
+  inline void set(int64_t t, Vec x) const { x.store(data + t * kLanes); }
+};
+
+/// Hands out parts of the scratch memory.
+class Arena {
+ public:
+  explicit Arena(float* begin) : next_(begin) {}
+  inline float* take(int64_t n) {
+    float* const part = next_;
+    next_ += n;
+    return part;
+  }
+
+ private:
+  float* next_;
+};
+
+/// Fields of (d_state, kLanes) for each group of a chunk.
+struct GroupStates {
+  float* data;
+  int64_t d_state;
+  inline float* group(int64_t g) const { return data + g * d_state * kLanes; }
+};
+
+/// from (lanes, d_state) to (d_state, kLanes), zeros in the lanes beyond; scaled.
+inline void load_states(const float* from, int64_t lanes, int64_t d_state, float scale, float* to) {
+  for (int64_t n = 0; n < d_state; ++n) {
+    for (int64_t i = 0; i < kLanes; ++i) to[n * kLanes + i] = i < lanes ? from[i * d_state + n] * scale : 0.0f;
+  }
+}
+
+/// from (d_state, kLanes) to (lanes, d_state).
+inline void store_states(const float* from, int64_t lanes, int64_t d_state, float* to) {
+  for (int64_t i = 0; i < lanes; ++i) {
+    for (int64_t n = 0; n < d_state; ++n) to[i * d_state + n] = from[n * kLanes + i];
+  }
+}
+
+inline void fill_zero(float* p, int64_t n) { std::memset(p, 0, static_cast<size_t>(n) * sizeof(float)); }
+
+template <typename scalar_t>
+inline auto* at_step(const Sequence<scalar_t>& s, int64_t t) {
+  return s.data + t * s.time_stride;
+}
+
+/// Asks for a group's elements of step t: rows are further apart than a page, so no processor fetches them by itself.
+template <typename scalar_t>
+inline void prefetch_step(const Sequence<scalar_t>& s, int64_t t, int64_t d) {
+  if (s.data != nullptr) __builtin_prefetch(at_step(s, t) + d, /*rw=*/!std::is_const_v<scalar_t>, /*locality=*/2);
+}
+
+/// B and C of a tile as floats, (steps, d_state) each.
+template <typename scalar_t>
+inline void widen_tile(const Sequence<const scalar_t>& s, int64_t t0, int64_t steps, int64_t d_state, float* to) {
+  for (int64_t t = 0; t < steps; ++t) widen(at_step(s, t0 + t), d_state, to + t * d_state);
+}
+
+template <typename scalar_t>
+inline Vec load_or_zero(const scalar_t* p, int64_t offset, int64_t lanes) {
+  return p ? load_lanes(p + offset, lanes) : Vec::zero();
+}
+
+/// The channels that a task owns.
+struct Chunk {
+  int64_t begin, n_channels, n_groups;
+
+  static inline Chunk of(int64_t index, int64_t size, int64_t d_inner) {
+    const int64_t begin = index * size;
+    const int64_t n = d_inner - begin < size ? d_inner - begin : size;
+    return {begin, n, (n + kLanes - 1) / kLanes};
+  }
+};
+
+template <typename scalar_t>
+inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Chunk& chunk,
+                                const GroupStates& h) {
+  if (p.initial_state == nullptr) return fill_zero(h.data, chunk.n_groups * p.d_state * kLanes);
+  for (int64_t g = 0; g < chunk.n_groups; ++g) {
+    const int64_t d = chunk.begin + g * kLanes;
+    load_states(p.initial_state + row * p.initial_state_batch_stride + d * p.d_state,
+                lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, h.group(g));
+  }
+}
+
+/// A in units of log2, so that exp(delta A) = 2^(delta A2).
+template <typename scalar_t>
+inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const GroupStates& A2) {
+  for (int64_t g = 0; g < chunk.n_groups; ++g) {
+    const int64_t d = chunk.begin + g * kLanes;
+    load_states(p.A + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, kLog2E, A2.group(g));
+  }
+}
+
+/// What turns B, C and h of one group into B', C' and h + state_offset, (d_state, kLanes) each.
+struct StateTerms {
+  float *offset, *B_scale, *B_bias, *C_scale, *C_bias;
+
+  inline StateTerms from_state(int64_t n) const {
+    const int64_t i = n * kLanes;
+    return {offset + i, B_scale + i, B_bias + i, C_scale + i, C_bias + i};
+  }
+  inline Vec scaled_B(int j, Vec b) const {
+    return fma(Vec::load(B_scale + j * kLanes), b, Vec::load(B_bias + j * kLanes));
+  }
+  inline Vec scaled_C(int j, Vec c) const {
+    return fma(Vec::load(C_scale + j * kLanes), c, Vec::load(C_bias + j * kLanes));
+  }
+  inline Vec offset_state(int j, Vec h) const { return h + Vec::load(offset + j * kLanes); }
+};
+constexpr int64_t kTerms = 5;
+
+/// The terms of a chunk's groups, neutral where an input is absent; nothing at all when all are.
+struct ChunkTerms {
+  float* data = nullptr;
+  int64_t d_state = 0;
+
+  inline StateTerms group(int64_t g) const {
+    if (data == nullptr) return {};
+    const int64_t n = d_state * kLanes;
+    float* const p = data + g * kTerms * n;
+    return {p, p + n, p + 2 * n, p + 3 * n, p + 4 * n};
+  }
+};
+
+template <typename scalar_t>
+inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkTerms& terms) {
+  const auto load = [&](const float* from, float neutral, int64_t g, float* to) {
+    const int64_t d = chunk.begin + g * kLanes;
+    if (from) return load_states(from + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, to);
+    for (int64_t i = 0; i < p.d_state * kLanes; ++i) to[i] = neutral;
+  };
+  for (int64_t g = 0; terms.data != nullptr && g < chunk.n_groups; ++g) {
+    const StateTerms t = terms.group(g);
+    load(p.state_offset, 0.0f, g, t.offset);
+    load(p.B_scale, 1.0f, g, t.B_scale);
+    load(p.B_bias, 0.0f, g, t.B_bias);
+    load(p.C_scale, 1.0f, g, t.C_scale);
+    load(p.C_bias, 0.0f, g, t.C_bias);
+  }
+}
+
+}  // namespace
+}  // namespace mpeft::kernels

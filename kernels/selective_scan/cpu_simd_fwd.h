@@ -1,0 +1,132 @@
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/selective_scan/cpu_simd_common.h"
+
+// defines: fwd_scratch, fwd_task
+
+namespace mpeft::kernels {
+namespace {
+
+/// Advances kStates states of a group over a tile and adds C' . (h + offset) to y.
+template <int kStates, bool kWithTerms>
+inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const float* B, const float* C,
+                       const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y,
+                       float* h) {
+  Vec a2[kStates], state[kStates];
+#pragma GCC unroll 8
+  for (int j = 0; j < kStates; ++j) {
+    a2[j] = Vec::load(A2 + j * kLanes);
+    state[j] = Vec::load(h + j * kLanes);
+  }
+  for (int64_t t = 0; t < steps; ++t) {
+    const Vec dt = delta.get(t), dtu = delta_u.get(t);
+    Vec sum = y.get(t);
+#pragma GCC unroll 8
+    for (int j = 0; j < kStates; ++j) {
+      Vec b = Vec::broadcast(B[t * d_state + j]), c = Vec::broadcast(C[t * d_state + j]);
+      if constexpr (kWithTerms) {
+        b = terms.scaled_B(j, b);
+        c = terms.scaled_C(j, c);
+      }
+      state[j] = fma(decay_exp2(dt * a2[j]), state[j], dtu * b);
+      sum = fma(kWithTerms ? terms.offset_state(j, state[j]) : state[j], c, sum);
+    }
+    y.set(t, sum);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < kStates; ++j) state[j].store(h + j * kLanes);
+}
+
+template <bool kWithTerms>
+inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B, const float* C,
+                      const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y,
+                      float* h) {
+  int64_t n = 0;
+  const auto advance = [&]<int kStates>(std::integral_constant<int, kStates>) {
+    fwd_states<kStates, kWithTerms>(steps, N, A2 + n * kLanes, B + n, C + n,
+                                    kWithTerms ? terms.from_state(n) : StateTerms{}, delta, delta_u, y, h + n * kLanes);
+  };
+  for (; n + 4 <= N; n += 4) advance(std::integral_constant<int, 4>{});
+  for (; n < N; ++n) advance(std::integral_constant<int, 1>{});
+}
+
+inline int64_t fwd_scratch(int64_t d_state, bool with_terms) {
+  return (2 + (with_terms ? kTerms : 0)) * kGroups * d_state * kLanes + 2 * kTile * d_state + 3 * kTile * kLanes +
+         kLanes;
+}
+
+template <typename scalar_t>
+inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, int64_t chunk_index, float* scratch) {
+  const DenormalsAreZero denormals_are_zero;
+  const RowSpan span = row_span(params, row);
+  SelectiveScanFwdParams<scalar_t> p = params;
+  move_to_row(p, row, span);
+  const int64_t N = p.d_state, D = p.d_inner;
+  const Chunk chunk = Chunk::of(chunk_index, kScanChunk, D);
+  const int64_t length = span.length;
+  const bool with_terms = has_state_terms(p);
+  Arena arena(scratch);
+  const TileRow delta{arena.take(kTile * kLanes)}, delta_u{arena.take(kTile * kLanes)}, y{arena.take(kTile * kLanes)};
+  const GroupStates A2{arena.take(chunk.n_groups * N * kLanes), N}, h{arena.take(chunk.n_groups * N * kLanes), N};
+  float* const B = arena.take(kTile * N);
+  float* const C = arena.take(kTile * N);
+  const ChunkTerms terms{with_terms ? arena.take(kTerms * chunk.n_groups * N * kLanes) : nullptr, N};
+  load_A2(p, chunk, A2);
+  load_terms(p, chunk, terms);
+  load_initial_states(p, row, chunk, h);
+
+  const int64_t first_tile = first_row_part(params, row, span, kTile);
+  for (int64_t tile = 0; tile * kTile < length; ++tile) {
+    const int64_t t0 = tile * kTile;
+    const int64_t steps = length - t0 < kTile ? length - t0 : kTile;
+    widen_tile(p.B, t0, steps, N, B);
+    widen_tile(p.C, t0, steps, N, C);
+    for (int64_t g = 0; g < chunk.n_groups; ++g) {
+      const int64_t d = chunk.begin + g * kLanes;
+      const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
+      float* const hg = h.group(g);
+      const float* const Ag = A2.group(g);
+      if (p.checkpoints) {
+        float* const kept = p.checkpoints + (first_tile + tile) * N * D + d;
+        for (int64_t n = 0; n < N; ++n) store_lanes(Vec::load(hg + n * kLanes), kept + n * D, lanes);
+      }
+      const Vec bias = load_or_zero(p.delta_bias, d, lanes);
+      const Vec skip = load_or_zero(p.D, d, lanes), offset = load_or_zero(p.out_offset, d, lanes);
+      const Sequence<scalar_t> out_rows{p.out, 0, D};
+      for (int64_t t = 0; t < steps; ++t) {
+        if (t0 + kTile + t < length) {
+          for (const auto* s : {&p.u, &p.delta, &p.z}) prefetch_step(*s, t0 + kTile + t, d);
+          prefetch_step(out_rows, t0 + kTile + t, d);
+        }
+        const Vec u = load_lanes(at_step(p.u, t0 + t) + d, lanes);
+        Vec dt = load_lanes(at_step(p.delta, t0 + t) + d, lanes) + bias;
+        if (p.delta_softplus) dt = softplus(dt).value;
+        delta.set(t, dt);
+        delta_u.set(t, dt * u);
+        y.set(t, fma(skip, u, offset));
+      }
+      auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
+      run(steps, N, Ag, B, C, terms.group(g), delta, delta_u, y, hg);
+      for (int64_t t = 0; t < steps; ++t) {
+        Vec out = y.get(t);
+        if (p.z.data) {
+          const Vec z = load_lanes(at_step(p.z, t0 + t) + d, lanes);
+          out = out * (z * sigmoid(z));
+        }
+        store_lanes(out, p.out + (t0 + t) * D + d, lanes);
+      }
+    }
+  }
+  for (int64_t t = length; t < span.stored; ++t) {
+    std::memset(p.out + t * D + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
+  }
+  for (int64_t g = 0; p.last_state != nullptr && g < chunk.n_groups; ++g) {
+    const int64_t d = chunk.begin + g * kLanes;
+    store_states(h.group(g), lanes_left(chunk.n_channels, g * kLanes), N, p.last_state + (row * D + d) * N);
+  }
+}
+
+}  // namespace
+}  // namespace mpeft::kernels
