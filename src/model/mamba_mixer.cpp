@@ -62,6 +62,17 @@ at::Tensor pad_states(const at::Tensor& t, int64_t n, double value) {
   return t.size(-1) < n ? at::constant_pad_nd(t, {0, n - t.size(-1)}, value) : t;
 }
 
+// Adapters speak of the checkpoint's states; the extra ones start from zero and are read as they are.
+void speak_for_extra_states(ops::SelectiveScanArgs& scan) {
+  const auto pad = [n = scan.A.size(1)](std::optional<at::Tensor>& term, double value) {
+    if (term) term = pad_states(*term, n, value);
+  };
+  pad(scan.initial_state, 0.0);
+  pad(scan.state_offset, 0.0);
+  for (auto* scale : {&scan.B_scale, &scan.C_scale}) pad(*scale, 1.0);
+  for (auto* bias : {&scan.B_bias, &scan.C_bias}) pad(*bias, 0.0);
+}
+
 }  // namespace
 
 at::Tensor MambaMixerImpl::forward(const at::Tensor& hidden, const std::optional<at::Tensor>& lengths,
@@ -142,8 +153,7 @@ at::Tensor MambaMixerImpl::convolve_and_scan(const at::Tensor& x, const std::opt
   scan.lengths = lengths;
   scan.delta_softplus = true;
   for (const auto& [name, adapter] : adapters_) adapter->change_scan(scan);
-  // Adapters speak of the checkpoint's states; the extra ones start from zero.
-  if (scan.initial_state) scan.initial_state = pad_states(*scan.initial_state, n_states(), 0.0);
+  if (extra_) speak_for_extra_states(scan);
   auto [y, last_scan] = ops::selective_scan(scan);  // (batch, seqlen, d_inner), (batch, d_inner, d_state)
 
   state.conv = last_conv;
