@@ -9,17 +9,16 @@
 #include "mpeft/core/fs.h"
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
-#include "mpeft/eval/evaluator.h"
-#include "mpeft/metrics/metric.h"
+#include "mpeft/eval/predictions.h"
 #include "mpeft/model/factory.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
 #include "mpeft/peft/trainable_report.h"
 #include "mpeft/train/device.h"
-#include "mpeft/train/progress.h"
 #include "mpeft/train/run_folder.h"
 #include "mpeft/train/trainer.h"
 
+#include "app/evaluate_split.h"
 #include "app/experiment_data.h"
 #include "app/manifest.h"
 
@@ -57,14 +56,6 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
                                split.tokens.n_dropped, " are longer than max_length ", config.max_length, ")"));
   }
   return split;
-}
-
-// Unknown metrics, and what the known ones need (WordNet), are found before the training and not after it.
-void check_metrics(const std::vector<std::string>& names, bool evaluates) {
-  const auto known = metrics::metric_names();
-  for (const auto& name : names) {
-    if (evaluates || std::find(known.begin(), known.end(), name) == known.end()) metrics::make_metric(name);
-  }
 }
 
 Subject make_subject(const config::ExperimentConfig& config) {
@@ -107,10 +98,14 @@ void print_overview(const config::ExperimentConfig& config, const Subject& subje
        mpeft::str(config.data, "   train ", with_thousands(static_cast<int64_t>(train.tokens.examples.size())), " (",
                   train.tokens.n_dropped, " dropped as too long)",
                   validation ? mpeft::str("   ", config.val_data_split, " ",
-                                          with_thousands(static_cast<int64_t>(validation->tokens.examples.size())))
+                                          with_thousands(static_cast<int64_t>(validation->tokens.examples.size())),
+                                          " (", validation->tokens.n_dropped, " dropped)")
                              : "",
                   "   ", length_summary(train.tokens.examples)));
   for (const auto& note : train.text.notes) line("", note);
+  if (validation) {
+    for (const auto& note : validation->text.notes) line("", config.val_data_split + ": " + note);
+  }
   line("step", mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ",
                           with_thousands(steps_per_epoch), " steps an epoch, ", config.num_epochs, " epochs"));
   line("device", train::describe_device(device));
@@ -193,10 +188,13 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   const auto dtype = model::dtype_from_string(config.prec);
   const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   const Split train_split = read_split(config, *tokenizer, /*for_training=*/true);
-  const bool evaluates = !config.skip_eval && config.generate && !train_split.text.metrics.empty();
-  check_metrics(train_split.text.metrics, evaluates);
+  const bool evaluates = has_evaluation(config, train_split.text);
+  check_evaluation(train_split.text, *tokenizer, evaluates);
   std::optional<Split> validation;
-  if (evaluates) validation = read_split(config, *tokenizer, /*for_training=*/false);
+  if (evaluates) {
+    validation = read_split(config, *tokenizer, /*for_training=*/false);
+    if (!config.val_data.empty()) check_evaluation(validation->text, *tokenizer, evaluates);
+  }
 
   Subject subject = make_subject(config);
   if (tokenizer->vocab_size() > subject.model->config().vocab_size) {
@@ -226,22 +224,15 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   options.save_total_limit = config.save_total_limit;
   options.no_save = config.no_save;
   options.min_metric_after_epoch = config.min_eval_metric_after_epoch;
-  if (evaluates) options.first_metric = train_split.text.metrics.front();
+  if (evaluates && !validation->text.metrics.empty())
+    options.first_metric = main_score(validation->text.metrics.front());
   options.output_dir = output_dir;
 
   train::TrainerHooks hooks;
   hooks.save_weights = [&](const sfs::path& folder) { save_weights(subject, config, tokenizer_path, folder); };
   if (evaluates) {
     hooks.evaluate = [&](int64_t step) {
-      const auto generate =
-          generate_options(config, *tokenizer, validation->tokens.examples, subject.model->config().vocab_size);
-      train::Progress progress("eval", static_cast<int64_t>(validation->tokens.examples.size()));
-      const auto result =
-          eval::evaluate_generation(subject.model, *tokenizer, validation->tokens.examples, validation->tokens.metrics,
-                                    generate, [&](int64_t done, int64_t, int64_t n_tokens) {
-                                      progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
-                                    });
-      progress.clear();
+      const auto result = evaluate_split(subject.model, *tokenizer, validation->tokens, config);
       const auto format = eval::predictions_format_from_string(config.predictions_format);
       eval::write_predictions(output_dir / mpeft::str("predictions-", step, eval::file_extension(format)),
                               result.predictions, format);

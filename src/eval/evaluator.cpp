@@ -6,6 +6,9 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/metrics/pair_metric.h"
+
+#include "eval/pair_scores.h"
 
 namespace mpeft::eval {
 namespace {
@@ -19,19 +22,46 @@ std::vector<std::vector<text::TokenId>> prompts_of(const std::vector<data::Examp
   return prompts;
 }
 
-std::vector<std::unique_ptr<metrics::Metric>> make_metrics(const std::vector<std::string>& names) {
-  std::vector<std::unique_ptr<metrics::Metric>> made;
-  for (const auto& name : names) made.push_back(metrics::make_metric(name));
-  return made;
+bool is_pair_metric(const std::string& name) {
+  const auto names = metrics::pair_metric_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-metrics::Scores score_all(const std::vector<Prediction>& predictions,
-                          const std::vector<std::unique_ptr<metrics::Metric>>& made) {
-  const auto records = to_records(predictions);
-  metrics::Scores scores;
-  for (const auto& metric : made) scores.merge(metric->score(records));
-  return scores;
-}
+// The metrics that names ask for, made before anything is computed.
+class Scorer {
+ public:
+  explicit Scorer(const std::vector<std::string>& names) {
+    for (const auto& name : names) {
+      if (is_pair_metric(name)) {
+        of_pairs_.push_back(name);
+      } else {
+        of_texts_.push_back(make_text_metric(name));
+      }
+    }
+  }
+
+  metrics::Scores score(const std::vector<Prediction>& predictions) const {
+    metrics::Scores scores = score_pairs(predictions, of_pairs_);
+    if (of_texts_.empty()) return scores;
+    const auto records = to_records(predictions);
+    for (const auto& metric : of_texts_) scores.merge(metric->score(records));
+    return scores;
+  }
+
+  static std::unique_ptr<metrics::Metric> make_text_metric(const std::string& name) {
+    auto known = metrics::metric_names();
+    if (std::find(known.begin(), known.end(), name) != known.end()) return metrics::make_metric(name);
+    const auto pairs = metrics::pair_metric_names();
+    known.insert(known.end(), pairs.begin(), pairs.end());
+    std::sort(known.begin(), known.end());
+    throw ConfigError(
+        str("unknown metric '", name, "'", did_you_mean(name, known), "; there are: ", join(known, ", ")));
+  }
+
+ private:
+  std::vector<std::unique_ptr<metrics::Metric>> of_texts_;
+  std::vector<std::string> of_pairs_;
+};
 
 }  // namespace
 
@@ -41,7 +71,7 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
                                          const GenerateProgress& progress) {
   if (examples.empty()) throw DataError("evaluation: the split has no examples");
   // A metric that cannot be made (a missing resource) is told before minutes of generation, not after.
-  const auto made = make_metrics(metric_names);
+  const Scorer scorer(metric_names);
   if (!options.eos_id) options.eos_id = tokenizer.eos_id();
   if (options.n_valid_tokens == 0)
     options.n_valid_tokens = std::min(tokenizer.vocab_size(), model->config().vocab_size);
@@ -58,13 +88,17 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
     result.predictions.push_back({examples[i].record, tokenizer.decode(prompts[i], /*skip_special=*/false),
                                   std::string(trim(text)), examples[i].references});
   }
-  result.scores = score_all(result.predictions, made);
+  result.scores = scorer.score(result.predictions);
   return result;
 }
 
 metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
                                   const std::vector<std::string>& metric_names) {
-  return score_all(predictions, make_metrics(metric_names));
+  return Scorer(metric_names).score(predictions);
+}
+
+void check_metric_name(const std::string& name) {
+  if (!is_pair_metric(name)) Scorer::make_text_metric(name);
 }
 
 }  // namespace mpeft::eval

@@ -18,6 +18,8 @@ std::string to_json_line(const Prediction& prediction) {
   object["input"] = prediction.input;
   object["prediction"] = prediction.prediction;
   object["references"] = prediction.references;
+  if (!prediction.group.empty()) object["group"] = prediction.group;
+  for (const auto& [name, score] : prediction.class_scores) object["class_scores"][name] = score;
   return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -50,8 +52,12 @@ std::string yaml_quoted(const std::string& bytes) {
 std::string to_yaml_item(const Prediction& prediction) {
   std::string item = str("- record: ", prediction.record, "\n  input: ", yaml_quoted(prediction.input),
                          "\n  prediction: ", yaml_quoted(prediction.prediction), "\n  references:");
-  if (prediction.references.empty()) return item + " []\n";
+  if (prediction.references.empty()) item += " []";
   for (const auto& reference : prediction.references) item += "\n    - " + yaml_quoted(reference);
+  if (!prediction.group.empty()) item += "\n  group: " + yaml_quoted(prediction.group);
+  if (!prediction.class_scores.empty()) item += "\n  class_scores:";
+  for (const auto& [name, score] : prediction.class_scores)
+    item += "\n    " + yaml_quoted(name) + ": " + ordered_json(score).dump();
   return item + "\n";
 }
 
@@ -67,13 +73,31 @@ class JsonRecord {
     if (!value.is_string()) fail(str("'", key, "': expected a string, got ", value.type_name()));
     return value.get<std::string>();
   }
-  std::vector<std::string> strings(const char* key) const {
+  /// A string, or a number spelt out: classes and values.
+  std::string text(const char* key) const {
+    const auto& value = at(key);
+    if (value.is_number()) return value.dump();
+    if (!value.is_string()) fail(str("'", key, "': expected a string or a number, got ", value.type_name()));
+    return value.get<std::string>();
+  }
+  std::vector<std::string> texts(const char* key) const {
     const auto& value = at(key);
     if (!value.is_array()) fail(str("'", key, "': expected a list of strings, got ", value.type_name()));
     std::vector<std::string> result;
     for (const auto& item : value) {
-      if (!item.is_string()) fail(str("'", key, "': expected strings, got ", item.type_name()));
-      result.push_back(item.get<std::string>());
+      if (!item.is_string() && !item.is_number())
+        fail(str("'", key, "': expected strings or numbers, got ", item.type_name()));
+      result.push_back(item.is_number() ? item.dump() : item.get<std::string>());
+    }
+    return result;
+  }
+  std::vector<std::pair<std::string, double>> numbers(const char* key) const {
+    const auto& value = at(key);
+    if (!value.is_object()) fail(str("'", key, "': expected an object of numbers, got ", value.type_name()));
+    std::vector<std::pair<std::string, double>> result;
+    for (const auto& [name, number] : value.items()) {
+      if (!number.is_number()) fail(str("'", key, "': '", name, "': expected a number, got ", number.type_name()));
+      result.emplace_back(name, number.get<double>());
     }
     return result;
   }
@@ -96,26 +120,6 @@ class JsonRecord {
   std::string place_;
 };
 
-std::vector<Prediction> read_json_lines(const std::string& content, const std::string& path) {
-  std::vector<Prediction> predictions;
-  int64_t line_number = 0;
-  for (size_t begin = 0; begin < content.size();) {
-    const size_t end = std::min(content.find('\n', begin), content.size());
-    const std::string line(trim(std::string_view(content).substr(begin, end - begin)));
-    begin = end + 1;
-    ++line_number;
-    if (line.empty()) continue;
-    const JsonRecord record(line, str(path, ":", line_number));
-    Prediction prediction;
-    prediction.record = record.has("record") ? record.integer("record") : static_cast<int64_t>(predictions.size());
-    if (record.has("input")) prediction.input = record.string("input");
-    prediction.prediction = record.string("prediction");
-    prediction.references = record.strings("references");
-    predictions.push_back(std::move(prediction));
-  }
-  return predictions;
-}
-
 std::vector<Prediction> read_yaml(const std::string& content, const std::string& path) {
   std::vector<Prediction> predictions;
   try {
@@ -131,6 +135,12 @@ std::vector<Prediction> read_yaml(const std::string& content, const std::string&
       }
       prediction.prediction = item["prediction"].as_string();
       prediction.references = item["references"].as_strings();
+      prediction.group = item["group"].as_string();
+      const auto class_scores = item["class_scores"];
+      if (class_scores.is_present()) {
+        for (const auto& name : class_scores.keys())
+          prediction.class_scores.emplace_back(name, class_scores[name].as_double(0));
+      }
       predictions.push_back(std::move(prediction));
     }
     problems.throw_if_any();
@@ -160,11 +170,33 @@ void write_predictions(const std::filesystem::path& path, const std::vector<Pred
   fs::write_file_atomic(path, content);
 }
 
+std::vector<Prediction> parse_predictions(const std::string& content, const std::string& path) {
+  std::vector<Prediction> predictions;
+  int64_t line_number = 0;
+  for (size_t begin = 0; begin < content.size();) {
+    const size_t end = std::min(content.find('\n', begin), content.size());
+    const std::string line(trim(std::string_view(content).substr(begin, end - begin)));
+    begin = end + 1;
+    ++line_number;
+    if (line.empty()) continue;
+    const JsonRecord record(line, str(path, ":", line_number));
+    Prediction prediction;
+    prediction.record = record.has("record") ? record.integer("record") : static_cast<int64_t>(predictions.size());
+    if (record.has("input")) prediction.input = record.string("input");
+    prediction.prediction = record.text("prediction");
+    prediction.references = record.texts("references");
+    if (record.has("group")) prediction.group = record.string("group");
+    if (record.has("class_scores")) prediction.class_scores = record.numbers("class_scores");
+    predictions.push_back(std::move(prediction));
+  }
+  return predictions;
+}
+
 std::vector<Prediction> read_predictions(const std::filesystem::path& path) {
   const std::string content = fs::read_file(path);
   const auto extension = path.extension();
   const bool is_yaml = extension == ".yaml" || extension == ".yml";
-  return is_yaml ? read_yaml(content, path.string()) : read_json_lines(content, path.string());
+  return is_yaml ? read_yaml(content, path.string()) : parse_predictions(content, path.string());
 }
 
 std::vector<metrics::Record> to_records(const std::vector<Prediction>& predictions) {

@@ -28,9 +28,26 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
                                          const std::vector<std::string>& metric_names, GenerateOptions options,
                                          const GenerateProgress& progress = {});
 
-/// Scores predictions that are there already (`mpeft eval --predictions`). Throws as make_metric and Metric::score.
+/// Scores predictions that are there already (`mpeft eval --predictions`, `mpeft score`).
+///
+/// Metrics of texts compare the prediction with the references. Metrics of classes or numbers (accuracy, f1, matthews,
+/// pearson, spearman) need one reference, a number or a class. Where predictions have class_scores, the classes are
+/// their keys, numbered in order, and each metric M of classes gives
+///   M            the likeliest token of the vocabulary; one that is no class counts as wrong
+///   M_reference  the same over the predictions that are classes alone (NaN when there are none)
+///   M_choices    the likeliest of the classes
+/// and, once, out_of_class: the share of predictions that are no class; where predictions have groups, all of it again
+/// for each group, "_<group>" behind the name. Without class_scores classes are integers spelt out, and a prediction
+/// that is none counts as wrong.
+///
+/// Throws as make_metric, Metric::score and PairMetric::score; DataError naming the prediction from 1: several
+/// references, a reference that is no class or number, class scores of other classes than the first one's.
 metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
                                   const std::vector<std::string>& metric_names);
+
+/// Throws ConfigError for a name that is neither a metric of texts nor one of classes or numbers, and DataError when
+/// what it needs (WordNet) is absent.
+void check_metric_name(const std::string& name);
 
 /// Loss over labelled tokens.
 struct LossEvaluation {

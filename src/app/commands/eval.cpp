@@ -12,9 +12,9 @@
 #include "mpeft/model/factory.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
-#include "mpeft/train/progress.h"
 
 #include "app/commands/command.h"
+#include "app/evaluate_split.h"
 #include "app/experiment_data.h"
 
 namespace mpeft::app {
@@ -60,19 +60,15 @@ void evaluate_checkpoint(const Options& options) {
   tokenize_options.for_training = false;
   const auto tokens = data::tokenize(dataset, *tokenizer, tokenize_options);
   if (tokens.examples.empty()) throw DataError(config.data + ": no example is left to evaluate");
+  check_evaluation(dataset, *tokenizer, /*evaluates=*/true);
+  for (const auto& note : dataset.notes) log::info(note);
+  if (tokens.n_dropped > 0) log::info(mpeft::str(tokens.n_dropped, " examples dropped as too long"));
 
   auto model = load_checkpoint(config, options.checkpoint);
   for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
   model::place_parameters(model, experiment_device(config), model::dtype_from_string(config.prec));
   model->eval();
-  train::Progress progress("eval", static_cast<int64_t>(tokens.examples.size()));
-  const auto result =
-      eval::evaluate_generation(model, *tokenizer, tokens.examples, tokens.metrics,
-                                generate_options(config, *tokenizer, tokens.examples, model->config().vocab_size),
-                                [&](int64_t done, int64_t, int64_t n_tokens) {
-                                  progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
-                                });
-  progress.clear();
+  const auto result = evaluate_split(model, *tokenizer, tokens, config);
   if (!options.output.empty()) {
     eval::write_predictions(options.output, result.predictions);
     log::info("wrote " + options.output);

@@ -40,6 +40,7 @@ std::vector<Prediction> awkward() {
        "Zürich 名 \xF0\x9F\x98\x80",
        std::string("bell\a del\x7F nel\xC2\x85 ls\xE2\x80\xA8 bom\xEF\xBB\xBF zero") + '\0',
        {}},
+      {7, "in", "1", {"0"}, "matched", {{"0", -0.1234567890123456}, {"yes: \"no\"", -1e-300}, {"null", 3}}},
   };
 }
 
@@ -50,6 +51,8 @@ void expect_equal(const std::vector<Prediction>& a, const std::vector<Prediction
     EXPECT_EQ(a[i].input, b[i].input);
     EXPECT_EQ(a[i].prediction, b[i].prediction);
     EXPECT_EQ(a[i].references, b[i].references);
+    EXPECT_EQ(a[i].group, b[i].group);
+    EXPECT_EQ(a[i].class_scores, b[i].class_scores);
   }
 }
 
@@ -89,6 +92,7 @@ TEST_F(PredictionsTest, AcceptAnybodysRecords) {
   ASSERT_EQ(predictions.size(), 2U);
   EXPECT_EQ(predictions[1].record, 1);
   EXPECT_THAT(to_records(predictions)[0].references, testing::ElementsAre("b", "c"));
+  EXPECT_EQ(parse_predictions("{\"prediction\":1.5,\"references\":[2]}", "x")[0].prediction, "1.5");
 }
 
 TEST_F(PredictionsTest, ErrorsNameFileLineAndReason) {
@@ -97,11 +101,16 @@ TEST_F(PredictionsTest, ErrorsNameFileLineAndReason) {
               HasSubstr("a.jsonl:2: not JSON"));
   EXPECT_THAT(error_of("a.jsonl", "[1]\n"), HasSubstr("a.jsonl:1: expected a JSON object"));
   EXPECT_THAT(error_of("a.jsonl", "{\"references\":[]}\n"), HasSubstr("'prediction' is missing"));
-  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":1,\"references\":[]}\n"),
-              HasSubstr("expected a string, got number"));
+  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":true,\"references\":[]}\n"),
+              HasSubstr("expected a string or a number, got boolean"));
+  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":1,\"references\":[1],\"class_scores\":[1]}\n"),
+              HasSubstr("'class_scores': expected an object of numbers"));
+  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":1,\"references\":[1],\"class_scores\":{\"0\":\"x\"}}\n"),
+              HasSubstr("'class_scores': '0': expected a number"));
   EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"\",\"references\":\"x\"}\n"),
               HasSubstr("expected a list of strings"));
-  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"\",\"references\":[1]}\n"), HasSubstr("expected strings"));
+  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"\",\"references\":[null]}\n"),
+              HasSubstr("expected strings or numbers"));
   EXPECT_THAT(error_of("a.jsonl", std::string(100000, '[')), HasSubstr("a.jsonl:1"));
   EXPECT_THAT(error_of("a.yaml", "a: 1\n"), HasSubstr("expected a list"));
   EXPECT_THAT(error_of("a.yaml", "- references: [a]\n"), HasSubstr("'prediction' is missing"));

@@ -1,0 +1,145 @@
+#include "eval/pair_scores.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <set>
+
+#include "mpeft/core/error.h"
+#include "mpeft/core/strings.h"
+#include "mpeft/metrics/pair_metric.h"
+
+namespace mpeft::eval {
+namespace {
+
+constexpr double kNoClass = -1;                       // as PairMetric::takes_classes says
+constexpr double kLargestClass = 9007199254740992.0;  // 2^53: every integer up to here is a double
+
+// Predicted and true numbers, one each an example.
+struct Pairs {
+  std::vector<double> predictions;
+  std::vector<double> references;
+  void add(double prediction, double reference) {
+    predictions.push_back(prediction);
+    references.push_back(reference);
+  }
+};
+
+[[noreturn]] void fail(size_t i, const std::string& reason) {
+  throw DataError(str("prediction ", i + 1, ": ", reason));
+}
+
+const std::string& only_reference(const Prediction& prediction, size_t i) {
+  if (prediction.references.size() != 1)
+    fail(i, str("expected one reference (a class or a number), got ", prediction.references.size()));
+  return prediction.references.front();
+}
+
+std::optional<double> to_number(const std::string& text) {
+  const std::string_view trimmed = trim(text);
+  double value = 0;
+  const auto [end, error] = std::from_chars(trimmed.data(), trimmed.data() + trimmed.size(), value);
+  if (error != std::errc() || end != trimmed.data() + trimmed.size() || !std::isfinite(value)) return {};
+  return value;
+}
+
+// Numbers spelt out.
+Pairs number_pairs(const std::vector<Prediction>& predictions, bool are_classes) {
+  Pairs pairs;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    const auto reference = to_number(only_reference(predictions[i], i));
+    if (!reference) fail(i, "the reference '" + predictions[i].references.front() + "' is no number");
+    auto prediction = to_number(predictions[i].prediction);
+    const bool is_integer =
+        prediction && *prediction == std::trunc(*prediction) && std::abs(*prediction) <= kLargestClass;
+    if (are_classes && !is_integer) prediction = kNoClass;
+    if (!prediction) fail(i, "'" + predictions[i].prediction + "' is no number");
+    pairs.add(*prediction, *reference);
+  }
+  return pairs;
+}
+
+std::vector<std::string> classes_of(const Prediction& prediction) {
+  std::vector<std::string> classes;
+  for (const auto& [name, score] : prediction.class_scores) classes.push_back(name);
+  return classes;
+}
+
+// The three readings of predictions with class scores.
+struct ClassPairs {
+  Pairs strict, inside, choices;
+};
+
+ClassPairs class_pairs(const std::vector<Prediction>& predictions, const std::vector<std::string>& classes,
+                       const std::optional<std::string>& group) {
+  const auto number_of = [&](const std::string& text) {
+    const auto found = std::find(classes.begin(), classes.end(), text);
+    return found == classes.end() ? kNoClass : static_cast<double>(found - classes.begin());
+  };
+  ClassPairs pairs;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    const auto& prediction = predictions[i];
+    if (group && prediction.group != *group) continue;
+    if (classes_of(prediction) != classes)
+      fail(i, "its class scores are of other classes than those of the first (" + join(classes, ", ") + ")");
+    const double reference = number_of(only_reference(prediction, i));
+    if (reference == kNoClass)
+      fail(i, "the reference '" + prediction.references.front() + "' is none of the classes " + join(classes, ", "));
+    const double predicted = number_of(prediction.prediction);
+    const auto best = std::max_element(prediction.class_scores.begin(), prediction.class_scores.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    pairs.strict.add(predicted, reference);
+    if (predicted != kNoClass) pairs.inside.add(predicted, reference);
+    pairs.choices.add(static_cast<double>(best - prediction.class_scores.begin()), reference);
+  }
+  return pairs;
+}
+
+void add_class_scores(const ClassPairs& pairs, const std::vector<std::string>& names, const std::string& ending,
+                      metrics::Scores& scores) {
+  for (const auto& name : names) {
+    const auto metric = metrics::make_pair_metric(name);
+    const auto value = [&](const Pairs& which) {
+      return which.predictions.empty() ? std::numeric_limits<double>::quiet_NaN()
+                                       : metric->score(which.predictions, which.references);
+    };
+    scores[name + ending] = value(pairs.strict);
+    scores[name + "_reference" + ending] = value(pairs.inside);
+    scores[name + "_choices" + ending] = value(pairs.choices);
+  }
+  const auto n = static_cast<double>(pairs.strict.predictions.size());
+  scores["out_of_class" + ending] = 1.0 - static_cast<double>(pairs.inside.predictions.size()) / n;
+}
+
+}  // namespace
+
+metrics::Scores score_pairs(const std::vector<Prediction>& predictions, const std::vector<std::string>& metric_names) {
+  metrics::Scores scores;
+  if (metric_names.empty()) return scores;
+  if (predictions.empty()) throw DataError("no predictions to score");
+  std::vector<std::string> of_classes;
+  const bool has_class_scores = !predictions.front().class_scores.empty();
+  for (const auto& name : metric_names) {
+    const auto metric = metrics::make_pair_metric(name);
+    if (metric->takes_classes() && has_class_scores) {
+      of_classes.push_back(name);
+    } else {
+      const auto pairs = number_pairs(predictions, metric->takes_classes());
+      scores[name] = metric->score(pairs.predictions, pairs.references);
+    }
+  }
+  if (of_classes.empty()) return scores;
+
+  const auto classes = classes_of(predictions.front());
+  add_class_scores(class_pairs(predictions, classes, {}), of_classes, "", scores);
+  std::set<std::string> groups;
+  for (const auto& prediction : predictions) groups.insert(prediction.group);
+  groups.erase("");
+  for (const auto& group : groups)
+    add_class_scores(class_pairs(predictions, classes, group), of_classes, "_" + group, scores);
+  return scores;
+}
+
+}  // namespace mpeft::eval
