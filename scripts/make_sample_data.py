@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes data/sample: two small data sets in DART's official format, one in JSON lines, and a few records in the formats
-of SAMSum, GLUE RTE and CIFAR-10.
+of SAMSum, GLUE RTE, CIFAR-10 and Spider.
 
 Everything in them is invented (the people do not exist, the trips never happened) and dedicated to the public domain
 (CC0). The output depends on nothing but this file: run it again and git shows no change.
@@ -11,6 +11,7 @@ Everything in them is invented (the people do not exist, the trips never happene
   samsum/{train,val,test}.json   two people arrange to meet, and who brings what
   glue/RTE/{train,dev}.tsv       whether a fact follows from a sentence of part one
   cifar-10-batches-bin/          a band of one colour a class
+  spider/                        questions about residents of towns, their SQL, and the database
 
 No record of a dev file has the combination of entities of a train record, but every entity and every relation of a dev
 file occurs in the train files: what is measured is putting known things together in a new way.
@@ -20,6 +21,7 @@ import argparse
 import json
 import pathlib
 import random
+import sqlite3
 
 # Few of each, so that a model of three layers learns in a minute to copy what it has seen into a new combination.
 NAMES = ["Ada", "Bruno", "Clara", "Diego", "Elif", "Farid", "Greta", "Hiro", "Ines", "Jonas", "Kofi", "Lena"]
@@ -120,6 +122,57 @@ def picture(rng, label):
     return bytes([label, *planes])
 
 
+TOWN_TABLES = """
+CREATE TABLE town (Town_ID INTEGER PRIMARY KEY, Name TEXT, Population INTEGER);
+CREATE TABLE resident (Resident_ID INTEGER PRIMARY KEY, Name TEXT, Job TEXT, Age INTEGER,
+  Town_ID INTEGER REFERENCES town (Town_ID));
+"""
+
+
+def sql_question(rng, number):
+    """A record in Spider's format (the three keys that are read), about the database `towns`; all levels occur."""
+    joined = "FROM resident AS T1 JOIN town AS T2 ON T1.Town_ID = T2.Town_ID"
+    age, city, job, least = rng.randrange(20, 70), rng.choice(CITIES), rng.choice(JOBS), rng.randrange(1, 5)
+    question, query = [
+        (f"How many residents are older than {age}?", f"SELECT count(*) FROM resident WHERE Age > {age}"),
+        (f"What is the population of {city}?", f'SELECT Population FROM town WHERE Name = "{city}"'),
+        (f"Which jobs do the residents of {city} have?", f'SELECT DISTINCT T1.Job {joined} WHERE T2.Name = "{city}"'),
+        (f"Who is the oldest {job}?", f'SELECT Name FROM resident WHERE Job = "{job}" ORDER BY Age DESC LIMIT 1'),
+        (f"Which towns have more than {least} residents, and how many?",
+         f"SELECT T2.Name ,  count(*) {joined} GROUP BY T2.Town_ID HAVING count(*) > {least}"),
+        (f"Which towns have no {job}?",
+         f'SELECT Name FROM town EXCEPT SELECT T2.Name {joined} WHERE T1.Job = "{job}"'),
+    ][number % 6]
+    return {"db_id": "towns", "query": query, "question": question}
+
+
+def town_schema():
+    """The entry of tables.json for `towns`."""
+    columns = [[-1, "*"], [0, "Town_ID"], [0, "Name"], [0, "Population"], [1, "Resident_ID"], [1, "Name"], [1, "Job"],
+               [1, "Age"], [1, "Town_ID"]]
+    types = ["text", "number", "text", "number", "number", "text", "text", "number", "number"]
+    return {"db_id": "towns", "table_names": ["town", "resident"], "table_names_original": ["town", "resident"],
+            "column_names": [[t, name.lower().replace("_", " ")] for t, name in columns],
+            "column_names_original": columns, "column_types": types, "primary_keys": [1, 4], "foreign_keys": [[8, 1]]}
+
+
+def write_town_database(rng, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    connection = sqlite3.connect(path)
+    connection.executescript("PRAGMA page_size = 1024;" + TOWN_TABLES)
+    connection.executemany("INSERT INTO town VALUES (?, ?, ?)",
+                           [(i + 1, city, rng.randrange(20, 900) * 1000) for i, city in enumerate(CITIES)])
+    connection.executemany("INSERT INTO resident VALUES (?, ?, ?, ?, ?)",
+                           [(i + 1, name, rng.choice(JOBS), rng.randrange(18, 80), rng.randrange(1, len(CITIES) + 1))
+                            for i, name in enumerate(NAMES * 3)])
+    connection.commit()
+    connection.close()
+    with open(path, "r+b") as file:  # the version of the library that wrote it: the one thing that differs
+        file.seek(96)
+        file.write((3040001).to_bytes(4, "big"))
+
+
 def distinct(rng, make, count):
     """`count` records without a repetition, the names in turn so that all of them occur."""
     records, seen = [], set()
@@ -191,6 +244,12 @@ def main():
     rng = random.Random(6)
     write_pictures(output / "cifar-10-batches-bin" / "data_batch_1.bin", [picture(rng, label) for label in range(10)])
     write_pictures(output / "cifar-10-batches-bin" / "test_batch.bin", [picture(rng, label) for label in (3, 8, 0, 6)])
+    rng = random.Random(7)
+    questions = [sql_question(rng, i) for i in range(60)]
+    write_json_list(output / "spider" / "train_spider.json", questions[:48])
+    write_json_list(output / "spider" / "dev.json", questions[48:])
+    write_json_list(output / "spider" / "tables.json", [town_schema()])
+    write_town_database(random.Random(8), output / "spider" / "database" / "towns" / "towns.sqlite")
 
 
 if __name__ == "__main__":

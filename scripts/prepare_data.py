@@ -83,9 +83,29 @@ def prepare_dart(splits, output):
         write_json(output / "dart" / f"dart-v1.1.1-full-{name}.json", records)
 
 
+def spider_record(row):
+    """A row of the hub's Spider as the official file has it, without the parsed query, which the hub does not have."""
+    keys = ("db_id", "query", "query_toks", "query_toks_no_value", "question", "question_toks")
+    return {key: row[key] for key in keys if key in row}
+
+
+def prepare_spider(splits, output):
+    folder = output / "xlangai_spider" / "spider"
+    for split, name in {"train": "train_spider", "validation": "dev"}.items():
+        if split not in splits:
+            raise Failure(f"spider: no split {split} (there are {', '.join(splits)})")
+        write_json(folder / f"{name}.json", [spider_record(row) for row in splits[split]])
+    missing = [name for name in ("tables.json", "database") if not (folder / name).exists()]
+    if missing:
+        print(f"{folder}: {' and '.join(missing)} cannot be fetched here: the hub has the questions alone.\n"
+              "  Take them from Spider's own archive (https://yale-lily.github.io/spider, \"Download Spider Dataset\") and put\n"
+              f"  them into {folder}; tables.json is needed to read the set, database/ to compute execution accuracy.")
+
+
 # name -> (where the hub has it, its configuration, what writes the layout)
 DATASETS = {
     "dart": ("Yale-LILY/dart", None, prepare_dart),
+    "spider": ("xlangai/spider", None, prepare_spider),
 }
 
 

@@ -43,6 +43,7 @@ TextExample lay_out(SourceRecord&& record, const std::string& instruction) {
   example.references = std::move(record.references);
   example.record = record.record;
   example.group = std::move(record.group);
+  example.db_id = std::move(record.db_id);
   return example;
 }
 
@@ -102,6 +103,8 @@ TextDataset read_dataset(const DatasetRequest& request) {
   dataset.notes = std::move(records.notes);
   dataset.end_token_after_target = source->end_token_after_target();
   dataset.classes = source->classes();
+  dataset.max_length = source->max_length();
+  dataset.databases = source->databases();
   return dataset;
 }
 

@@ -18,6 +18,8 @@ struct SourceRecord {
   std::vector<std::string> references;  ///< one or more; the first is the target
   int64_t record = 0;                   ///< index in the file
   std::string group = {};               ///< part of the split that is also scored alone; "" for none
+  std::string db_id = {};               ///< the database that a query is for; "" where the target is no query
+  bool left_out = false;  ///< has its place in a `-tvt` split but is not of the variant that was asked for
 };
 
 /// One official split in the order of its file.
@@ -36,6 +38,10 @@ class DatasetSource {
   virtual std::string instruction() const = 0;
   virtual std::vector<std::string> metrics() const = 0;
   virtual bool end_token_after_target() const { return true; }
+  /// Examples of more tokens are dropped, unless the experiment says otherwise; 0: no limit.
+  virtual int64_t max_length() const { return 0; }
+  /// Folder of the databases that queries run on; "" for sets whose targets are no queries.
+  virtual std::string databases() const { return ""; }
   /// Sets whose labels are classes: the texts that a target can be, in the order of their numbers. Empty: free texts.
   virtual std::vector<std::string> classes() const { return {}; }
   /// Indices of a `-tvt` set's training part and validation part among `n` training records (COMPATIBILITY 23).

@@ -10,13 +10,14 @@ constexpr int kMaxDepth = 64;
 constexpr uint64_t kMaxBytes = uint64_t{2} << 30;
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, const std::string& where) {
+nlohmann::json parse_json(std::string_view text, const std::string& where, const std::set<std::string>& unneeded) {
   using nlohmann::json;
   const std::string prefix = where.empty() ? "" : where + ": ";
-  const auto guard = [&](int depth, json::parse_event_t event, json&) {
+  const auto guard = [&](int depth, json::parse_event_t event, const json& value) {
     const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
     if (opens && depth >= kMaxDepth) throw DataError(str(prefix, "nested deeper than ", kMaxDepth, " levels"));
-    return true;
+    return event != json::parse_event_t::key || unneeded.empty() ||
+           unneeded.count(value.get_ref<const std::string&>()) == 0;
   };
   try {
     return json::parse(text.begin(), text.end(), guard);
@@ -28,6 +29,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
   }
 }
 
-nlohmann::json read_json_file(const std::string& path) { return parse_json(fs::read_file(path, kMaxBytes), path); }
+nlohmann::json read_json_file(const std::string& path, const std::set<std::string>& unneeded) {
+  return parse_json(fs::read_file(path, kMaxBytes), path, unneeded);
+}
 
 }  // namespace mpeft::data

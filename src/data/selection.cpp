@@ -59,6 +59,7 @@ Slice make_slice(const config::Node& node) {
 
 SourceRecords select_records(const DatasetSource& source, const DatasetName& name, Split split) {
   auto records = name.tvt ? select_tvt(source, split) : source.read(split);
+  std::erase_if(records.records, [](const SourceRecord& record) { return record.left_out; });
   if (name.subset > 0 && split != Split::kTest) {
     const int64_t wanted = split == Split::kTrain ? name.subset : name.subset / 10;
     auto order = python_shuffle(static_cast<int64_t>(records.records.size()), kSubsetSeed);

@@ -41,6 +41,7 @@ Example tokenize_row(const TextExample& text, const std::string& target, bool en
   example.references = text.references.empty() ? std::vector<std::string>{text.target} : text.references;
   example.record = text.record;
   example.group = text.group;
+  example.db_id = text.db_id;
   return example;
 }
 
@@ -81,6 +82,7 @@ TokenizedDataset tokenize(const TextDataset& dataset, const text::Tokenizer& tok
   TokenizedDataset result;
   result.metrics = dataset.metrics;
   result.classes = dataset.classes;
+  result.databases = dataset.databases;
   const int64_t max_length = options.max_length > 0 ? options.max_length : dataset.max_length;
   for (auto& example : examples) {
     const auto length = static_cast<int64_t>(example.ids.size());

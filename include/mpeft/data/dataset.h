@@ -34,6 +34,7 @@ struct TextDataset {
   std::vector<std::string> notes;         ///< what was skipped and counted, for people
   bool end_token_after_target = true;     ///< NLG labels end with the end token
   int64_t max_length = 0;                 ///< limit in tokens that the data set asks for; 0: none
+  std::string databases;                  ///< folder of the databases that queries run on (Spider); "" for none
 };
 
 /// Between instruction, fields and label of every prompt.
@@ -63,6 +64,7 @@ struct TokenizedDataset {
   int64_t n_dropped = 0;  ///< longer than max_length; nothing is ever cut short
   std::vector<std::string> metrics;
   std::vector<std::string> classes;  ///< as TextDataset::classes
+  std::string databases;             ///< as TextDataset::databases
 };
 
 /// Tokenises on all cores; the result does not depend on their number.

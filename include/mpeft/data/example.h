@@ -19,6 +19,7 @@ struct TextExample {
   std::vector<std::string> references;   ///< all texts that count as right; at least `target`
   int64_t record = 0;                    ///< index in the source file
   std::string group = {};                ///< part of the split that is also scored alone ("matched"); "" for none
+  std::string db_id = {};                ///< Spider: the database that the query is for
 };
 
 /// A tokenised example. ids = prompt + target (+ end token).
@@ -28,6 +29,7 @@ struct Example {
   std::vector<std::string> references;  ///< for evaluation by generation
   int64_t record = 0;                   ///< index in the source file, for messages and predictions
   std::string group = {};               ///< part of the split that is also scored alone; "" for none
+  std::string db_id = {};               ///< Spider: the database that the query is for
 };
 
 /// Examples padded on the right to one length, row-major.

@@ -36,19 +36,17 @@ class DatabaseScorer {
 
   bool has_file() const { return file_ != nullptr; }
 
-  // Sets `gold_failure` when execution was asked for and the gold query does not run.
+  // Sets `gold_failure` when the gold query cannot be parsed, or execution was asked for and it does not run.
   PairScore score(const std::string& prediction, const std::string& gold, bool execute,
                   std::string& gold_failure) const {
     PairScore score;
-    const QueryPtr gold_query = parse_sql(gold, schema());
+    std::string reason;
+    const QueryPtr predicted_query = parse(prediction, reason);
+    score.parsed = predicted_query != nullptr;
+    const QueryPtr gold_query = parse(gold, gold_failure);
+    if (gold_query == nullptr) return score;
     score.hardness = hardness_of(*gold_query);
-    Query predicted_query;  // stays empty where the prediction cannot be parsed
-    try {
-      predicted_query = *parse_sql(prediction, schema());
-      score.parsed = true;
-    } catch (const SqlError&) {
-    }
-    const Query left = comparable(predicted_query, foreign_keys_);
+    const Query left = score.parsed ? comparable(*predicted_query, foreign_keys_) : Query();
     const Query right = comparable(*gold_query, foreign_keys_);
     score.clauses = compare_clauses(left, right);
     score.exact = is_exact_match(left, right, score.clauses);
@@ -61,7 +59,15 @@ class DatabaseScorer {
   }
 
  private:
-  const Schema& schema() const { return file_ ? file_->schema() : *named_schema_; }
+  // nullptr, and why, for what cannot be parsed.
+  QueryPtr parse(const std::string& query, std::string& reason) const {
+    try {
+      return parse_sql(query, file_ ? file_->schema() : *named_schema_);
+    } catch (const SqlError& error) {
+      reason = to_valid_utf8(error.what());
+      return nullptr;
+    }
+  }
 
   const ForeignKeyMap foreign_keys_;
   std::unique_ptr<DatabaseFile> file_;
@@ -123,20 +129,15 @@ PairScores Scorer::score(const std::vector<Record>& records) const {
     for (const size_t i : indices) {
       const std::string& gold = records[i].references.front();
       std::string gold_failure;
-      try {
-        scores.pairs[i] = database.score(to_valid_utf8(records[i].prediction), gold, execute_, gold_failure);
-      } catch (const SqlError& error) {
-        throw DataError(str("record ", i + 1, ": the gold query cannot be parsed: ", to_valid_utf8(error.what()), " (",
-                            shown(gold), ")"));
-      }
+      scores.pairs[i] = database.score(to_valid_utf8(records[i].prediction), gold, execute_, gold_failure);
       if (!gold_failure.empty() && n_failed++ == 0)
         first_failure = str("record ", i + 1, " (", id, "): ", gold_failure, ": ", shown(gold));
     }
   }
   if (!missing.empty()) scores.notes.push_back(note_of_missing(folder_, missing));
   if (n_failed > 0)
-    scores.notes.push_back(str(n_failed, " gold quer", n_failed == 1 ? "y does" : "ies do",
-                               " not run; the prediction counts as wrong. First: ", first_failure));
+    scores.notes.push_back(str(n_failed, n_failed == 1 ? " gold query" : " gold queries",
+                               " cannot be parsed or run; the prediction counts as wrong. First: ", first_failure));
   return scores;
 }
 

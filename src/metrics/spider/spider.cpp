@@ -26,10 +26,11 @@ void add_by_hardness(const std::vector<PairScore>& pairs, const std::string& nam
   std::array<size_t, kHardnessNames.size()> n_all{};
   size_t n_right_in_all = 0;
   for (const PairScore& pair : pairs) {
-    const auto level = static_cast<size_t>(pair.hardness);
+    n_right_in_all += pair.*right ? 1 : 0;
+    if (!pair.hardness) continue;
+    const auto level = static_cast<size_t>(*pair.hardness);
     ++n_all[level];
     n_right[level] += pair.*right ? 1 : 0;
-    n_right_in_all += pair.*right ? 1 : 0;
   }
   scores[name] = share(n_right_in_all, pairs.size());
   for (size_t level = 0; level < n_all.size(); ++level) {

@@ -32,6 +32,7 @@ Sample sample_of(const std::string& set) {
       {"glue", {"glue_rte", "folder: glue/RTE"}},
       {"jsonl", {"jsonl:jsonl/questions-{split}.jsonl", "input: '{context}###{question}', target: answers"}},
       {"samsum", {"samsum", "folder: samsum"}},
+      {"spider", {"spider", "folder: spider"}},
   };
   const auto found = kSamples.find(set);
   if (found == kSamples.end()) ADD_FAILURE() << set << ": put a sample into data/sample and say here how it is read";
