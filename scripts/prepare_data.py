@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fetches a data set with Hugging Face `datasets` and writes it in its official layout, where `--data-root` finds it.
 
-  python3 scripts/prepare_data.py dart --output data
+  python3 scripts/prepare_data.py dart samsum glue_rte cifar --output data
   python3 scripts/prepare_data.py dart --source ~/downloads/dart --output data     (a local copy of the hub's folder)
 
 Needs a network and `pip install "datasets<4"` (the hub's DART is a loading script, which newer versions refuse); on a
@@ -50,15 +50,23 @@ def load(source, config=None):
                       '  With one: the hub\'s loading scripts need `pip install "datasets<4"`.') from None
 
 
-def write_json(path, value, newline="\n"):
+def write_bytes(path, content, n_records):
     """Written beside and renamed, so that an interrupted run leaves no half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", newline=newline) as file:
-        json.dump(value, file, ensure_ascii=False, indent=2)
-        file.write("\n")
+    temporary.write_bytes(content)
     os.replace(temporary, path)
-    print(f"{path}: {len(value):,} records")
+    print(f"{path}: {n_records:,} records")
+
+
+def write_json(path, value):
+    write_bytes(path, (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode(), len(value))
+
+
+def split_of(name, splits, split):
+    if split not in splits:
+        raise Failure(f"{name}: no split {split} (there are {', '.join(splits)})")
+    return splits[split]
 
 
 def dart_record(row):
@@ -75,12 +83,80 @@ def dart_record(row):
 
 def prepare_dart(splits, output):
     names = {"train": "train", "validation": "dev", "test": "test"}
-    missing = [name for name in names if name not in splits]
-    if missing:
-        raise Failure(f"dart: no split {', '.join(missing)} (there are {', '.join(splits)})")
     for split, name in names.items():
-        records = [dart_record(row) for row in splits[split]]
+        records = [dart_record(row) for row in split_of("dart", splits, split)]
         write_json(output / "dart" / f"dart-v1.1.1-full-{name}.json", records)
+
+
+def prepare_samsum(splits, output):
+    for split, name in {"train": "train", "validation": "val", "test": "test"}.items():
+        rows = split_of("samsum", splits, split)
+        records = [{"id": row["id"], "summary": row["summary"], "dialogue": row["dialogue"]} for row in rows]
+        write_json(output / "samsum" / f"{name}.json", records)
+
+
+# task -> (folder, columns of the official file, the hub's name of a column, the hub's splits by file)
+GLUE_DEV = {"train": "train", "dev": "validation"}
+GLUE_PAIR = ["index", "sentence1", "sentence2", "label"]
+GLUE_TASKS = {
+    "cola": ("CoLA", ["source", "label", "mark", "sentence"], {}, GLUE_DEV),
+    "mnli": ("MNLI", ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse",
+                      "sentence2_parse", "sentence1", "sentence2", "label1", "gold_label"],
+             {"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
+             {"train": "train", "dev_matched": "validation_matched", "dev_mismatched": "validation_mismatched"}),
+    "mrpc": ("MRPC", ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
+             {"Quality": "label", "#1 String": "sentence1", "#2 String": "sentence2"}, GLUE_DEV),
+    "qnli": ("QNLI", ["index", "question", "sentence", "label"], {}, GLUE_DEV),
+    "qqp": ("QQP", ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"], {"id": "idx", "is_duplicate": "label"}, GLUE_DEV),
+    "rte": ("RTE", GLUE_PAIR, {}, GLUE_DEV),
+    "sst2": ("SST-2", ["sentence", "label"], {}, GLUE_DEV),
+    "wnli": ("WNLI", GLUE_PAIR, {}, GLUE_DEV),
+}
+# Labels that the official file spells out; the others are numbers there too.
+GLUE_LABELS = {"rte": ["entailment", "not_entailment"], "qnli": ["entailment", "not_entailment"],
+               "mnli": ["entailment", "neutral", "contradiction"]}
+
+
+def glue_row(task, columns, renamed, row):
+    """A row of the hub as a line of the official file. What the hub does not keep (parses, question ids) stays empty."""
+    fields = []
+    for column in columns:
+        value = row.get(renamed.get(column, "idx" if column == "index" else column), "")
+        if renamed.get(column, column) == "label" and task in GLUE_LABELS:
+            value = GLUE_LABELS[task][value] if value >= 0 else "-"
+        fields.append(" ".join(str(value).replace("\t", "\n").split("\n")))  # a tab or line end would make another field
+    return "\t".join(fields)
+
+
+def prepare_glue(task):
+    def prepare(splits, output):
+        folder, columns, renamed, files = GLUE_TASKS[task]
+        for name, split in files.items():
+            lines = [glue_row(task, columns, renamed, row) for row in split_of(f"glue_{task}", splits, split)]
+            if task != "cola":
+                lines.insert(0, "\t".join(columns))
+            write_bytes(output / "glue" / folder / f"{name}.tsv", "".join(line + "\n" for line in lines).encode(), len(lines))
+    return prepare
+
+
+def cifar_record(row):
+    """Label, then the planes of red, green and blue, as the binary version has them."""
+    import numpy
+    pixels = numpy.asarray(row.get("img", row.get("image")), dtype=numpy.uint8)  # (32, 32, 3)
+    if pixels.shape != (32, 32, 3):
+        raise Failure(f"cifar: an image of shape {pixels.shape}, expected (32, 32, 3)")
+    return bytes([row["label"]]) + pixels.transpose(2, 0, 1).tobytes()
+
+
+def prepare_cifar(splits, output):
+    folder = output / "cifar-10-batches-bin"
+    train = [cifar_record(row) for row in split_of("cifar", splits, "train")]
+    per_file = -(-len(train) // 5)  # 10,000 of the published 50,000
+    for i in range(5):
+        part = train[i * per_file:(i + 1) * per_file]
+        write_bytes(folder / f"data_batch_{i + 1}.bin", b"".join(part), len(part))
+    test = [cifar_record(row) for row in split_of("cifar", splits, "test")]
+    write_bytes(folder / "test_batch.bin", b"".join(test), len(test))
 
 
 def spider_record(row):
@@ -92,9 +168,7 @@ def spider_record(row):
 def prepare_spider(splits, output):
     folder = output / "xlangai_spider" / "spider"
     for split, name in {"train": "train_spider", "validation": "dev"}.items():
-        if split not in splits:
-            raise Failure(f"spider: no split {split} (there are {', '.join(splits)})")
-        write_json(folder / f"{name}.json", [spider_record(row) for row in splits[split]])
+        write_json(folder / f"{name}.json", [spider_record(row) for row in split_of("spider", splits, split)])
     missing = [name for name in ("tables.json", "database") if not (folder / name).exists()]
     if missing:
         print(f"{folder}: {' and '.join(missing)} cannot be fetched here: the hub has the questions alone.\n"
@@ -104,9 +178,11 @@ def prepare_spider(splits, output):
 
 # name -> (where the hub has it, its configuration, what writes the layout)
 DATASETS = {
+    "cifar": ("uoft-cs/cifar10", None, prepare_cifar),
     "dart": ("Yale-LILY/dart", None, prepare_dart),
+    "samsum": ("Samsung/samsum", None, prepare_samsum),
     "spider": ("xlangai/spider", None, prepare_spider),
-}
+} | {f"glue_{task}": ("nyu-mll/glue", task, prepare_glue(task)) for task in GLUE_TASKS}
 
 
 def main():
