@@ -5,6 +5,7 @@
 
 #include "checkpoint/json_file.h"
 #include "checkpoint/messages.h"
+#include "checkpoint/torch_zip_writer.h"
 #include "checkpoint/weight_names.h"
 
 namespace mpeft::checkpoint {
@@ -59,6 +60,22 @@ void save_model_folder(const std::filesystem::path& path, const TensorMap& tenso
       fs::write_file_atomic(folder / "config.json", config_json);
       // transformers refuses files whose metadata do not name the framework.
       write_safetensors(folder / kSafetensors, written, {{"format", "pt"}});
+    });
+  } catch (const DataError& e) {
+    throw CheckpointError(e.what());
+  }
+}
+
+void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tensors, const std::string& config_json) {
+  parse_json_object(config_json, (path / "config.json").string());
+  if (auto node = tensors.extract(kEmbeddings)) {
+    node.key() = "backbone.embedding.weight";
+    tensors.insert(std::move(node));
+  }
+  try {
+    fs::write_folder_atomic(path, [&](const fs::Path& folder) {
+      fs::write_file_atomic(folder / "config.json", config_json);
+      write_torch_zip(folder / kTorchZip, tensors);
     });
   } catch (const DataError& e) {
     throw CheckpointError(e.what());

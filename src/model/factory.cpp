@@ -1,5 +1,7 @@
 #include "mpeft/model/factory.h"
 
+#include <nlohmann/json.hpp>
+
 #include "mpeft/checkpoint/match_tensors.h"
 #include "mpeft/checkpoint/model_folder.h"
 #include "mpeft/core/error.h"
@@ -39,6 +41,31 @@ MambaConfig read_size_file(const std::filesystem::path& path) {
 MambaConfig read_folder_config(const std::filesystem::path& folder) {
   const auto path = folder / "config.json";
   return MambaConfig::from_json(fs::read_file(path, kMaxConfigBytes), path.string());
+}
+
+// The spelling of state-spaces/mamba, as MambaConfig::from_json reads it too.
+std::string state_spaces_json(const MambaConfig& config) {
+  if (config.norm_eps != 1e-5) {
+    throw ConfigError(mpeft::str("norm_eps: a state-spaces configuration cannot say ", config.norm_eps,
+                                 " (it is always 1e-5): write the transformers format"));
+  }
+  const nlohmann::json object = {{"d_model", config.d_model},
+                                 {"n_layer", config.n_layer},
+                                 {"vocab_size", config.vocab_size},
+                                 {"pad_vocab_size_multiple", 1},
+                                 {"ssm_cfg",
+                                  {{"layer", "Mamba1"},
+                                   {"d_state", config.d_state},
+                                   {"d_conv", config.d_conv},
+                                   {"expand", config.expand},
+                                   {"dt_rank", config.resolved_dt_rank()},
+                                   {"bias", config.use_bias},
+                                   {"conv_bias", config.use_conv_bias}}},
+                                 {"rms_norm", true},
+                                 {"residual_in_fp32", true},
+                                 {"fused_add_norm", true},
+                                 {"tie_embeddings", config.tie_embeddings}};
+  return object.dump(2) + "\n";
 }
 
 // The weights of a folder, one for each parameter of the model, of its shape.
@@ -85,6 +112,13 @@ void copy_weights(MambaLM& model, const std::filesystem::path& folder) {
   const torch::NoGradGuard no_grad;
   auto weights = read_matching_weights(model, folder);
   for (auto& item : model->named_parameters()) item.value().copy_(checkpoint::take_tensor(weights, item.key()));
+}
+
+void save_state_spaces_model(MambaLM& model, const std::filesystem::path& folder) {
+  checkpoint::TensorMap tensors;
+  for (const auto& item : model->named_parameters()) tensors.emplace(item.key(), item.value().detach());
+  tensors.emplace("lm_head.weight", model->lm_head->weight.detach());  // named even where it is tied
+  checkpoint::save_state_spaces_folder(folder, std::move(tensors), state_spaces_json(model->config()));
 }
 
 void save_model(MambaLM& model, const std::filesystem::path& folder) {

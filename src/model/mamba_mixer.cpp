@@ -17,6 +17,25 @@ Conv1dImpl::Conv1dImpl(int64_t channels, int64_t width, bool has_bias) {
   if (has_bias) bias = register_parameter("bias", at::empty({channels}), /*requires_grad=*/false);
 }
 
+at::Tensor Conv1dImpl::kernel(at::ScalarType dtype) const {
+  const at::Tensor taps = weight.view({weight.size(0), weight.size(2)}).to(dtype);
+  return adapter_ ? adapter_->adapt(taps) : taps;
+}
+
+void Conv1dImpl::attach(std::shared_ptr<ConvAdapter> adapter, std::shared_ptr<torch::nn::Module> module) {
+  if (adapter_) throw ConfigError("conv1d: has an adapter already");
+  register_module("conv1d", std::move(module));
+  adapter_ = std::move(adapter);
+}
+
+void Conv1dImpl::merge_adapters() {
+  if (!adapter_) return;
+  const torch::NoGradGuard no_grad;
+  weight.set_data(kernel(weight.scalar_type()).view(weight.sizes()));
+  unregister_module("conv1d");
+  adapter_.reset();
+}
+
 MambaMixerImpl::MambaMixerImpl(const MambaConfig& config) : config_(config) {
   const int64_t d_inner = config.d_inner(), dt_rank = config.resolved_dt_rank(), d_state = config.d_state;
 
@@ -131,7 +150,7 @@ MambaMixerImpl::Projected MambaMixerImpl::project(const at::Tensor& u) {
 at::Tensor MambaMixerImpl::convolve_and_scan(const at::Tensor& x, const std::optional<at::Tensor>& z,
                                              const std::optional<at::Tensor>& lengths, LayerState& state) {
   const auto small = small_dtype(x);
-  const auto conv_weight = conv1d->weight.view({config_.d_inner(), config_.d_conv}).to(small);
+  const auto conv_weight = conv1d->kernel(small);
   const auto conv_bias = conv1d->bias.defined() ? std::optional<at::Tensor>(conv1d->bias.to(small)) : std::nullopt;
   auto [u, last_conv] = ops::causal_conv1d(x, conv_weight, conv_bias, maybe(state.conv), lengths, /*silu=*/true);
 

@@ -1,5 +1,8 @@
 #include "mpeft/model/projection.h"
 
+#include <algorithm>
+
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 
@@ -7,6 +10,7 @@
 #include "mpeft/core/strings.h"
 
 #include "model/linear_with_rows.h"
+#include "model/trained_rows.h"
 
 namespace mpeft::model {
 
@@ -20,7 +24,13 @@ at::Tensor ProjectionImpl::forward(const at::Tensor& x) {
   const auto dtype = x.scalar_type();
   std::optional<at::Tensor> b;
   if (options_.has_bias && !options_.defer_bias) b = bias.to(dtype);
-  at::Tensor y = at::linear(x, weight.to(dtype), b);  // (..., out_features)
+  at::Tensor y;  // (..., out_features)
+  if (thawed_.empty()) {
+    y = at::linear(x, weight.to(dtype), b);
+  } else {
+    y = linear_with_trained_rows(x, weight.to(dtype), trained_rows(dtype), thawed_);
+    if (b) y = y + *b;
+  }
   for (const auto& [target, adapter] : adapters_) y = adapter->forward(x, y);
   return y;
 }
@@ -28,22 +38,57 @@ at::Tensor ProjectionImpl::forward(const at::Tensor& x) {
 std::tuple<at::Tensor, at::Tensor> ProjectionImpl::forward_with_rows(const at::Tensor& x, const at::Tensor& rows) {
   const auto dtype = x.scalar_type();
   const bool adds_bias = options_.has_bias && !options_.defer_bias;
-  if (!adapters_.empty() || weight.requires_grad() || adds_bias) return {forward(x), at::linear(x, rows.to(dtype))};
+  if (!adapters_.empty() || !thawed_.empty() || weight.requires_grad() || adds_bias)
+    return {forward(x), at::linear(x, rows.to(dtype))};
   const at::Tensor y = linear_with_rows(x, weight.to(dtype), rows.to(dtype));  // (..., out_features + n)
   return {y.narrow(-1, 0, options_.out_features), y.narrow(-1, options_.out_features, rows.size(0))};
 }
 
 void ProjectionImpl::attach(const std::string& target, std::shared_ptr<ProjectionAdapter> adapter,
                             std::shared_ptr<torch::nn::Module> module) {
-  for (const auto& [name, existing] : adapters_) {
-    if (name == target) throw ConfigError(mpeft::str(target, ": has an adapter already"));
-  }
+  reject_attached(target);
   register_module(target, std::move(module));
   adapters_.emplace_back(target, std::move(adapter));
 }
 
+at::Tensor ProjectionImpl::thaw_rows(const std::string& slice) {
+  const auto known =
+      std::find_if(options_.slices.begin(), options_.slices.end(), [&](const RowSlice& s) { return s.name == slice; });
+  if (known == options_.slices.end()) throw ConfigError(mpeft::str(slice, ": no rows have this name"));
+  reject_attached(slice);
+  auto module = std::make_shared<torch::nn::Module>(slice);
+  const at::Tensor rows = weight.detach().narrow(0, known->begin, known->end - known->begin).clone();
+  const at::Tensor parameter = module->register_parameter("weight", rows, /*requires_grad=*/true);
+  register_module(slice, std::move(module));
+  const auto at = std::find_if(thawed_.begin(), thawed_.end(), [&](const auto& s) { return s.begin > known->begin; });
+  thawed_rows_.insert(thawed_rows_.begin() + (at - thawed_.begin()), parameter);
+  thawed_.insert(at, *known);
+  return parameter;
+}
+
+at::Tensor ProjectionImpl::trained_rows(at::ScalarType dtype) const {
+  return (thawed_rows_.size() == 1 ? thawed_rows_[0] : at::cat(thawed_rows_)).to(dtype);
+}
+
+int64_t ProjectionImpl::n_replaced() const {
+  int64_t n = 0;
+  for (const auto& rows : thawed_rows_) n += rows.numel();
+  return n;
+}
+
+void ProjectionImpl::reject_attached(const std::string& target) const {
+  const bool is_taken =
+      std::any_of(adapters_.begin(), adapters_.end(), [&](const auto& item) { return item.first == target; }) ||
+      std::any_of(thawed_.begin(), thawed_.end(), [&](const RowSlice& slice) { return slice.name == target; });
+  if (is_taken) throw ConfigError(mpeft::str(target, ": has an adapter already"));
+}
+
 void ProjectionImpl::merge_adapters() {
   const torch::NoGradGuard no_grad;
+  if (!thawed_.empty()) weight.set_data(replace_rows(weight, trained_rows(weight.scalar_type()), thawed_));
+  for (const auto& slice : thawed_) unregister_module(slice.name);
+  thawed_.clear();
+  thawed_rows_.clear();
   for (const auto& [target, adapter] : adapters_) {
     const at::Tensor merged = weight.to(at::kFloat) + adapter->weight_delta().to(weight.device());
     weight.set_data(merged.to(weight.scalar_type()));
@@ -60,7 +105,10 @@ RowSlice ProjectionImpl::rows(const std::string& target) const {
 }
 
 void ProjectionImpl::set_rows(const at::Tensor& new_weight, std::vector<RowSlice> slices) {
-  if (!adapters_.empty()) throw ConfigError(adapters_.front().first + ": merge its adapter before the rows change");
+  if (!adapters_.empty() || !thawed_.empty()) {
+    const auto& name = adapters_.empty() ? thawed_.front().name : adapters_.front().first;
+    throw ConfigError(name + ": merge its adapter before the rows change");
+  }
   weight.set_data(new_weight);
   options_.out_features = new_weight.size(0);
   options_.slices = std::move(slices);

@@ -51,6 +51,11 @@ std::unique_ptr<PeftMethod> load_adapter(model::MambaLM& model, const std::files
   auto method = make_peft_method(saved.config_json, (folder / "adapter_config.json").string());
   method->inject(model, /*seed=*/0);  // every value is replaced below
   take_embedding_layers(model, *method, saved.tensors);
+  // A parameter of the base that trains in place is saved in fp32 even where the checkpoint is not.
+  for (auto& parameter : method->parameters()) {
+    const at::Tensor& tensor = parameter.tensor;
+    if (at::isReducedFloatingType(tensor.scalar_type())) parameter.tensor.set_data(tensor.detach().to(at::kFloat));
+  }
   load_parameters(*method, saved.tensors, folder.string());
   return method;
 }

@@ -1,14 +1,22 @@
 #include "peft/low_rank.h"
 
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/native_dropout.h>
+#include <ATen/ops/native_dropout_backward.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace mpeft::peft {
 namespace {
 
 at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
+
+// scale * a b in the one kernel of the product (with beta 0 the first tensor is not read).
+at::Tensor scaled_mm(const at::Tensor& a, const at::Tensor& b, double scale) {
+  if (scale == 1.0) return at::mm(a, b);
+  return at::addmm(at::empty({1, 1}, a.options()), a, b, /*beta=*/0, /*alpha=*/scale);
+}
 
 // One in-place GEMM onto the slice instead of autograd's slice, add and concatenation: the base projection's output is
 // written once and never copied.
@@ -39,18 +47,15 @@ class AddLowRank : public torch::autograd::Function<AddLowRank> {
     const double survivor = dropout > 0 ? 1.0 / (1.0 - dropout) : 1.0;
 
     at::Tensor dx, dA, dB;
-    const at::Tensor dlow = at::mm(drows, B).mul_(scale);  // (n, rank)
-    if (ctx->needs_input_grad(1)) {
-      dx = at::mm(dlow, A);  // (n, in_features)
-      if (mask.defined()) dx.mul_(mask).mul_(survivor);
-      dx = dx.view_as(x);
-    }
-    if (ctx->needs_input_grad(2)) {
-      at::Tensor dropped = as_rows(x);
-      if (mask.defined()) dropped = (dropped * mask).mul_(survivor);
-      dA = at::mm(dlow.t(), dropped);
-    }
-    if (ctx->needs_input_grad(3)) dB = at::mm(drows.t(), low).mul_(scale);
+    // The derivative of dropout multiplies by its mask, and so does dropout itself: one kernel for either.
+    const auto drop = [&](const at::Tensor& t) {
+      return mask.defined() ? at::native_dropout_backward(t, mask, survivor) : t;
+    };
+    at::Tensor dlow;  // (n, rank)
+    if (ctx->needs_input_grad(1) || ctx->needs_input_grad(2)) dlow = scaled_mm(drows, B, scale);
+    if (ctx->needs_input_grad(1)) dx = drop(at::mm(dlow, A)).view_as(x);  // (n, in_features)
+    if (ctx->needs_input_grad(2)) dA = at::mm(dlow.t(), drop(as_rows(x)));
+    if (ctx->needs_input_grad(3)) dB = scaled_mm(drows.t(), low, scale);
     return {dy, dx, dA, dB, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

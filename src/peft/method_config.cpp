@@ -95,4 +95,12 @@ void MethodConfig::finish(const std::vector<std::pair<std::string, json>>& neutr
   if (!problems_.empty()) throw ConfigError(join(problems_, "\n"));
 }
 
+void MethodConfig::finish() {
+  for (const char* key : {"base_model_name_or_path", "revision", "auto_mapping", "peft_version", "task_type",
+                          "inference_mode", "peft_type"}) {
+    raw(key);
+  }
+  finish({});
+}
+
 }  // namespace mpeft::peft

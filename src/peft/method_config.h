@@ -32,6 +32,10 @@ class MethodConfig {
   /// that nobody read, with a suggestion. Then throws ConfigError when there was any problem.
   void finish(const std::vector<std::pair<std::string, nlohmann::json>>& neutral_fields);
 
+  /// For methods that PEFT has not: besides what was read, only what describes the file itself is accepted
+  /// (`task_type`, `inference_mode`, `base_model_name_or_path`, …), and it has no effect.
+  void finish();
+
  private:
   nlohmann::json object_;
   std::string where_;

@@ -50,7 +50,7 @@ bool in_layers(const Target& target, const TargetSelection& selection) {
 
 void reject_shared_rows(const std::vector<Target>& selected, const std::string& where) {
   for (const auto& whole : selected) {
-    if (whole.is_slice || whole.embedding) continue;
+    if (whole.is_slice || !whole.projection) continue;
     for (const auto& other : selected) {
       if (other.is_slice && other.projection.ptr() == whole.projection.ptr()) {
         throw ConfigError(
@@ -76,6 +76,14 @@ std::vector<Target> list_targets(model::MambaLM& model) {
     const std::string parent = mpeft::str("backbone.layers.", i, ".mixer");
     const auto layer = static_cast<int64_t>(i);
     add_projection(targets, parent, "in_proj", layer, mixer->in_proj);
+    Target conv;
+    conv.path = parent + ".conv1d";
+    conv.name = "conv1d";
+    conv.layer = layer;
+    conv.in_features = model->config().d_conv;
+    conv.out_features = model->config().d_inner();
+    conv.conv = mixer->conv1d;
+    targets.push_back(std::move(conv));
     add_projection(targets, parent, "x_proj", layer, mixer->x_proj);
     add_projection(targets, parent, "dt_proj", layer, mixer->dt_proj);
     add_projection(targets, parent, "out_proj", layer, mixer->out_proj);
@@ -96,7 +104,8 @@ std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection&
     }
   }
   if (selection.regex == "all-linear") {
-    for (size_t i = 0; i < all.size(); ++i) chosen[i] = all[i].layer >= 0 && !all[i].is_slice && in_scope(all[i]);
+    for (size_t i = 0; i < all.size(); ++i)
+      chosen[i] = all[i].layer >= 0 && all[i].projection && !all[i].is_slice && in_scope(all[i]);
   } else if (!selection.regex.empty()) {
     for (size_t i = 0; i < all.size(); ++i)
       chosen[i] = full_match(selection.regex, all[i].path, where) && in_scope(all[i]);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "mpeft/core/strings.h"
+#include "mpeft/peft/target.h"
 
 namespace mpeft::peft {
 namespace {
@@ -57,6 +58,9 @@ std::vector<std::string> TrainableReport::coverage() const {
 
 TrainableReport report_trainable(model::MambaLM& model) {
   TrainableReport report;
+  for (const auto& target : list_targets(model)) {
+    if (target.projection && !target.is_slice) report.n_total -= target.projection->n_replaced();
+  }
   for (const auto& item : model->named_parameters()) {
     const at::Tensor& parameter = item.value();
     report.n_total += parameter.numel();

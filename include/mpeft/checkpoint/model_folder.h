@@ -47,4 +47,8 @@ TensorMap with_canonical_names(TensorMap tensors, const std::string& where);
 /// CheckpointError.
 void save_model_folder(const std::filesystem::path& path, const TensorMap& tensors, const std::string& config_json);
 
+/// Writes a model folder that mamba_ssm's from_pretrained loads: `config.json` with `config_json` and all tensors,
+/// under its names (`backbone.embedding.weight`), in `pytorch_model.bin`. Atomic. Throws CheckpointError.
+void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tensors, const std::string& config_json);
+
 }  // namespace mpeft::checkpoint

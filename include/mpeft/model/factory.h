@@ -36,4 +36,8 @@ void copy_weights(MambaLM& model, const std::filesystem::path& folder);
 /// Writes `config.json` and `model.safetensors` (names and layout that transformers reads) atomically.
 void save_model(MambaLM& model, const std::filesystem::path& folder);
 
+/// Writes `config.json` and `pytorch_model.bin` (names and layout that mamba_ssm's from_pretrained reads) atomically.
+/// Throws ConfigError for what its configuration cannot say: another norm_eps than 1e-5.
+void save_state_spaces_model(MambaLM& model, const std::filesystem::path& folder);
+
 }  // namespace mpeft::model

@@ -16,12 +16,32 @@
 
 namespace mpeft::model {
 
+/// What a PEFT method puts on the convolution.
+class ConvAdapter {
+ public:
+  virtual ~ConvAdapter() = default;
+  /// The weight to use in the place of `weight` (d_inner, d_conv), in its dtype.
+  virtual at::Tensor adapt(const at::Tensor& weight) = 0;
+};
+
 /// The parameters of the depthwise convolution; the mixer calls the operator.
 class Conv1dImpl : public torch::nn::Module {
  public:
   Conv1dImpl(int64_t channels, int64_t width, bool has_bias);
+
+  /// The weight as the operator takes it, adapted: (d_inner, d_conv) in `dtype`.
+  at::Tensor kernel(at::ScalarType dtype) const;
+  /// Adds an adapter; `module` holds its parameters and becomes the child `conv1d`. Throws ConfigError when there is
+  /// one already.
+  void attach(std::shared_ptr<ConvAdapter> adapter, std::shared_ptr<torch::nn::Module> module);
+  /// Puts the adapted weight in the place of the weight and removes the adapter.
+  void merge_adapters();
+
   at::Tensor weight;  ///< (d_inner, 1, d_conv)
   at::Tensor bias;    ///< (d_inner), undefined without bias
+
+ private:
+  std::shared_ptr<ConvAdapter> adapter_;
 };
 TORCH_MODULE(Conv1d);
 

@@ -57,7 +57,15 @@ class ProjectionImpl : public torch::nn::Module {
   void attach(const std::string& target, std::shared_ptr<ProjectionAdapter> adapter,
               std::shared_ptr<torch::nn::Module> module);
 
-  /// Adds each adapter's weight_delta to the weight and removes the adapters.
+  /// Makes the rows of `slice` trainable: as the parameter `weight` (rows, in_features) of the child `slice`, which
+  /// takes the place of those rows of this module's own `weight`. Still one GEMM; backward computes the gradient of
+  /// these rows alone. Returns the parameter. Throws ConfigError for a slice that is not there or that has an adapter.
+  at::Tensor thaw_rows(const std::string& slice);
+
+  /// How many values of `weight` thaw_rows has put others in the place of.
+  int64_t n_replaced() const;
+
+  /// Puts trained rows and each adapter's weight_delta into the weight and removes them.
   void merge_adapters();
 
   /// The rows that `target` names: a slice, or all rows for any other name.
@@ -76,8 +84,13 @@ class ProjectionImpl : public torch::nn::Module {
   at::Tensor bias;    ///< (out_features), undefined without bias
 
  private:
+  at::Tensor trained_rows(at::ScalarType dtype) const;
+  void reject_attached(const std::string& target) const;
+
   ProjectionOptions options_;
   std::vector<std::pair<std::string, std::shared_ptr<ProjectionAdapter>>> adapters_;
+  std::vector<RowSlice> thawed_;         // sorted by their rows
+  std::vector<at::Tensor> thawed_rows_;  // the parameter of each
 };
 TORCH_MODULE(Projection);
 

@@ -7,15 +7,17 @@
 
 namespace mpeft::peft {
 
-/// A place that an adapter can be put on: a projection, one of its named row slices, the embedding or the head.
+/// A place that an adapter can be put on: a projection, one of its named row slices, the convolution, the embedding or
+/// the head.
 struct Target {
   std::string path;    ///< "backbone.layers.0.mixer.in_proj_x", "backbone.embeddings", "lm_head"
   std::string name;    ///< last component of the path: "in_proj_x"
   int64_t layer = -1;  ///< index of the layer, -1 outside the layers
   int64_t in_features = 0;
   int64_t out_features = 0;               ///< rows of this target alone
-  model::Projection projection{nullptr};  ///< null for the embedding
+  model::Projection projection{nullptr};  ///< null for the embedding and the convolution
   model::Embedding embedding{nullptr};    ///< null otherwise
+  model::Conv1d conv{nullptr};            ///< null otherwise; in_features are its taps, out_features its channels
   bool is_slice = false;                  ///< a named part of the projection's rows
 };
 

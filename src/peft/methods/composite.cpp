@@ -5,6 +5,7 @@
 #include "mpeft/core/strings.h"
 #include "mpeft/peft/target.h"
 
+#include "peft/base_parameters.h"
 #include "peft/method_config.h"
 
 namespace mpeft::peft {
@@ -110,6 +111,7 @@ class Composite : public PeftMethod {
 
   void merge(model::MambaLM& model) override {
     if (const auto obstacle = merge_obstacle(model); !obstacle.empty()) throw ConfigError(obstacle);
+    merge_rows(model);  // a method may change the rows of a projection, which must be whole by then
     for (auto& part : parts_) part.method->merge(model);
   }
 
@@ -156,10 +158,9 @@ std::unique_ptr<PeftMethod> compose(std::vector<json> configs, std::vector<std::
 
 std::unique_ptr<PeftMethod> make_composite(MethodConfig& config) {
   const json adapters = config.raw("adapters");
-  config.raw("base_model_name_or_path");
   if (!adapters.is_array() || adapters.empty())
     config.problem("adapters", "expected a list of adapter configurations, one object each");
-  config.finish({});
+  config.finish();
   std::vector<json> configs(adapters.begin(), adapters.end());
   std::vector<std::string> where;
   for (size_t i = 0; i < configs.size(); ++i) where.push_back(mpeft::str(config.where(), ": adapters[", i, "]"));

@@ -192,8 +192,8 @@ TEST(LoraTest, ErrorsSayWhatToDo) {
               HasSubstr("in_proj_x is part of backbone.layers.0.mixer.in_proj"));
   EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "lora_alhpa": 3)")),
               HasSubstr("lora_alhpa: unknown field (did you mean 'lora_alpha'?)"));
-  EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "use_dora": true)")),
-              HasSubstr("use_dora: this value is not supported"));
+  EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "lora_bias": true)")),
+              HasSubstr("lora_bias: this value is not supported"));
   EXPECT_THAT(inject(R"({"peft_type": "LORRA"})"), HasSubstr("unknown method 'LORRA' (did you mean 'LORA'?)"));
   EXPECT_THAT(inject(lora_json(R"("(a+)+$x")")), HasSubstr("matches no module"));
   EXPECT_THAT(inject("{"), HasSubstr("not valid JSON"));

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mpeft/checkpoint/adapter_folder.h"
+
+#include "peft/lora_config.h"
+#include "peft/lora_modules.h"
+
+namespace mpeft::peft {
+
+/// An adapter on one target, as an export needs it.
+struct AttachedLora {
+  Target target;
+  LoraShape shape;
+  std::shared_ptr<LoraProjection> module;  ///< null for the embedding and the convolution
+  at::Tensor A0, B0;                       ///< PiSSA's initial values, whose product the base has lost; else undefined
+};
+
+/// The adapters as Hugging Face PEFT's on whole modules, exactly (fp32): slices become one block-diagonal pair of their
+/// projection, A' = [A_x; A_z] and B' = diag(B_x, B_z) in the slices' rows, at the sum of their ranks; PiSSA's pair
+/// becomes [A; A0], [B, -B0], which needs no decomposition on loading. `other` are saved as they are (embedding,
+/// biases, whole modules). Throws ConfigError for what PEFT has not: an adapter on the convolution.
+checkpoint::AdapterFolder export_lora(const LoraConfig& config, const std::vector<AttachedLora>& adapters,
+                                      const std::vector<NamedParameter>& other, const std::string& base_model,
+                                      int64_t n_layer);
+
+}  // namespace mpeft::peft
