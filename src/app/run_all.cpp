@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
@@ -104,9 +106,19 @@ void print_plan(const Options& options, const std::vector<Experiment>& experimen
               flags.empty() ? "" : ", each with ", join(flags, " ").c_str());
 }
 
+// On a terminal the table is cut to its width, and what went wrong is said in full below.
 void print_summary(const Schedule& schedule) {
+  winsize size{};
+  const bool is_cut =
+      ::isatty(STDOUT_FILENO) == 1 && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40;
   std::printf("\n");
-  for (const auto& line : draw_table(schedule, Run::Clock::now(), {.width = 400})) std::printf("%s\n", line.c_str());
+  for (const auto& line : draw_table(schedule, Run::Clock::now(), {.width = is_cut ? size.ws_col : size_t{400}})) {
+    std::printf("%s\n", line.c_str());
+  }
+  for (const auto& run : schedule.runs()) {
+    if (is_cut && run.state == RunState::kFailed)
+      std::printf("%s: %s\n", run.experiment.name.c_str(), run.note.c_str());
+  }
   std::fflush(stdout);
 }
 
@@ -167,7 +179,7 @@ int main(int argc, char** argv) {
   CLI::App parser{
       "run_all: runs many experiments, one at a time on each device.\n"
       "  run_all train --device 0 1 --cfg cfg/exps/sdlora/spider/*.yaml\n"
-      "  run_all train --device cpu --cfg 'cfg/quickstart/*.yaml' --overwrite -- --set num_epochs=1\n"
+      "  run_all train --device cpu --cfg 'cfg/exps/*/dart/*.yaml' --overwrite -- --set num_epochs=1\n"
       "Finished runs are skipped; each run writes to its own folder, what its process prints to console.txt there.",
       "run_all"};
   Options options;

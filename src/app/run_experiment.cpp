@@ -21,6 +21,7 @@
 #include "app/evaluate_split.h"
 #include "app/experiment_data.h"
 #include "app/manifest.h"
+#include "app/results_table.h"
 
 namespace mpeft::app {
 namespace {
@@ -72,12 +73,20 @@ Subject make_subject(const config::ExperimentConfig& config) {
   return subject;
 }
 
+// "tokens p50 412 p95 987 max 1,536   labels 6.1 %": how long, and how much of it carries loss.
 std::string length_summary(const std::vector<data::Example>& examples) {
-  std::vector<size_t> lengths;
-  for (const auto& example : examples) lengths.push_back(example.ids.size());
+  std::vector<int64_t> lengths;
+  int64_t n_tokens = 0, n_labels = 0;
+  for (const auto& example : examples) {
+    lengths.push_back(static_cast<int64_t>(example.ids.size()));
+    n_tokens += lengths.back();
+    n_labels += lengths.back() - example.prompt_length;
+  }
   std::sort(lengths.begin(), lengths.end());
-  return mpeft::str("tokens p50 ", lengths[lengths.size() / 2], " p95 ", lengths[lengths.size() * 95 / 100], " max ",
-                    lengths.back());
+  return mpeft::str("tokens p50 ", with_thousands(lengths[lengths.size() / 2]), " p95 ",
+                    with_thousands(lengths[lengths.size() * 95 / 100]), " max ", with_thousands(lengths.back()),
+                    "   labels ", fixed(100.0 * static_cast<double>(n_labels) / static_cast<double>(n_tokens), 1),
+                    " %");
 }
 
 void print_overview(const config::ExperimentConfig& config, const Subject& subject, const peft::TrainableReport& report,
@@ -87,7 +96,11 @@ void print_overview(const config::ExperimentConfig& config, const Subject& subje
   };
   line("experiment", mpeft::str(config.path, "  →  ", config.output_dir));
   line("model",
-       mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec));
+       mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec,
+                  subject.source.weight_files.empty()
+                      ? ""
+                      : mpeft::str("   (", subject.source.weight_files.front().filename().string(),
+                                   subject.source.weight_files.size() > 1 ? ", …)" : ")")));
   line(subject.method ? "adapter" : "training",
        mpeft::str(subject.method ? subject.method->type() + "   " : "full fine-tuning   ",
                   with_thousands(report.n_trainable), " trainable = ", fixed(100 * report.share(), 3), " %"));
@@ -137,24 +150,6 @@ void load_weights(Subject& subject, const sfs::path& folder) {
   if (!subject.method) return model::copy_weights(subject.model, folder / "model");
   const auto adapter = checkpoint::read_adapter_folder(folder / "adapter");
   peft::load_parameters(*subject.method, adapter.tensors, (folder / "adapter").string());
-}
-
-void print_results(const sfs::path& output_dir, const std::string& first_metric) {
-  const auto lines = train::read_eval_lines(output_dir / "metrics.jsonl");
-  if (lines.empty()) return;
-  size_t best = 0;
-  const auto value = [&](const train::EvalLine& line) {
-    const auto it = line.metrics.find(first_metric);
-    return it == line.metrics.end() ? -1e300 : it->second;
-  };
-  for (size_t i = 1; i < lines.size(); ++i) {
-    if (value(lines[i]) > value(lines[best])) best = i;
-  }
-  for (size_t i = 0; i < lines.size(); ++i) {
-    std::string row = mpeft::str("epoch ", lines[i].epoch, "  step ", with_thousands(lines[i].step));
-    for (const auto& [name, metric] : lines[i].metrics) row += mpeft::str("  ", name, " ", fixed(metric, 4));
-    log::info(row + (i == best ? "  ← best" : ""));
-  }
 }
 
 }  // namespace
@@ -271,7 +266,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     log::info(mpeft::str("saved ", (output_dir / (subject.method ? "adapter" : "model")).string()));
   }
   mark_finished(output_dir);
-  print_results(output_dir, options.first_metric);
+  for (const auto& line : results_table(output_dir / "metrics.jsonl", options.first_metric)) log::info(line);
   if (!config.no_save) {
     log::info(subject.method ? mpeft::str("use it: mpeft generate --model ", config.model, " --adapter ",
                                           (output_dir / "adapter").string())

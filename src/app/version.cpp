@@ -13,7 +13,7 @@ std::string git_commit() { return MPEFT_GIT_COMMIT; }
 
 std::string version_text() {
   return mpeft::str("mamba-peft ", version(), " (commit ", git_commit(), ")\nLibTorch    ", TORCH_VERSION,
-                    "\nCUDA        ", ops::built_with_cuda() ? "kernels built in" : "not built in", "\nprocessor   ",
+                    "\nCUDA        ", ops::built_with_cuda() ? MPEFT_CUDA_TEXT : "not built in", "\nprocessor   ",
                     kernels::to_string(kernels::cpu_capability()), "\n");
 }
 

@@ -1,5 +1,7 @@
 #include "mpeft/train/device.h"
 
+#include <array>
+#include <dlfcn.h>
 #include <sys/resource.h>
 
 #include <ATen/Context.h>
@@ -37,10 +39,30 @@ at::Device resolve_device(const std::string& name) {
   return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 
+namespace {
+
+// Name and memory of a GPU, as the driver says them: LibTorch's interface has them only with CUDA's headers. The
+// driver's library is in the process already, as LibTorch computes with it; its numbers are those of the runtime.
+std::string gpu_text(int index) {
+  void* driver = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (driver == nullptr) return "";
+  const auto get_name = reinterpret_cast<int (*)(char*, int, int)>(::dlsym(driver, "cuDeviceGetName"));
+  const auto get_memory = reinterpret_cast<int (*)(size_t*, int)>(::dlsym(driver, "cuDeviceTotalMem_v2"));
+  std::array<char, 128> name{};
+  size_t bytes = 0;
+  const bool ok = get_name != nullptr && get_memory != nullptr && get_name(name.data(), name.size() - 1, index) == 0 &&
+                  get_memory(&bytes, index) == 0;
+  ::dlclose(driver);
+  return ok ? mpeft::str(name.data(), " (", human_bytes(bytes), ")") : "";
+}
+
+}  // namespace
+
 std::string describe_device(at::Device device) {
   if (device.is_cpu())
     return mpeft::str("CPU, ", at::get_num_threads(), " threads, ", kernels::to_string(kernels::cpu_capability()));
-  return device.str();
+  const int64_t cuda = at::detail::getCUDAHooks().versionCUDART();
+  return mpeft::str(device.str(), "   ", gpu_text(device.index()), "   CUDA ", cuda / 1000, ".", cuda % 1000 / 10);
 }
 
 uint64_t peak_memory_bytes(at::Device device) {

@@ -12,6 +12,8 @@
 #include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
 
+#include "train/event_file.h"
+
 namespace mpeft::train {
 namespace {
 
@@ -29,17 +31,42 @@ std::string now_iso8601() {
 // JSON has no NaN or infinity: null, as nlohmann_json would write, but said once here.
 json number(double value) { return std::isfinite(value) ? json(value) : json(); }
 
+// Seconds since 1970 of a "time" field; now when it is none.
+double seconds_of(const std::string& iso8601) {
+  std::tm utc{};
+  const char* end = ::strptime(iso8601.c_str(), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return static_cast<double>(end != nullptr ? ::timegm(&utc) : std::time(nullptr));
+}
+
+// The line's numbers as points of the curves "train/loss", "eval/bleu", …
+void append_event(EventFile& events, const json& line) {
+  const bool is_eval = line.value("kind", "") == "eval";
+  const json values = is_eval ? line.value("metrics", json::object()) : line;
+  std::map<std::string, double> points;
+  for (const auto& [name, value] : values.items()) {
+    const bool is_curve = is_eval || (name != "epoch" && name != "step");
+    if (is_curve && value.is_number()) points[(is_eval ? "eval/" : "train/") + name] = value.get<double>();
+  }
+  events.scalars(line.value("step", int64_t{0}), seconds_of(line.value("time", "")), points);
+}
+
 }  // namespace
 
-MetricsLog::MetricsLog(std::filesystem::path path, int64_t keep_up_to_step) : path_(std::move(path)) {
+MetricsLog::MetricsLog(std::filesystem::path path, int64_t keep_up_to_step)
+    : path_(std::move(path)),
+      events_(std::make_unique<EventFile>(path_.has_parent_path() ? path_.parent_path() : ".")) {
   if (!std::filesystem::exists(path_)) return;
   std::string kept;
   for (const auto& line : split(fs::read_file(path_), '\n')) {
     const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (object.is_object() && object.value("step", int64_t{0}) <= keep_up_to_step) kept += line + "\n";
+    if (!object.is_object() || object.value("step", int64_t{0}) > keep_up_to_step) continue;
+    kept += line + "\n";
+    append_event(*events_, object);
   }
   fs::write_file_atomic(path_, kept);
 }
+
+MetricsLog::~MetricsLog() = default;
 
 void MetricsLog::append(const std::string& line) {
   std::filesystem::create_directories(path_.parent_path());
@@ -53,6 +80,7 @@ void MetricsLog::append(const std::string& line) {
     throw;
   }
   ::close(fd);
+  append_event(*events_, json::parse(line));
 }
 
 void MetricsLog::train(const TrainLine& line) {
@@ -82,11 +110,14 @@ void MetricsLog::eval(int64_t epoch, int64_t step, const std::map<std::string, d
 
 std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path) {
   std::vector<EvalLine> lines;
+  double loss = std::nan("");
   if (!std::filesystem::exists(path)) return lines;
   for (const auto& text : split(fs::read_file(path), '\n')) {
     const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object() || object.value("kind", "") != "eval") continue;
-    EvalLine line{object.value("epoch", int64_t{0}), object.value("step", int64_t{0}), {}};
+    if (!object.is_object()) continue;
+    if (object.contains("loss")) loss = object["loss"].is_number() ? object["loss"].get<double>() : std::nan("");
+    if (object.value("kind", "") != "eval") continue;
+    EvalLine line{object.value("epoch", int64_t{0}), object.value("step", int64_t{0}), {}, loss};
     const json metrics = object.value("metrics", json::object());  // items() refers to it
     for (const auto& [name, value] : metrics.items()) {
       line.metrics[name] = value.is_number() ? value.get<double>() : std::nan("");

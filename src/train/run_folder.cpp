@@ -51,7 +51,8 @@ void RunFolder::clear() const {
   std::vector<std::string> ours;
   for (const auto& name : fs::list_folder(path_)) {
     if (name == "cfg.yaml" || name == "metrics.jsonl" || name == "adapter" || name == "model" ||
-        name.starts_with("checkpoint-") || name.starts_with("predictions-")) {
+        name.starts_with("checkpoint-") || name.starts_with("predictions-") ||
+        name.starts_with("events.out.tfevents.")) {
       ours.push_back(name);
     }
   }

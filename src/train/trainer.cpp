@@ -17,6 +17,8 @@
 #include "mpeft/train/loss.h"
 #include "mpeft/train/progress.h"
 
+#include "train/out_of_memory.h"
+
 namespace mpeft::train {
 namespace {
 
@@ -128,7 +130,15 @@ void Trainer::run_epoch(MetricsLog& log) {
     // Dropout's numbers hang on the step alone: a resumed run draws the same ones.
     seed_generators(device, derive_seed(options_.seed, "dropout", static_cast<uint64_t>(state_.step)));
     const double learning_rate = schedule.at(state_.step);
-    runner_.step(batches, learning_rate);
+    try {
+      runner_.step(batches, learning_rate);
+    } catch (const c10::OutOfMemoryError& e) {
+      int64_t rows = 0, seqlen = 0;  // of the largest micro-batch
+      for (const auto& batch : batches) {
+        if (batch.rows * batch.seqlen > rows * seqlen) rows = batch.rows, seqlen = batch.seqlen;
+      }
+      fail_out_of_memory(e, rows, seqlen);
+    }
     ++state_.step;
     ++state_.steps_in_epoch;
     for (const auto& batch : batches) tokens += batch.n_tokens();
@@ -173,6 +183,17 @@ void Trainer::run_epoch(MetricsLog& log) {
   }
 }
 
+void Trainer::fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t rows, int64_t seqlen) const {
+  throw Error(ExitCode::kInternal,
+              out_of_memory_message({.step = state_.step,
+                                     .rows = rows,
+                                     .seqlen = seqlen,
+                                     .batch_size = options_.batch_size,
+                                     .gradient_accumulation_steps = options_.gradient_accumulation_steps,
+                                     .output_dir = options_.output_dir},
+                                    error.what_without_backtrace()));
+}
+
 void Trainer::check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches) {
   if (statistics.consecutive_bad < kMaxConsecutiveBad) return;
   std::string where = first_not_finite(model_, batches.front());
@@ -190,7 +211,11 @@ void Trainer::evaluate(MetricsLog& log) {
   std::map<std::string, double> metrics;
   {
     const torch::NoGradGuard no_grad;
-    metrics = hooks_.evaluate(state_.step);
+    try {
+      metrics = hooks_.evaluate(state_.step);
+    } catch (const c10::OutOfMemoryError& e) {
+      fail_out_of_memory(e, 0, 0);
+    }
   }
   model_->train();
   if (metrics.empty()) return;

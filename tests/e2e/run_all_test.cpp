@@ -114,7 +114,7 @@ TEST_F(RunAllProgram, PassesCtrlCOnAndWaits) {
   EXPECT_TRUE(sfs::exists(folder_ / "out/a/saved"));
   EXPECT_FALSE(sfs::exists(folder_ / "out/b"));  // nothing is started any more
   EXPECT_THAT(outcome.output, HasSubstr("interrupted: running experiments save themselves"));
-  EXPECT_THAT(outcome.output, HasSubstr("waiting 1   interrupted 1"));
+  EXPECT_THAT(outcome.output, HasSubstr("interrupted 1   not started 1"));
 }
 
 TEST_F(RunAllProgram, ASecondCtrlCKills) {

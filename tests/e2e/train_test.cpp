@@ -1,5 +1,6 @@
 // The programs as a user runs them: exit codes, messages, files, ten literal losses, kill and resume.
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -52,6 +53,10 @@ TEST(TrainProgram, TenStepsHaveTheseLosses) {
     EXPECT_TRUE(sfs::exists(folder / "out" / file)) << file;
   }
   EXPECT_TRUE(json::parse(read(folder / "out/manifest.json")).at("finished").get<bool>());
+  const auto is_event_file = [](const auto& entry) {
+    return entry.path().filename().string().starts_with("events.out.tfevents.");
+  };
+  EXPECT_EQ(std::count_if(sfs::directory_iterator(folder / "out"), sfs::directory_iterator(), is_event_file), 1);
   // A finished run is left alone, and the resolved configuration runs as it stands.
   EXPECT_THAT(run(kTrain + " --cfg " + (folder / "x.yaml").string()).output, HasSubstr("already finished"));
   EXPECT_EQ(run(kTrain + " --dry-run --cfg " + (folder / "out/cfg.yaml").string()).exit_code, 0);
@@ -137,6 +142,7 @@ TEST(TrainProgram, EvaluatesByGenerationAndEvalFindsTheSameScores) {
   write(folder / "x.yaml", text);
   const auto outcome = run(kTrain + " --cfg " + (folder / "x.yaml").string());
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("← best bleu"));
   const auto evaluated = run(kMpeft + " eval --json --device cpu --cfg " + (folder / "x.yaml").string() +
                              " --checkpoint " + (folder / "out").string());
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated.output;

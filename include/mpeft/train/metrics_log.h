@@ -2,18 +2,24 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace mpeft::train {
 
-/// `metrics.jsonl`: one JSON object a line, `kind` "train" or "eval", appended and flushed line by line.
+class EventFile;
+
+/// `metrics.jsonl`: one JSON object a line, `kind` "train" or "eval", appended and flushed line by line. Beside it, the
+/// same numbers as a TensorBoard event file (`events.out.tfevents.…`).
 class MetricsLog {
  public:
   /// Opens (or makes) the file. On a resume the lines of steps after `keep_up_to_step` are dropped first, so that the
   /// file reads as that of a run that was never interrupted.
   MetricsLog(std::filesystem::path path, int64_t keep_up_to_step);
+  ~MetricsLog();
 
   struct TrainLine {
     int64_t epoch = 0;  ///< 1-based
@@ -30,13 +36,15 @@ class MetricsLog {
  private:
   void append(const std::string& line);
   std::filesystem::path path_;
+  std::unique_ptr<EventFile> events_;
 };
 
-/// The `eval` lines of a metrics.jsonl: (epoch, step, metrics).
+/// The `eval` lines of a metrics.jsonl.
 struct EvalLine {
   int64_t epoch = 0;
   int64_t step = 0;
   std::map<std::string, double> metrics;
+  double loss = std::numeric_limits<double>::quiet_NaN();  ///< of the last `train` line before it
 };
 std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path);
 

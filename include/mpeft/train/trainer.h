@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include <c10/util/Exception.h>
+
 #include "mpeft/checkpoint/training_folder.h"
 #include "mpeft/data/example.h"
 #include "mpeft/model/mamba_lm.h"
@@ -84,6 +86,7 @@ class Trainer {
   bool is_evaluation_due() const;
   void evaluate_if_missing(MetricsLog& log);
   std::optional<int64_t> best_step() const;
+  [[noreturn]] void fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t rows, int64_t seqlen) const;
   void check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches);
   std::string fingerprint() const;
 

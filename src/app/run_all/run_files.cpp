@@ -17,16 +17,10 @@ using nlohmann::json;
 constexpr uint64_t kMaxManifestBytes = 64 << 20;
 constexpr uint64_t kMaxReadAtOnce = 64 << 20;
 
-// 0 when there is no such file.
-uint64_t inode_of(const std::filesystem::path& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
-}
-
 json read_manifest(const std::filesystem::path& output_dir) {
   try {
     const auto path = output_dir / "manifest.json";
-    if (inode_of(path) == 0) return {};
+    if (!std::filesystem::exists(path)) return {};
     return json::parse(fs::read_file(path, kMaxManifestBytes), nullptr, /*allow_exceptions=*/false);
   } catch (const DataError&) {
     return {};  // replaced or removed between two calls
@@ -58,8 +52,15 @@ bool is_finished_run(const std::filesystem::path& output_dir) {
 
 RunFollower::RunFollower(std::filesystem::path output_dir)
     : output_dir_(std::move(output_dir)),
-      old_manifest_(inode_of(output_dir_ / "manifest.json")),
-      old_metrics_(inode_of(output_dir_ / "metrics.jsonl")) {}
+      old_manifest_(state_of(output_dir_ / "manifest.json")),
+      old_metrics_(state_of(output_dir_ / "metrics.jsonl")) {}
+
+RunFollower::FileState RunFollower::state_of(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {status.st_ino, static_cast<uint64_t>(status.st_size),
+          status.st_ctim.tv_sec * int64_t{1'000'000'000} + status.st_ctim.tv_nsec};
+}
 
 bool RunFollower::poll() {
   const bool manifest = poll_manifest();
@@ -67,11 +68,11 @@ bool RunFollower::poll() {
 }
 
 bool RunFollower::poll_manifest() {
-  const uint64_t inode = inode_of(output_dir_ / "manifest.json");
-  if (inode == 0 || inode == old_manifest_ || inode == manifest_) return false;
+  const FileState now = state_of(output_dir_ / "manifest.json");
+  if (now.inode == 0 || now == old_manifest_ || now == manifest_) return false;
   const json manifest = read_manifest(output_dir_);
   if (!manifest.is_object()) return false;
-  manifest_ = inode;
+  manifest_ = now;
   progress_.total_steps = integer(manifest, "total_steps");
   first_metric_ = text(manifest, "first_metric");
   return true;
@@ -79,10 +80,10 @@ bool RunFollower::poll_manifest() {
 
 bool RunFollower::poll_metrics() {
   const auto path = output_dir_ / "metrics.jsonl";
-  const uint64_t inode = inode_of(path);
-  if (inode == 0 || inode == old_metrics_) return false;
-  if (inode != metrics_) {  // made or rewritten: read from the beginning
-    metrics_ = inode;
+  const FileState now = state_of(path);
+  if (now.inode == 0 || now == old_metrics_) return false;
+  if (now.inode != metrics_inode_ || now.size < offset_) {  // made or rewritten: read from the beginning
+    metrics_inode_ = now.inode;
     offset_ = 0;
     const int64_t total_steps = progress_.total_steps;
     progress_ = {};

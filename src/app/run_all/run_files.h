@@ -38,10 +38,20 @@ class RunFollower {
   bool poll_metrics();
   void read_line(const std::string& line);
 
+  // One state of a file. The inode alone is not enough: a file system gives that of a removed file to the next one.
+  struct FileState {
+    uint64_t inode = 0;  // 0: there is no file
+    uint64_t size = 0;
+    int64_t changed_ns = 0;
+    bool operator==(const FileState&) const = default;
+  };
+  static FileState state_of(const std::filesystem::path& path);
+
   std::filesystem::path output_dir_;
-  uint64_t old_manifest_, old_metrics_;  // inodes that were there before: 0 for none
-  uint64_t manifest_ = 0, metrics_ = 0;  // inodes that were read
-  uint64_t offset_ = 0;                  // of the first byte of metrics.jsonl that was not read
+  FileState old_manifest_, old_metrics_;  // what was there before
+  FileState manifest_;                    // what was read
+  uint64_t metrics_inode_ = 0;
+  uint64_t offset_ = 0;  // of the first byte of metrics.jsonl that was not read
   std::string first_metric_;
   RunProgress progress_;
 };

@@ -54,10 +54,19 @@ void Schedule::end(size_t index, RunState state, ChildExit exit, std::string not
   run.exit = exit;
   run.note = std::move(note);
   run.eta.reset();
-  if (state == RunState::kFailed && is_worth_a_retry(exit) && run.n_attempts <= n_retries_) {
+  if (state == RunState::kFailed && is_worth_a_retry(exit) && run.n_attempts <= n_retries_ && !is_stopped_) {
     run.state = RunState::kWaiting;
     queue_.push_back(index);
   }
+}
+
+void Schedule::stop() {
+  is_stopped_ = true;
+  for (const size_t index : queue_) {
+    Run& run = runs_[index];
+    run.state = run.n_attempts > 0 ? RunState::kFailed : RunState::kNotStarted;  // failed: it waited for a retry
+  }
+  queue_.clear();
 }
 
 RunCounts Schedule::counts() const {
@@ -83,6 +92,9 @@ RunCounts Schedule::counts() const {
       case RunState::kInterrupted:
         ++counts.interrupted;
         break;
+      case RunState::kNotStarted:
+        ++counts.not_started;
+        break;
     }
   }
   return counts;
@@ -92,7 +104,7 @@ int Schedule::exit_code() const {
   int worst = 0;
   for (const Run& run : runs_) {
     if (run.state == RunState::kFailed) worst = std::max(worst, run.exit.exit_code());
-    if (run.state == RunState::kInterrupted || run.state == RunState::kWaiting) {
+    if (run.state == RunState::kInterrupted || run.state == RunState::kNotStarted) {
       worst = std::max(worst, static_cast<int>(ExitCode::kInterrupted));
     }
   }

@@ -20,6 +20,7 @@ enum class RunState {
   kTaken,           ///< another process runs it: not run
   kFailed,
   kInterrupted,
+  kNotStarted,  ///< the schedule was stopped before
 };
 
 /// One experiment and what became of it.
@@ -39,7 +40,7 @@ struct Run {
 
 /// How many runs are in which state.
 struct RunCounts {
-  int64_t waiting = 0, running = 0, done = 0, skipped = 0, failed = 0, interrupted = 0;
+  int64_t waiting = 0, running = 0, done = 0, skipped = 0, failed = 0, interrupted = 0, not_started = 0;
 };
 
 /// Which run goes to which device, in order, one at a time on each. Knows no processes: its owner starts them and tells
@@ -63,10 +64,9 @@ class Schedule {
   /// The process of a run ended: kDone, kTaken, kInterrupted, or kFailed with the reason; or it waits again.
   void end(size_t run, RunState state, ChildExit exit, std::string note);
   /// Starts nothing any more.
-  void stop() { queue_.clear(); }
+  void stop();
 
   bool is_over() const { return queue_.empty() && counts().running == 0; }
-  bool has_waiting() const { return !queue_.empty(); }
   RunCounts counts() const;
   /// The largest exit code of a run; 130 when one was interrupted or never started.
   int exit_code() const;
@@ -85,6 +85,7 @@ class Schedule {
   std::vector<std::optional<size_t>> busy_;  // per worker: its run
   std::deque<size_t> queue_;
   int n_retries_;
+  bool is_stopped_ = false;
 };
 
 template <typename IsUsable>

@@ -134,6 +134,8 @@ std::string state_text(const Run& run) {
       return "failed: " + run.note;
     case RunState::kInterrupted:
       return "interrupted; --resume goes on";
+    case RunState::kNotStarted:
+      return "not started";
   }
   return "";
 }
@@ -166,6 +168,7 @@ std::string headline(const Schedule& schedule, Run::Clock::time_point now) {
   count("skipped", counts.skipped);
   count("failed", counts.failed);
   count("interrupted", counts.interrupted);
+  count("not started", counts.not_started);
   if (counts.running + counts.waiting > 0) {
     const auto eta = schedule.eta(now);
     text += "   eta " + (eta ? human_duration(*eta) : "?");

@@ -74,6 +74,15 @@ TEST_F(RunFollowerTest, IgnoresWhatWasThereBeforeAndReadsWhatReplacesIt) {
   EXPECT_TRUE(std::isnan(follower.progress().loss));
 }
 
+TEST_F(RunFollowerTest, ReadsAFileThatTookThePlaceOfARemovedOne) {
+  append(std::string(kTrainLine) + "\n");
+  RunFollower follower(folder_.path());
+  sfs::remove(folder_ / "metrics.jsonl");  // its inode is free: the next file may get it
+  append(std::string(kTrainLine) + "\n");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_EQ(follower.progress().step, 10);
+}
+
 TEST_F(RunFollowerTest, SurvivesLinesThatAreNoRecords) {
   RunFollower follower(folder_.path());
   append("not json\n[1]\n{}\n{\"kind\": 7, \"step\": \"x\"}\n{\"kind\":\"eval\",\"metrics\":[]}\n");

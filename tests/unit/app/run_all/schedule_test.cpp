@@ -68,10 +68,22 @@ TEST(ScheduleTest, TriesACrashAgainAfterTheOthersAndNothingElse) {
 TEST(ScheduleTest, ExitCodeIsTheWorst) {
   Schedule schedule(experiments(3), {"cpu"}, 0);
   schedule.end(schedule.next(any_worker)->run, RunState::kDone, {}, "");
-  EXPECT_EQ(schedule.exit_code(), 130);  // two never ran
+  EXPECT_EQ(schedule.exit_code(), 0);
   schedule.end(schedule.next(any_worker)->run, RunState::kFailed, {3, 0}, "no data");
   schedule.end(schedule.next(any_worker)->run, RunState::kFailed, {1, 0}, "bug");
   EXPECT_EQ(schedule.exit_code(), 3);
+}
+
+TEST(ScheduleTest, StartsAndRetriesNothingOnceStopped) {
+  Schedule schedule(experiments(3), {"cpu"}, 5);
+  const size_t running = schedule.next(any_worker)->run;
+  schedule.stop();
+  EXPECT_FALSE(schedule.is_over());
+  schedule.end(running, RunState::kFailed, {1, 0}, "bug");
+  EXPECT_TRUE(schedule.is_over());
+  EXPECT_EQ(schedule.counts().not_started, 2);
+  EXPECT_EQ(schedule.counts().failed, 1);
+  EXPECT_EQ(schedule.exit_code(), 130);
 }
 
 TEST(ScheduleTest, SkippedRunsAreNoFailures) {
