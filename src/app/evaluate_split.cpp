@@ -30,11 +30,13 @@ SplitEvaluation evaluate_split(model::MambaLM& model, const text::Tokenizer& tok
     progress.clear();
     return {std::move(result.scores), std::move(result.predictions)};
   }
-  const auto options = generate_options(config, tokenizer, tokens.examples, model->config().vocab_size);
-  auto result = eval::evaluate_generation(model, tokenizer, tokens.examples, tokens.metrics, options,
-                                          [&](int64_t done, int64_t, int64_t n_tokens) {
-                                            progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
-                                          });
+  const auto options = generate_options(config, tokenizer, model->config().vocab_size);
+  auto result = eval::evaluate_generation(
+      model, tokenizer, tokens.examples, tokens.metrics, options,
+      [&](int64_t done, int64_t, int64_t n_tokens) {
+        progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
+      },
+      tokens.databases);
   progress.clear();
   return {std::move(result.scores), std::move(result.predictions)};
 }
@@ -50,12 +52,13 @@ void check_evaluation(const data::TextDataset& dataset, const text::Tokenizer& t
     return;
   }
   for (const auto& name : dataset.metrics) {
-    if (evaluates || !contains(metrics::metric_names(), name)) eval::check_metric_name(name);
+    if (evaluates || !contains(metrics::metric_names(), name)) eval::check_metric_name(name, dataset.databases);
   }
 }
 
 std::string main_score(const std::string& metric) {
   if (!contains(metrics::metric_names(), metric)) return metric;
+  if (metrics::needs_databases(metric)) return metric == "spider" ? "execution" : metric;
   try {
     const auto scores = metrics::make_metric(metric)->score_one({"a", {"a"}});
     return scores.empty() || scores.contains(metric) ? metric : scores.begin()->first;

@@ -64,13 +64,10 @@ data::DatasetRequest dataset_request(const config::ExperimentConfig& config, boo
 }
 
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
-                                       const std::vector<data::Example>& examples, int64_t vocab_size) {
+                                       int64_t vocab_size) {
   const auto& section = config.eval_gen;
   eval::GenerateOptions options;
-  int64_t longest = 0;
-  for (const auto& example : examples) longest = std::max(longest, example.prompt_length);
-  options.max_new_tokens =
-      section.max_new_tokens > 0 ? section.max_new_tokens : std::max<int64_t>(1, section.max_length - longest);
+  options.max_new_tokens = section.max_new_tokens > 0 ? section.max_new_tokens : section.max_length;
   options.min_new_tokens = std::max<int64_t>(0, section.min_length);
   options.num_beams = section.num_beams;
   options.do_sample = section.do_sample;

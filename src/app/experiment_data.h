@@ -28,8 +28,8 @@ ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config);
 /// The request for one split of the experiment's data (`data:`, or `val_data:` for evaluation).
 data::DatasetRequest dataset_request(const config::ExperimentConfig& config, bool for_training);
 
-/// How evaluation generates for these examples: `eval_gen` with its limits turned into new tokens.
+/// How evaluation generates: what `eval_gen` asks for.
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
-                                       const std::vector<data::Example>& examples, int64_t vocab_size);
+                                       int64_t vocab_size);
 
 }  // namespace mpeft::app

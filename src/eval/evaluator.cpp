@@ -30,12 +30,12 @@ bool is_pair_metric(const std::string& name) {
 // The metrics that names ask for, made before anything is computed.
 class Scorer {
  public:
-  explicit Scorer(const std::vector<std::string>& names) {
+  Scorer(const std::vector<std::string>& names, const std::filesystem::path& databases) {
     for (const auto& name : names) {
       if (is_pair_metric(name)) {
         of_pairs_.push_back(name);
       } else {
-        of_texts_.push_back(make_text_metric(name));
+        of_texts_.push_back(make_text_metric(name, databases));
       }
     }
   }
@@ -48,9 +48,10 @@ class Scorer {
     return scores;
   }
 
-  static std::unique_ptr<metrics::Metric> make_text_metric(const std::string& name) {
+  static std::unique_ptr<metrics::Metric> make_text_metric(const std::string& name,
+                                                           const std::filesystem::path& databases) {
     auto known = metrics::metric_names();
-    if (std::find(known.begin(), known.end(), name) != known.end()) return metrics::make_metric(name);
+    if (std::find(known.begin(), known.end(), name) != known.end()) return metrics::make_metric(name, databases);
     const auto pairs = metrics::pair_metric_names();
     known.insert(known.end(), pairs.begin(), pairs.end());
     std::sort(known.begin(), known.end());
@@ -68,10 +69,10 @@ class Scorer {
 GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Tokenizer& tokenizer,
                                          const std::vector<data::Example>& examples,
                                          const std::vector<std::string>& metric_names, GenerateOptions options,
-                                         const GenerateProgress& progress) {
+                                         const GenerateProgress& progress, const std::filesystem::path& databases) {
   if (examples.empty()) throw DataError("evaluation: the split has no examples");
   // A metric that cannot be made (a missing resource) is told before minutes of generation, not after.
-  const Scorer scorer(metric_names);
+  const Scorer scorer(metric_names, databases);
   if (!options.eos_id) options.eos_id = tokenizer.eos_id();
   if (options.n_valid_tokens == 0)
     options.n_valid_tokens = std::min(tokenizer.vocab_size(), model->config().vocab_size);
@@ -87,18 +88,20 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
     const std::string text = tokenizer.decode(generations[i].ids, /*skip_special=*/true);
     result.predictions.push_back({examples[i].record, tokenizer.decode(prompts[i], /*skip_special=*/false),
                                   std::string(trim(text)), examples[i].references});
+    result.predictions.back().db_id = examples[i].db_id;
   }
   result.scores = scorer.score(result.predictions);
   return result;
 }
 
 metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
-                                  const std::vector<std::string>& metric_names) {
-  return Scorer(metric_names).score(predictions);
+                                  const std::vector<std::string>& metric_names,
+                                  const std::filesystem::path& databases) {
+  return Scorer(metric_names, databases).score(predictions);
 }
 
-void check_metric_name(const std::string& name) {
-  if (!is_pair_metric(name)) Scorer::make_text_metric(name);
+void check_metric_name(const std::string& name, const std::filesystem::path& databases) {
+  if (!is_pair_metric(name)) Scorer::make_text_metric(name, databases);
 }
 
 }  // namespace mpeft::eval

@@ -19,6 +19,7 @@ std::string to_json_line(const Prediction& prediction) {
   object["prediction"] = prediction.prediction;
   object["references"] = prediction.references;
   if (!prediction.group.empty()) object["group"] = prediction.group;
+  if (!prediction.db_id.empty()) object["db_id"] = prediction.db_id;
   for (const auto& [name, score] : prediction.class_scores) object["class_scores"][name] = score;
   return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
@@ -55,6 +56,7 @@ std::string to_yaml_item(const Prediction& prediction) {
   if (prediction.references.empty()) item += " []";
   for (const auto& reference : prediction.references) item += "\n    - " + yaml_quoted(reference);
   if (!prediction.group.empty()) item += "\n  group: " + yaml_quoted(prediction.group);
+  if (!prediction.db_id.empty()) item += "\n  db_id: " + yaml_quoted(prediction.db_id);
   if (!prediction.class_scores.empty()) item += "\n  class_scores:";
   for (const auto& [name, score] : prediction.class_scores)
     item += "\n    " + yaml_quoted(name) + ": " + ordered_json(score).dump();
@@ -136,6 +138,7 @@ std::vector<Prediction> read_yaml(const std::string& content, const std::string&
       prediction.prediction = item["prediction"].as_string();
       prediction.references = item["references"].as_strings();
       prediction.group = item["group"].as_string();
+      prediction.db_id = item["db_id"].as_string();
       const auto class_scores = item["class_scores"];
       if (class_scores.is_present()) {
         for (const auto& name : class_scores.keys())
@@ -184,8 +187,10 @@ std::vector<Prediction> parse_predictions(const std::string& content, const std:
     prediction.record = record.has("record") ? record.integer("record") : static_cast<int64_t>(predictions.size());
     if (record.has("input")) prediction.input = record.string("input");
     prediction.prediction = record.text("prediction");
-    prediction.references = record.texts("references");
+    const bool has_gold = record.has("gold") && !record.has("references");
+    prediction.references = has_gold ? std::vector{record.string("gold")} : record.texts("references");
     if (record.has("group")) prediction.group = record.string("group");
+    if (record.has("db_id")) prediction.db_id = record.string("db_id");
     if (record.has("class_scores")) prediction.class_scores = record.numbers("class_scores");
     predictions.push_back(std::move(prediction));
   }
@@ -202,7 +207,8 @@ std::vector<Prediction> read_predictions(const std::filesystem::path& path) {
 std::vector<metrics::Record> to_records(const std::vector<Prediction>& predictions) {
   std::vector<metrics::Record> records;
   records.reserve(predictions.size());
-  for (const auto& prediction : predictions) records.push_back({prediction.prediction, prediction.references});
+  for (const auto& prediction : predictions)
+    records.push_back({prediction.prediction, prediction.references, prediction.db_id});
   return records;
 }
 

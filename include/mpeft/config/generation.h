@@ -8,8 +8,8 @@ namespace mpeft::config {
 
 /// The `eval_gen:` section: how texts are generated for evaluation.
 struct Generation {
-  int64_t max_length = 1024;    ///< most tokens of prompt and output together
-  int64_t max_new_tokens = 0;   ///< most new tokens; 0: max_length alone decides
+  int64_t max_length = 1024;    ///< most new tokens (as in the Python prototype, whose name for it this is)
+  int64_t max_new_tokens = 0;   ///< the same by its usual name; 0: max_length decides
   int64_t min_length = -1;      ///< least new tokens before the end token may come; -1 or 0: off
   int64_t num_beams = 5;        ///< 1: greedy or sampling
   double length_penalty = 1.0;  ///< beam scores are divided by length to this power

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,13 @@ struct GenerationEvaluation {
 
 /// Continues the prompt of each example (its first prompt_length ids) and scores the texts: decoded without special
 /// tokens, without white space at either end. Unless `options` says otherwise, the tokenizer's end token ends a text
-/// and ids that the tokenizer does not know are never chosen. Throws what generate, the metrics and make_metric throw;
-/// DataError for no examples.
+/// and ids that the tokenizer does not know are never chosen. `databases` is for metrics that run queries
+/// (make_metric). Throws what generate, the metrics and make_metric throw; DataError for no examples.
 GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Tokenizer& tokenizer,
                                          const std::vector<data::Example>& examples,
                                          const std::vector<std::string>& metric_names, GenerateOptions options,
-                                         const GenerateProgress& progress = {});
+                                         const GenerateProgress& progress = {},
+                                         const std::filesystem::path& databases = {});
 
 /// Scores predictions that are there already (`mpeft eval --predictions`, `mpeft score`).
 ///
@@ -43,11 +45,12 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
 /// Throws as make_metric, Metric::score and PairMetric::score; DataError naming the prediction from 1: several
 /// references, a reference that is no class or number, class scores of other classes than the first one's.
 metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
-                                  const std::vector<std::string>& metric_names);
+                                  const std::vector<std::string>& metric_names,
+                                  const std::filesystem::path& databases = {});
 
 /// Throws ConfigError for a name that is neither a metric of texts nor one of classes or numbers, and DataError when
 /// what it needs (WordNet) is absent.
-void check_metric_name(const std::string& name);
+void check_metric_name(const std::string& name, const std::filesystem::path& databases = {});
 
 /// Loss over labelled tokens.
 struct LossEvaluation {

@@ -19,6 +19,7 @@ struct Prediction {
   std::string group = {};  ///< part of the split that is also scored alone; "" for none
   /// Log-probability of each class, in the order of their numbers; empty where texts are generated.
   std::vector<std::pair<std::string, double>> class_scores = {};
+  std::string db_id = {};  ///< Spider: the database that the query is for; "" elsewhere
 };
 
 enum class PredictionsFormat { kJsonLines, kYaml };
@@ -28,13 +29,13 @@ PredictionsFormat predictions_format_from_string(const std::string& name);
 std::string file_extension(PredictionsFormat format);
 
 /// Writes one object a line (JSON) or one item each (YAML): record, input, prediction, references and, where there are
-/// any, group and class_scores. Atomic; ill-formed UTF-8 becomes U+FFFD. Throws DataError naming the path.
+/// any, group, db_id and class_scores. Atomic; ill-formed UTF-8 becomes U+FFFD. Throws DataError naming the path.
 void write_predictions(const std::filesystem::path& path, const std::vector<Prediction>& predictions,
                        PredictionsFormat format = PredictionsFormat::kJsonLines);
 
-/// Reads what write_predictions wrote, or anybody's JSON lines with `prediction` and `references`, texts or numbers
-/// (the other keys may be absent; blank lines are skipped). A name that ends in .yaml or .yml is YAML. Throws
-/// DataError: path, line, reason.
+/// Reads what write_predictions wrote, or anybody's JSON lines with `prediction` and `references`, texts or numbers, or
+/// one text `gold` instead of the references (the other keys may be absent; blank lines are skipped). A name that ends
+/// in .yaml or .yml is YAML. Throws DataError: path, line, reason.
 std::vector<Prediction> read_predictions(const std::filesystem::path& path);
 
 /// As read_predictions, from JSON lines in memory; `name` stands for the path in messages.

@@ -23,7 +23,7 @@ namespace {
 namespace sfs = std::filesystem;
 
 struct Options {
-  std::string cfg, checkpoint, split = "val", predictions, output;
+  std::string cfg, checkpoint, split = "val", predictions, output, spider;
   std::vector<std::string> metrics;
   config::ExperimentOverrides overrides;
   bool json_output = false;
@@ -90,6 +90,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--output", options->output, "write the predictions to this JSON lines file");
   command->add_option("--predictions", options->predictions, "rescore this file instead of running a model");
   command->add_option("--metrics", options->metrics, "with --predictions")->delimiter(',');
+  command->add_option("--spider", options->spider, "with --predictions: Spider's folder, for metrics of SQL");
   command->add_option("--set", options->overrides.set, "key=value over the experiment file")->allow_extra_args(false);
   for (const auto& [flag, key] : {std::pair{"--device", "device"}, std::pair{"--prec", "prec"},
                                   std::pair{"--model", "model"}, std::pair{"--data-root", "data_root"}}) {
@@ -100,8 +101,9 @@ void add_eval_command(CLI::App& app) {
   command->callback([options] {
     if (!options->predictions.empty()) {
       if (options->metrics.empty()) throw ConfigError("--predictions needs --metrics NAME…");
-      print_scores(eval::score_predictions(eval::read_predictions(options->predictions), options->metrics),
-                   options->json_output);
+      print_scores(
+          eval::score_predictions(eval::read_predictions(options->predictions), options->metrics, options->spider),
+          options->json_output);
       return;
     }
     if (options->cfg.empty() || options->checkpoint.empty())

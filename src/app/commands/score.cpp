@@ -19,6 +19,7 @@ using nlohmann::json;
 struct Options {
   std::vector<std::string> names;
   std::string predictions;
+  std::string spider;
   bool per_example = false;
   bool json_output = false;
 };
@@ -32,7 +33,7 @@ std::vector<eval::Prediction> read(const std::string& path) {
 void check_names(const Options& options) {
   const auto pairs = metrics::pair_metric_names();
   for (const auto& name : options.names) {
-    eval::check_metric_name(name);
+    eval::check_metric_name(name, options.spider);
     if (options.per_example && std::find(pairs.begin(), pairs.end(), name) != pairs.end())
       throw ConfigError("--per-example: " + name + " is of all examples together");
   }
@@ -42,13 +43,13 @@ void score(const Options& options) {
   check_names(options);
   const auto predictions = read(options.predictions);
   if (predictions.empty()) throw DataError(options.predictions + ": no records");
-  const json corpus = eval::score_predictions(predictions, options.names);
+  const json corpus = eval::score_predictions(predictions, options.names, options.spider);
   json examples = json::array();
   if (options.per_example) {
     examples = json(predictions.size(), json::object());
     const auto records = eval::to_records(predictions);
     for (const auto& name : options.names) {
-      const auto metric = metrics::make_metric(name);
+      const auto metric = metrics::make_metric(name, options.spider);
       for (size_t i = 0; i < records.size(); ++i) {
         for (const auto& [key, value] : metric->score_one(records[i])) examples[i][key] = value;
       }
@@ -73,9 +74,12 @@ void add_score_command(CLI::App& app) {
       "Records {\"prediction\": …, \"references\": […]}, one a line; texts, or one class or number each for " +
       join(metrics::pair_metric_names(), ", ") + ".\nMetrics of texts: " + join(metrics::metric_names(), ", ") +
       "\n  mpeft score bleu meteor --predictions weights/quickstart/lora/predictions-100.jsonl"
-      "\n  echo '{\"prediction\": 1, \"references\": [0]}' | mpeft score accuracy --predictions -");
+      "\n  echo '{\"prediction\": 1, \"references\": [0]}' | mpeft score accuracy --predictions -"
+      "\nSQL for exact, execution and spider (both, and every clause): {\"prediction\": …, \"gold\": …, \"db_id\": …}"
+      "\n  mpeft score spider --predictions queries.jsonl --spider data/spider");
   command->add_option("names", options->names, "metrics")->required();
   command->add_option("--predictions", options->predictions, "JSON lines; - is standard input")->required();
+  command->add_option("--spider", options->spider, "Spider's folder (tables.json, database/), for metrics of SQL");
   command->add_flag("--per-example", options->per_example,
                     "one JSON record a line with each metric, before the corpus values");
   command->add_flag("--json", options->json_output, "one JSON document on standard output");

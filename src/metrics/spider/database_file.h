@@ -16,8 +16,8 @@ namespace mpeft::metrics::spider {
 
 /// What a model wrote may run for ever, or try to fill the memory. A query that reaches a limit fails.
 struct QueryLimits {
-  int64_t max_steps = 100'000'000;  ///< instructions of SQLite's virtual machine: the same on every machine
-  double max_seconds = 10;          ///< in case single instructions are slow; looked at every thousandth instruction
+  int64_t max_steps = 200'000'000;  ///< instructions of SQLite's virtual machine: the same on every machine
+  double max_seconds = 20;          ///< in case single instructions are slow; looked at every thousandth instruction
   size_t max_rows = 1'000'000;
   size_t max_bytes = size_t{256} << 20;  ///< of the values kept
 };

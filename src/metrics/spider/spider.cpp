@@ -45,8 +45,14 @@ void add_clauses(const std::vector<PairScore>& pairs, Scores& scores) {
     for (const PairScore& pair : pairs) {
       const auto& clause = pair.clauses[i];
       const size_t equal = clause.equal ? 1 : 0;
-      if (clause.pred_total > 0) ++n_predicted, n_accurate += equal;
-      if (clause.label_total > 0) ++n_label, n_recalled += equal;
+      if (clause.pred_total > 0) {
+        ++n_predicted;
+        n_accurate += equal;
+      }
+      if (clause.label_total > 0) {
+        ++n_label;
+        n_recalled += equal;
+      }
     }
     const double accuracy = share(n_accurate, n_predicted);
     const double recall = share(n_recalled, n_label);

@@ -41,6 +41,7 @@ std::vector<Prediction> awkward() {
        std::string("bell\a del\x7F nel\xC2\x85 ls\xE2\x80\xA8 bom\xEF\xBB\xBF zero") + '\0',
        {}},
       {7, "in", "1", {"0"}, "matched", {{"0", -0.1234567890123456}, {"yes: \"no\"", -1e-300}, {"null", 3}}},
+      {8, "q###", "select 1", {"select 2"}, "", {}, "no: \"db\""},
   };
 }
 
@@ -53,6 +54,7 @@ void expect_equal(const std::vector<Prediction>& a, const std::vector<Prediction
     EXPECT_EQ(a[i].references, b[i].references);
     EXPECT_EQ(a[i].group, b[i].group);
     EXPECT_EQ(a[i].class_scores, b[i].class_scores);
+    EXPECT_EQ(a[i].db_id, b[i].db_id);
   }
 }
 
@@ -93,6 +95,9 @@ TEST_F(PredictionsTest, AcceptAnybodysRecords) {
   EXPECT_EQ(predictions[1].record, 1);
   EXPECT_THAT(to_records(predictions)[0].references, testing::ElementsAre("b", "c"));
   EXPECT_EQ(parse_predictions("{\"prediction\":1.5,\"references\":[2]}", "x")[0].prediction, "1.5");
+  const auto query = parse_predictions("{\"prediction\":\"p\",\"gold\":\"g\",\"db_id\":\"d\"}", "x");
+  EXPECT_THAT(to_records(query)[0].references, testing::ElementsAre("g"));
+  EXPECT_EQ(to_records(query)[0].db_id, "d");
 }
 
 TEST_F(PredictionsTest, ErrorsNameFileLineAndReason) {
@@ -111,6 +116,9 @@ TEST_F(PredictionsTest, ErrorsNameFileLineAndReason) {
               HasSubstr("expected a list of strings"));
   EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"\",\"references\":[null]}\n"),
               HasSubstr("expected strings or numbers"));
+  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"\",\"gold\":[\"x\"]}\n"), HasSubstr("'gold': expected a string"));
+  EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"\",\"gold\":\"x\",\"db_id\":1}\n"),
+              HasSubstr("'db_id': expected"));
   EXPECT_THAT(error_of("a.jsonl", std::string(100000, '[')), HasSubstr("a.jsonl:1"));
   EXPECT_THAT(error_of("a.yaml", "a: 1\n"), HasSubstr("expected a list"));
   EXPECT_THAT(error_of("a.yaml", "- references: [a]\n"), HasSubstr("'prediction' is missing"));
