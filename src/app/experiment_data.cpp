@@ -6,7 +6,10 @@
 #include "mpeft/checkpoint/model_folder.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/data/token_cache.h"
 #include "mpeft/train/device.h"
+
+#include "app/version.h"
 
 namespace mpeft::app {
 
@@ -61,6 +64,18 @@ data::DatasetRequest dataset_request(const config::ExperimentConfig& config, boo
   request.prompt = config.prompt;
   request.shares_file = config.val_data.empty() || config.val_data == config.data;
   return request;
+}
+
+data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, const data::TextDataset& dataset,
+                                        const text::Tokenizer& tokenizer, bool for_training) {
+  data::TokenizeOptions options;
+  options.max_length = config.max_length;
+  options.for_training = for_training;
+  options.n_threads = config.num_data_workers;
+  data::TokenCacheOptions cache;
+  if (config.token_cache) cache.folder = data::token_cache_folder();
+  cache.program = version() + " " + git_commit();
+  return data::tokenize_cached(dataset, tokenizer, options, cache);
 }
 
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,

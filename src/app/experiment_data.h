@@ -28,6 +28,11 @@ ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config);
 /// The request for one split of the experiment's data (`data:`, or `val_data:` for evaluation).
 data::DatasetRequest dataset_request(const config::ExperimentConfig& config, bool for_training);
 
+/// A data set as the experiment tokenises it: its limit, its threads, through the token cache unless `token_cache` is
+/// false.
+data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, const data::TextDataset& dataset,
+                                        const text::Tokenizer& tokenizer, bool for_training);
+
 /// How evaluation generates: what `eval_gen` asks for.
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
                                        int64_t vocab_size);

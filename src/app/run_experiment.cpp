@@ -47,11 +47,7 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
   Split split;
   split.text = data::read_dataset(dataset_request(config, for_training));
   if (config.debug && split.text.examples.size() > kDebugExamples) split.text.examples.resize(kDebugExamples);
-  data::TokenizeOptions options;
-  options.max_length = config.max_length;
-  options.for_training = for_training;
-  options.n_threads = config.num_data_workers;
-  split.tokens = data::tokenize(split.text, tokenizer, options);
+  split.tokens = tokenize_dataset(config, split.text, tokenizer, for_training);
   if (split.tokens.examples.empty()) {
     throw DataError(mpeft::str(config.data, ": no example is left for ", for_training ? "training" : "evaluation", " (",
                                split.tokens.n_dropped, " are longer than max_length ", config.max_length, ")"));

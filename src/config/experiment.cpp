@@ -63,6 +63,7 @@ void read_run(const Node& root, ExperimentConfig& config) {
   config.backend = root["backend"].as_one_of(config.backend, {"auto", "cuda", "cpu"});
   config.device = read_device(root["device"]);
   config.num_data_workers = root["num_data_workers"].as_int_in(config.num_data_workers, 0, 4096);
+  config.token_cache = root["token_cache"].as_bool(config.token_cache);
   config.log_steps = root["log_steps"].as_int_in(config.log_steps, 1, kMaxCount);
   config.save_total_limit = count_or_null(root["save_total_limit"], config.save_total_limit, 0);
   config.debug = root["debug"].as_bool(false);

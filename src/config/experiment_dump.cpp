@@ -122,6 +122,7 @@ std::string dump_yaml(const ExperimentConfig& config) {
   out.word("backend", config.backend);
   out.word("device", config.device);
   out.integer("num_data_workers", config.num_data_workers);
+  out.flag("token_cache", config.token_cache);
   out.integer("log_steps", config.log_steps);
   out.integer("save_total_limit", config.save_total_limit);
   out.flag("debug", config.debug);

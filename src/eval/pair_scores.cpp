@@ -45,10 +45,13 @@ std::optional<double> to_number(const std::string& text) {
   return value;
 }
 
+using Group = std::optional<std::string>;  // none: all predictions
+
 // Numbers spelt out.
-Pairs number_pairs(const std::vector<Prediction>& predictions, bool are_classes) {
+Pairs number_pairs(const std::vector<Prediction>& predictions, bool are_classes, const Group& group) {
   Pairs pairs;
   for (size_t i = 0; i < predictions.size(); ++i) {
+    if (group && predictions[i].group != *group) continue;
     const auto reference = to_number(only_reference(predictions[i], i));
     if (!reference) fail(i, "the reference '" + predictions[i].references.front() + "' is no number");
     auto prediction = to_number(predictions[i].prediction);
@@ -73,7 +76,7 @@ struct ClassPairs {
 };
 
 ClassPairs class_pairs(const std::vector<Prediction>& predictions, const std::vector<std::string>& classes,
-                       const std::optional<std::string>& group) {
+                       const Group& group) {
   const auto number_of = [&](const std::string& text) {
     const auto found = std::find(classes.begin(), classes.end(), text);
     return found == classes.end() ? kNoClass : static_cast<double>(found - classes.begin());
@@ -119,26 +122,31 @@ metrics::Scores score_pairs(const std::vector<Prediction>& predictions, const st
   metrics::Scores scores;
   if (metric_names.empty()) return scores;
   if (predictions.empty()) throw DataError("no predictions to score");
-  std::vector<std::string> of_classes;
-  const bool has_class_scores = !predictions.front().class_scores.empty();
-  for (const auto& name : metric_names) {
-    const auto metric = metrics::make_pair_metric(name);
-    if (metric->takes_classes() && has_class_scores) {
-      of_classes.push_back(name);
-    } else {
-      const auto pairs = number_pairs(predictions, metric->takes_classes());
-      scores[name] = metric->score(pairs.predictions, pairs.references);
-    }
-  }
-  if (of_classes.empty()) return scores;
-
-  const auto classes = classes_of(predictions.front());
-  add_class_scores(class_pairs(predictions, classes, {}), of_classes, "", scores);
   std::set<std::string> groups;
   for (const auto& prediction : predictions) groups.insert(prediction.group);
   groups.erase("");
-  for (const auto& group : groups)
-    add_class_scores(class_pairs(predictions, classes, group), of_classes, "_" + group, scores);
+  const auto for_all_and_each_group = [&](const auto& score) {
+    score(Group(), "");
+    for (const auto& group : groups) score(Group(group), "_" + group);
+  };
+
+  std::vector<std::string> of_classes;
+  for (const auto& name : metric_names) {
+    const auto metric = metrics::make_pair_metric(name);
+    if (metric->takes_classes() && !predictions.front().class_scores.empty()) {
+      of_classes.push_back(name);
+      continue;
+    }
+    for_all_and_each_group([&](const Group& group, const std::string& ending) {
+      const auto pairs = number_pairs(predictions, metric->takes_classes(), group);
+      scores[name + ending] = metric->score(pairs.predictions, pairs.references);
+    });
+  }
+  if (of_classes.empty()) return scores;
+  const auto classes = classes_of(predictions.front());
+  for_all_and_each_group([&](const Group& group, const std::string& ending) {
+    add_class_scores(class_pairs(predictions, classes, group), of_classes, ending, scores);
+  });
   return scores;
 }
 

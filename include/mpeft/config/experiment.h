@@ -54,6 +54,7 @@ struct ExperimentConfig {
   std::string backend = "auto";  ///< kernels: "auto", "cuda" or "cpu"
   std::string device = "auto";   ///< "auto", "cpu" or the number of a GPU
   int64_t num_data_workers = 8;  ///< threads that tokenise; the data does not depend on it
+  bool token_cache = true;       ///< keep what was tokenised in the user's cache folder (data/token_cache.h)
   int64_t log_steps = 10;        ///< optimizer steps between the lines of metrics.jsonl
   int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
   bool debug = false;            ///< a few examples and steps of everything, to see that it runs

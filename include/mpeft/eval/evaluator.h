@@ -38,9 +38,9 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
 ///   M            the likeliest token of the vocabulary; one that is no class counts as wrong
 ///   M_reference  the same over the predictions that are classes alone (NaN when there are none)
 ///   M_choices    the likeliest of the classes
-/// and, once, out_of_class: the share of predictions that are no class; where predictions have groups, all of it again
-/// for each group, "_<group>" behind the name. Without class_scores classes are integers spelt out, and a prediction
-/// that is none counts as wrong.
+/// and, once, out_of_class: the share of predictions that are no class. Without class_scores classes are integers spelt
+/// out, and a prediction that is none counts as wrong. Where predictions have groups, all of it again for each group,
+/// "_<group>" behind the name.
 ///
 /// Throws as make_metric, Metric::score and PairMetric::score; DataError naming the prediction from 1: several
 /// references, a reference that is no class or number, class scores of other classes than the first one's.

@@ -58,10 +58,7 @@ Loaded load(const Options& options) {
   auto request = dataset_request(config, is_train);
   request.split = data::split_from_string(options.split);
   loaded.text = data::read_dataset(request);
-  data::TokenizeOptions tokenize_options;
-  tokenize_options.max_length = config.max_length;
-  tokenize_options.for_training = is_train;
-  loaded.tokens = data::tokenize(loaded.text, *loaded.tokenizer.tokenizer, tokenize_options);
+  loaded.tokens = tokenize_dataset(config, loaded.text, *loaded.tokenizer.tokenizer, is_train);
   return loaded;
 }
 
@@ -112,6 +109,14 @@ void stats(const Options& options) {
     document["p50"] = statistics.length.p50;
     document["p95"] = statistics.length.p95;
     document["max"] = statistics.length.max;
+    const auto lengths = [](const data::LengthSummary& summary) {
+      return json({{"p50", summary.p50}, {"p95", summary.p95}, {"max", summary.max}, {"total", summary.total}});
+    };
+    document["prompt"] = lengths(statistics.prompt_length);
+    document["target"] = lengths(statistics.target_length);
+    document["metrics"] = statistics.metrics;
+    document["classes"] = loaded.text.classes;
+    document["source_files"] = statistics.source_files;
     document["histogram"] = histogram;
     document["notes"] = statistics.notes;
     std::cout << dump(document) << '\n';
@@ -126,6 +131,7 @@ void stats(const Options& options) {
             << fixed(100 * statistics.label_share, 1) << " % carry loss\nlength    " << lengths(statistics.length)
             << "\nprompt    " << lengths(statistics.prompt_length) << "\ntarget    "
             << lengths(statistics.target_length) << "\nmetrics   " << join(statistics.metrics, ", ") << '\n';
+  if (!loaded.text.classes.empty()) std::cout << "classes   " << join(loaded.text.classes, ", ") << '\n';
   for (const auto& line : data::histogram_lines(statistics.histogram, 40)) std::cout << "  " << line << '\n';
   for (const auto& note : statistics.notes) std::cout << "note      " << note << '\n';
 }

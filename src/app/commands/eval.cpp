@@ -55,10 +55,7 @@ void evaluate_checkpoint(const Options& options) {
   auto request = dataset_request(config, /*for_training=*/false);
   request.split = data::split_from_string(options.split);
   const auto dataset = data::read_dataset(request);
-  data::TokenizeOptions tokenize_options;
-  tokenize_options.max_length = config.max_length;
-  tokenize_options.for_training = false;
-  const auto tokens = data::tokenize(dataset, *tokenizer, tokenize_options);
+  const auto tokens = tokenize_dataset(config, dataset, *tokenizer, /*for_training=*/false);
   if (tokens.examples.empty()) throw DataError(config.data + ": no example is left to evaluate");
   check_evaluation(dataset, *tokenizer, /*evaluates=*/true);
   for (const auto& note : dataset.notes) log::info(note);

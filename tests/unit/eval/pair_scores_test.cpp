@@ -82,6 +82,16 @@ TEST(PairScores, NumbersMayBeSpeltOut) {
   EXPECT_DOUBLE_EQ(score_predictions(numbers, {"spearman"}).at("spearman"), 1.0);
 }
 
+TEST(PairScores, NumbersHaveGroupsToo) {
+  std::vector<Prediction> numbers = {plain("1", {"1"}), plain("2", {"2"}), plain("1", {"2"}), plain("2", {"1"})};
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i].group = i < 2 ? "a" : "b";
+  const auto scores = score_predictions(numbers, {"pearson", "accuracy"});
+  EXPECT_DOUBLE_EQ(scores.at("pearson_a"), 1.0);
+  EXPECT_DOUBLE_EQ(scores.at("pearson_b"), -1.0);
+  EXPECT_DOUBLE_EQ(scores.at("accuracy"), 0.5);
+  EXPECT_DOUBLE_EQ(scores.at("accuracy_b"), 0.0);
+}
+
 TEST(PairScores, MetricsOfTextsAndOfClassesGoTogether) {
   const auto scores = score_predictions({plain("1", {"1"}), plain("0", {"1"})}, {"rouge1", "accuracy"});
   EXPECT_DOUBLE_EQ(scores.at("rouge1"), 0.5);

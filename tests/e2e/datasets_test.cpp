@@ -1,0 +1,177 @@
+// Every kind of data set from `train` to its metrics, on the samples in the official formats.
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "e2e/programs.h"
+
+namespace mpeft {
+namespace {
+
+using nlohmann::json;
+using test::kMpeft;
+using test::kTrain;
+using test::run;
+using ::testing::HasSubstr;
+
+// A tiny model on a sample; one epoch unless `more` says otherwise.
+std::string experiment(const test::TemporaryFolder& folder, const std::string& data, const std::string& options,
+                       const std::string& more = "") {
+  test::write(folder / "model.yaml", "d_model: 32\nn_layer: 2\nvocab_size: 1024\n");
+  const std::string cfg = (folder / "x.yaml").string();
+  test::write(cfg, "model: " + (folder / "model.yaml").string() +
+                       "\ntokenizer: data/sample/tokenizer.json\ndata_root: data/sample\ndata: '" + data +
+                       "'\ndata_options: {" + options + "}\nbatch_size: 4\nlearning_rate: 0.003\nprec: fp32\n" +
+                       "log_steps: 1\ndevice: cpu\nno_save: false\noutput_dir: " + (folder / "out").string() + "\n" +
+                       (more.empty() ? "num_epochs: 1\n" : more));
+  return cfg;
+}
+
+json last_line(const std::filesystem::path& path) {
+  json last;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) last = json::parse(line);
+  return last;
+}
+
+// The document that a command printed after what it logged.
+json document_of(const std::string& output) { return json::parse(output.substr(output.find("{\""))); }
+
+TEST(DatasetRuns, RteTrainsToAllReadingsOfAccuracyAndEvalFindsThemAgain) {
+  const test::TemporaryFolder folder;
+  const std::string cfg = experiment(folder, "glue_rte", "train_slice: {first: 24}, val_slice: {first: 7}");
+  const auto outcome = run(kTrain + " --cfg " + cfg);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const json metrics = last_line(folder / "out/metrics.jsonl").at("metrics");
+  for (const char* name : {"accuracy", "accuracy_reference", "accuracy_choices", "out_of_class"})
+    EXPECT_TRUE(metrics.contains(name)) << metrics;
+
+  const auto predictions = folder / "out/predictions-6.jsonl";
+  std::ifstream file(predictions);
+  int n = 0;
+  for (std::string line; std::getline(file, line); ++n) {
+    const json prediction = json::parse(line);
+    EXPECT_EQ(prediction.at("class_scores").size(), 2U);
+    EXPECT_LT(prediction.at("class_scores").at("1").get<double>(), 0);
+    EXPECT_THAT(prediction.at("input").get<std::string>(), HasSubstr("###"));
+  }
+  EXPECT_EQ(n, 7);
+
+  const std::string eval = kMpeft + " eval --json ";
+  const auto again = run(eval + "--device cpu --cfg " + cfg + " --checkpoint " + (folder / "out").string() +
+                         " --set eval_batch_size=2 2>/dev/null");
+  ASSERT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(document_of(again.output).at("metrics"), metrics) << "a batch of any size";
+  const auto rescored = run(eval + "--metrics accuracy --predictions " + predictions.string());
+  ASSERT_EQ(rescored.exit_code, 0) << rescored.output;
+  EXPECT_EQ(document_of(rescored.output).at("metrics"), metrics);
+  const auto scored = run(kMpeft + " score accuracy --json --predictions " + predictions.string());
+  EXPECT_EQ(document_of(scored.output).at("metrics"), metrics);
+}
+
+TEST(DatasetRuns, AFloorForTheFirstMetricStopsTheRun) {
+  const test::TemporaryFolder folder;
+  const std::string cfg = experiment(folder, "glue_rte", "train_slice: {first: 8}, val_slice: {first: 4}",
+                                     "num_epochs: 2\nmin_eval_metric_after_epoch: {1: 1.5}\n");
+  const auto outcome = run(kTrain + " --cfg " + cfg);
+  EXPECT_EQ(outcome.exit_code, 4) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("accuracy is "));
+  EXPECT_THAT(outcome.output, HasSubstr("below the 1.5 that min_eval_metric_after_epoch asks for"));
+}
+
+TEST(DatasetRuns, SamsumTrainsToRouge) {
+  const test::TemporaryFolder folder;
+  const std::string cfg =
+      experiment(folder, "samsum", "train_slice: {first: 8}, val_slice: {first: 3}",
+                 "num_epochs: 1\neval_gen: {num_beams: 1, max_new_tokens: 8}\nmin_eval_metric_after_epoch: {1: -1}\n");
+  const auto outcome = run(kTrain + " --cfg " + cfg);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const json metrics = last_line(folder / "out/metrics.jsonl").at("metrics");
+  for (const char* name : {"rouge1", "rouge2", "rougeL", "rougeLsum"}) EXPECT_TRUE(metrics.contains(name)) << metrics;
+  const auto test_split = run(kMpeft + " eval --json --device cpu --split test --cfg " + cfg + " --checkpoint " +
+                              (folder / "out").string() + " --set data_options.test_slice='{first: 2}' 2>/dev/null");
+  ASSERT_EQ(test_split.exit_code, 0) << test_split.output;
+  EXPECT_TRUE(document_of(test_split.output).at("metrics").contains("rougeL"));
+}
+
+TEST(DatasetRuns, CifarTrainsToAccuracy) {
+  const test::TemporaryFolder folder;
+  const std::string cfg =
+      experiment(folder, "cifar-tvt", "train_files: [data_batch_1.bin], train_slice: {first: 4}", "num_epochs: 1\n");
+  const auto outcome = run(kTrain + " --cfg " + cfg);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_TRUE(last_line(folder / "out/metrics.jsonl").at("metrics").contains("accuracy_choices"));
+}
+
+TEST(DatasetRuns, ClassesThatCannotBeScoredAreRefusedBeforeTheTraining) {
+  const test::TemporaryFolder folder;
+  const std::string options = "input: '{question}', target: kind, classes: [where it is, what it is], val_file: x";
+  folder.write("t.jsonl", "{\"question\": \"Oslo?\", \"kind\": \"where it is\"}\n");
+  const auto outcome = run(kTrain + " --cfg " + experiment(folder, "jsonl:" + (folder / "t.jsonl").string(), options));
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("a class must be one token"));
+  const auto metric = run(kTrain + " --cfg " + experiment(folder, "glue_rte", "metrics: [bleu]"));
+  EXPECT_EQ(metric.exit_code, 2) << metric.output;
+  EXPECT_THAT(metric.output, HasSubstr("bleu compares texts"));
+}
+
+TEST(DataCommand, ShowsExamplesAndStatisticsByNameOrExperiment) {
+  const std::string where = " --data-root data/sample --tokenizer data/sample/tokenizer.json ";
+  const auto shown = run(kMpeft + " data show glue_rte --split val --n 3 --json" + where);
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const json examples = json::parse(shown.output);
+  ASSERT_EQ(examples.size(), 3U);
+  for (const auto& example : examples) {
+    int n_loss = 0;
+    for (const bool carries : example.at("carries_loss")) n_loss += carries ? 1 : 0;
+    EXPECT_EQ(n_loss, 1);
+    EXPECT_EQ(example.at("carries_loss").size(), example.at("ids").size());
+    EXPECT_THAT(example.at("prompt").get<std::string>(), HasSubstr("###"));
+  }
+  EXPECT_THAT(run(kMpeft + " data show samsum --split test --n 1" + where).output, HasSubstr("writes"));
+  const auto stats = run(kMpeft + " data stats glue_rte --json" + where);
+  ASSERT_EQ(stats.exit_code, 0) << stats.output;
+  EXPECT_EQ(json::parse(stats.output).at("records"), 80);
+  EXPECT_EQ(json::parse(stats.output).at("classes"), json::array({"0", "1"}));
+
+  const test::TemporaryFolder folder;
+  const std::string cfg = experiment(folder, "samsum", "", "num_epochs: 1\nmax_length: 120\n");
+  const auto limited = run(kMpeft + " data stats --cfg " + cfg);
+  ASSERT_EQ(limited.exit_code, 0) << limited.output;
+  EXPECT_THAT(limited.output, HasSubstr("9 (15 dropped as too long)"));
+  EXPECT_THAT(limited.output, HasSubstr("#"));
+  EXPECT_EQ(run(kMpeft + " data stats" + where).exit_code, 2);
+}
+
+TEST(ScoreCommand, TakesClassesNumbersAndTexts) {
+  const test::TemporaryFolder folder;
+  const auto path = folder
+                        .write("p.jsonl",
+                               "{\"prediction\": 1, \"references\": [1]}\n{\"prediction\": \"0\", "
+                               "\"references\": [\"1\"]}\n{\"prediction\": \"x\", \"references\": [0]}\n"
+                               "{\"prediction\": 0, \"references\": [0]}\n")
+                        .string();
+  const auto scored = run(kMpeft + " score accuracy f1 rouge1 --json --predictions " + path);
+  ASSERT_EQ(scored.exit_code, 0) << scored.output;
+  const json metrics = document_of(scored.output).at("metrics");
+  EXPECT_EQ(metrics.at("accuracy"), 0.5);
+  EXPECT_EQ(metrics.at("f1"), 2.0 / 3.0);
+  EXPECT_EQ(metrics.at("rouge1"), 0.5);
+  const auto piped = run("cat " + path + " | " + kMpeft + " score accuracy --predictions -");
+  EXPECT_THAT(piped.output, HasSubstr("accuracy  0.500000"));
+  const auto numbers = run(kMpeft + " score pearson --predictions " + path);
+  EXPECT_EQ(numbers.exit_code, 3);
+  EXPECT_THAT(numbers.output, HasSubstr("prediction 3: 'x' is no number"));
+  const auto unknown = run(kMpeft + " score acuracy --predictions " + path);
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.output, HasSubstr("did you mean 'accuracy'"));
+  EXPECT_EQ(run(kMpeft + " score f1 --per-example --predictions " + path).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace mpeft
