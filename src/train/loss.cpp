@@ -42,12 +42,15 @@ std::string first_not_finite(model::MambaLM& model, const data::Batch& batch) {
   const auto finite = [](const at::Tensor& t) { return at::isfinite(t).all().item<bool>(); };
   at::Tensor hidden = model->backbone->embeddings(ids_tensor(batch, model->device()), model->compute_dtype);
   if (!finite(hidden)) return "embeddings";
+  auto states = model->start_state();  // what prompts and initial states amount to
   at::Tensor residual;
   for (size_t i = 0; i < model->backbone->layers.size(); ++i) {
     auto& block = model->backbone->layers[i];
+    if (!finite(states.layers[i].conv) || !finite(states.layers[i].scan))
+      return mpeft::str("initial state of layer ", i);
     at::Tensor normed;
     std::tie(normed, residual) = block->norm(hidden, residual);
-    hidden = block->mixer(normed, std::nullopt, nullptr);
+    hidden = block->mixer(normed, std::nullopt, &states.layers[i]);
     if (!finite(hidden) || !finite(normed)) return mpeft::str("layer ", i);
   }
   return finite(std::get<0>(model->backbone->norm_f(hidden, residual))) ? "" : "norm_f";

@@ -1,6 +1,7 @@
 // SSMPEFT (ssm-peft): what every text starts from (initial state h_0 of the scan, left context of the convolution) and
 // how y is read from the state. One scan: its initial state is an input, and scaled states are a scaled B.
 
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/zeros.h>
 
 #include "kernels/selective_scan/selective_scan.h"
@@ -65,12 +66,19 @@ class SsmPeftModule : public MixerModule {
 
   bool decays(const std::string& name) const override { return name != kInitialStateName && name != kConvStateName; }
 
-  void change_start(model::MambaMixerImpl& /*mixer*/, model::LayerState& start, at::ScalarType dtype) override {
+  void change_start(model::MambaMixerImpl& mixer, model::LayerState& start, at::ScalarType dtype) override {
     const auto small = dtype == at::kDouble ? at::kDouble : at::kFloat;
-    if (initial_state_.defined()) start.scan = initial_state_.to(small).unsqueeze(0);
-    if (conv_state_.defined()) start.conv = conv_state_.to(dtype).t().unsqueeze(0);
-    // The scan carries scale h (see change_scan).
-    if (scale_.defined() && start.scan.defined()) start.scan = start.scan * scale_.to(small);
+    // Beside tokens of an adapter before this one, whose states are there already, the states add.
+    const auto add = [](at::Tensor& state, const at::Tensor& more) { state = state.defined() ? state + more : more; };
+    if (initial_state_.defined()) {
+      at::Tensor h0 = initial_state_.to(small).unsqueeze(0);
+      if (scale_.defined()) h0 = h0 * scale_.to(small);  // the scan carries scale h (see change_scan)
+      // Tokens have been read with states that another adapter put beside the checkpoint's.
+      const int64_t n_extra = mixer.n_states() - h0.size(-1);
+      if (start.scan.defined() && n_extra > 0) h0 = at::constant_pad_nd(h0, {0, n_extra});
+      add(start.scan, h0);
+    }
+    if (conv_state_.defined()) add(start.conv, conv_state_.to(dtype).t().unsqueeze(0));
   }
 
   void change_scan(ops::SelectiveScanArgs& scan) override {

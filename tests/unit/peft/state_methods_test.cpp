@@ -92,6 +92,12 @@ std::vector<std::string> state_examples() {
     {"peft_type": "STATE_OFFSET_TUNING", "tuning_mode": "STATE_OFFSET_TUNING"},
     {"peft_type": "PARAM_TRANSFORM", "parameters": ["B", "C"], "scale_shape": ["d", "n"], "bias_shape": ["n"]},
     {"peft_type": "LORA", "r": 2, "target_modules": ["x_proj_B", "in_proj_x"]}]})");
+  // Tokens first: the initial state is added to what they leave.
+  all.push_back(R"({"peft_type": "COMPOSITE", "adapters": [
+    {"peft_type": "AFFIX_TUNING", "num_virtual_tokens": 2},
+    {"peft_type": "ADDITIONAL_SCAN", "scan_addition_num": 2},
+    {"peft_type": "SSMPEFT", "scan": {"type": "init_state", "init": "zero"}, "conv_init_state": true,
+     "state_to_y": {"type": "transform", "scale": true}}]})");
   return all;
 }
 

@@ -1,5 +1,8 @@
 #include "mpeft/train/step_runner.h"
 
+#include <limits>
+
+#include <ATen/ops/full.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -105,6 +108,21 @@ TEST(StepRunnerTest, NamesATensorWhoseGradientIsNotFinite) {
   StepRunner runner(model, parameters_of(model), {}, false);
   EXPECT_THROW(runner.step({batch_of(examples, 0, 8)}, 1e-3), TrainingStopped);
   EXPECT_EQ(first_not_finite(model, batch_of(examples, 0, 8)), "layer 1");
+}
+
+struct BrokenPrompt : model::PromptAdapter, torch::nn::Module {
+  at::Tensor virtual_tokens(at::ScalarType dtype) override {
+    return at::full({2, 24}, std::numeric_limits<double>::quiet_NaN(), dtype);
+  }
+};
+
+TEST(StepRunnerTest, FindsValuesThatAreNotFiniteInWhatTextsStartFrom) {
+  const auto examples = some_examples();
+  auto model = test::make_tiny_model();
+  EXPECT_EQ(first_not_finite(model, batch_of(examples, 0, 8)), "");
+  const auto prompt = std::make_shared<BrokenPrompt>();
+  model->attach_prompt(prompt, prompt);
+  EXPECT_EQ(first_not_finite(model, batch_of(examples, 0, 8)), "initial state of layer 0");
 }
 
 TEST(StepRunnerTest, LowPrecisionTrainsWithMasterWeights) {
