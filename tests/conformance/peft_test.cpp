@@ -173,9 +173,9 @@ class EveryPeftMethod : public ::testing::TestWithParam<Case> {
   static void SetUpTestSuite() { at::set_num_threads(1); }  // the operations are tiny
 
   void SetUp() override {
-    const std::string type = json::parse(GetParam().json).value("peft_type", "");
     const auto known = peft_method_names();
-    if (std::find(known.begin(), known.end(), type) == known.end()) GTEST_SKIP() << type << " is not registered yet";
+    if (json::parse(GetParam().json).at("peft_type") != "SD_LORA") return;
+    if (std::find(known.begin(), known.end(), "SD_LORA") == known.end()) GTEST_SKIP() << "SD_LORA is not registered";
   }
 };
 

@@ -25,6 +25,7 @@ using test::run;
 using test::tiny_experiment;
 using test::write;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::vector<double> losses(const sfs::path& metrics) {
   std::vector<double> result;
@@ -256,6 +257,58 @@ TEST(MpeftProgram, MergedAndAdaptedModelsGenerateTheSame) {
   EXPECT_EQ(json::parse(a.output).at("ids"), json::parse(b.output).at("ids"));
   EXPECT_EQ(run(kMpeft + " info " + out + "/adapter").exit_code, 0);
   EXPECT_EQ(run(kMpeft + " nonsense").exit_code, 2);
+}
+
+TEST(MpeftProgram, ExportsTwoAdaptersThatTrainedTogether) {
+  const test::TemporaryFolder folder;
+  ASSERT_EQ(run(kTrain + " --cfg " + tiny_experiment(folder) + " --output " + (folder / "base").string()).exit_code, 0);
+  write(folder / "lora.json", R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["in_proj_x"]})");
+  write(folder / "rows.json", R"({"peft_type": "LAYER_FREEZE", "trainable_layers": ["x_proj_B", "A_log"]})");
+  const std::string base = (folder / "base/model").string(), adapter = (folder / "out/adapter").string();
+  const std::string both = "[" + (folder / "lora.json").string() + ", " + (folder / "rows.json").string() + "]";
+  const auto trained = run(kTrain + " --cfg " + tiny_experiment(folder, "peft: " + both + "\n") + " --model " + base);
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  EXPECT_THAT(trained.output, HasSubstr("COMPOSITE"));
+
+  const std::string prompt = "echo '\"Ada : likes : rice###\"' | ",
+                    options =
+                        " --device cpu --prec fp32 --max-new-tokens 8 --tokenizer data/sample/tokenizer.json "
+                        "2>/dev/null";
+  const auto adapted = run(prompt + kMpeft + " generate --model " + base + " --adapter " + adapter + options);
+  ASSERT_EQ(adapted.exit_code, 0) << adapted.output;
+  const auto export_to = [&](const std::string& format) {
+    return run(kMpeft + " export --model " + base + " --adapter " + adapter + " --format " + format + " --output " +
+               (folder / format).string() + " --json 2>/dev/null");
+  };
+  for (const std::string format : {"transformers", "state-spaces"}) {
+    const auto exported = export_to(format);
+    ASSERT_EQ(exported.exit_code, 0) << exported.output;
+    EXPECT_EQ(json::parse(exported.output).at("kind"), "model");
+    const auto merged = run(prompt + kMpeft + " generate --model " + (folder / format).string() + options);
+    EXPECT_EQ(json::parse(adapted.output).at("ids"), json::parse(merged.output).at("ids")) << format;
+  }
+  EXPECT_TRUE(sfs::exists(folder / "state-spaces/pytorch_model.bin"));
+
+  const auto delta = export_to("peft");  // PEFT has no such method
+  ASSERT_EQ(delta.exit_code, 0) << delta.output;
+  EXPECT_EQ(json::parse(delta.output).at("kind"), "delta");
+  const auto held = run(kMpeft + " info " + (folder / "peft/delta.safetensors").string());
+  for (const char* changed : {"layers.0.mixer.in_proj.weight", "layers.1.mixer.x_proj.weight", "layers.1.mixer.A_log"})
+    EXPECT_THAT(held.output, HasSubstr(changed));
+  EXPECT_THAT(held.output, Not(HasSubstr("out_proj")));
+
+  EXPECT_EQ(export_to("peft").exit_code, 2);  // never over what is there
+  EXPECT_EQ(export_to("onnx").exit_code, 2);
+}
+
+TEST(TrainProgram, RefusesAdaptersThatOverlap) {
+  const test::TemporaryFolder folder;
+  write(folder / "a.json", R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["in_proj"]})");
+  write(folder / "b.json", R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["in_proj_z"]})");
+  const std::string both = "peft: [" + (folder / "a.json").string() + ", " + (folder / "b.json").string() + "]\n";
+  const auto outcome = run(kTrain + " --cfg " + tiny_experiment(folder, both) + " --dry-run");
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.output, HasSubstr("adapters that are applied together must not overlap"));
 }
 
 }  // namespace

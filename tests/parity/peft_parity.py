@@ -50,6 +50,12 @@ THEIRS = {
                                                  save_embedding_layers=True),
     "bias of what is targeted": dict(target_modules=["in_proj"], r=4, lora_alpha=8, bias="lora_only", use_bias=True),
     "all biases": dict(target_modules=["in_proj"], r=4, lora_alpha=8, bias="all"),
+    "DoRA": dict(target_modules=["in_proj", "x_proj"], r=4, lora_alpha=8, use_dora=True),
+    "DoRA with biases": dict(target_modules=["in_proj", "out_proj"], r=4, lora_alpha=8, use_dora=True, use_bias=True),
+    "DoRA on dt_proj": dict(target_modules=["dt_proj", "out_proj"], r=2, lora_alpha=8, use_dora=True),
+    "DoRA on embeddings": dict(target_modules=["embeddings", "in_proj"], r=4, lora_alpha=8, use_dora=True, untied=True),
+    "PiSSA": dict(target_modules=["in_proj", "x_proj"], r=4, lora_alpha=8, init_lora_weights="pissa"),
+    "PiSSA with rsLoRA": dict(target_modules=["in_proj", "out_proj"], r=4, lora_alpha=8, init_lora_weights="pissa", use_rslora=True),
     "a module saved whole": dict(target_modules=["in_proj"], r=4, lora_alpha=8, modules_to_save=["lm_head"], untied=True),
 }
 
@@ -61,6 +67,23 @@ OURS = {
     "rsLoRA with patterns": {"target_modules": ["in_proj", "x_proj"], "r": 4, "lora_alpha": 8, "use_rslora": True,
                              "rank_pattern": {"x_proj": 2}, "alpha_pattern": {"layers.1.mixer.in_proj": 32}},
     "embeddings": {"target_modules": ["embeddings", "in_proj"], "r": 4, "lora_alpha": 8},
+    "DoRA": {"target_modules": ["in_proj", "x_proj"], "r": 4, "lora_alpha": 8, "use_dora": True},
+    "DoRA on every projection": {"target_modules": "all-linear", "r": 2, "lora_alpha": 2, "use_dora": True},
+    "PiSSA": {"target_modules": ["in_proj", "x_proj"], "r": 4, "lora_alpha": 8, "init_lora_weights": "pissa"},
+    "LoRA+": {"target_modules": ["in_proj", "x_proj"], "r": 4, "lora_alpha": 8, "loraplus_lr_ratio": 4},
+}
+
+# What we train on slices (and what PEFT could only approximate) and PEFT loads after `mpeft export --format peft`.
+EXPORTED = {
+    "in_proj_x": {"target_modules": ["in_proj_x"], "r": 4, "lora_alpha": 8},
+    "every slice": {"target_modules": ["in_proj_x", "in_proj_z", "x_proj_dt", "x_proj_B", "x_proj_C", "dt_proj", "out_proj"], "r": 3, "lora_alpha": 6},
+    "slices of different ranks and scales": {"target_modules": ["in_proj_x", "in_proj_z", "x_proj_C"], "r": 4, "lora_alpha": 8,
+                                             "rank_pattern": {"in_proj_z": 2}, "alpha_pattern": {"layers.1.mixer.in_proj_z": 5}},
+    "slices of one layer": {"target_modules": ["in_proj_z", "x_proj_B"], "r": 4, "lora_alpha": 8, "layers_to_transform": [1]},
+    "slices with DoRA": {"target_modules": ["in_proj_z", "x_proj_B", "x_proj_C"], "r": 4, "lora_alpha": 8, "use_dora": True},
+    "slices with rsLoRA": {"target_modules": ["in_proj_x", "x_proj_dt"], "r": 4, "lora_alpha": 8, "use_rslora": True},
+    "PiSSA": {"target_modules": ["in_proj_x", "out_proj"], "r": 4, "lora_alpha": 8, "init_lora_weights": "pissa"},
+    "approximate PiSSA": {"target_modules": ["in_proj"], "r": 4, "lora_alpha": 8, "init_lora_weights": "pissa_niter_4"},
 }
 
 
@@ -134,6 +157,40 @@ def check_ours(table, arguments, folder, base_folder, name, fields):
     compare(table, f"ours in PEFT: {name}", ours, peft_logits(theirs, lists), base)
 
 
+def check_exported(table, arguments, folder, base_folder, name, fields):
+    model = MambaForCausalLM.from_pretrained(base_folder, dtype=torch.float32).eval()
+    lists = random_lists(model.config.vocab_size, LENGTHS, 98)
+    base = logits(model, lists)
+    adapter = train_adapter(arguments, folder, base_folder, fields)
+    ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter)
+    with temporary_folder() as out:
+        run([executable(arguments, "mpeft"), "export", "--model", base_folder, "--adapter", adapter, "--format", "peft",
+             "--output", out / "exported"])
+        saved = load_file(out / "exported/adapter_model.safetensors")
+        theirs = PeftModel.from_pretrained(model, out / "exported").eval()
+        loaded = {n for n, _ in theirs.named_parameters() if "lora_" in n}
+        table.holds(f"exported to PEFT: {name}: every tensor is taken", len(loaded) == len(saved), f"{len(loaded)} of {len(saved)}")
+        compare(table, f"exported to PEFT: {name}", ours, peft_logits(theirs, lists), base)
+
+
+def check_state_spaces(table, arguments, folder, base_folder):
+    """The merged checkpoint as mamba_ssm reads it: torch.load without executing anything, its names, and the same logits here."""
+    fields = {"target_modules": ["in_proj_x", "out_proj"], "r": 4, "lora_alpha": 8}
+    adapter = train_adapter(arguments, folder, base_folder, fields)
+    vocab_size = MambaForCausalLM.from_pretrained(base_folder).config.vocab_size
+    lists = random_lists(vocab_size, LENGTHS, 97)
+    ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter)
+    with temporary_folder() as out:
+        run([executable(arguments, "mpeft"), "export", "--model", base_folder, "--adapter", adapter, "--format", "state-spaces",
+             "--output", out / "merged"])
+        state = torch.load(out / "merged/pytorch_model.bin", map_location="cpu", weights_only=True)
+        config = json.loads((out / "merged/config.json").read_text())
+        table.holds("state-spaces: the tied head is the embedding", torch.equal(state["lm_head.weight"], state["backbone.embedding.weight"]))
+        table.holds("state-spaces: every tensor of the model", len(state) == 2 + 1 + 10 * config["n_layer"], f"{len(state)} tensors")
+        merged = mpeft_logits(arguments, out / "merged", lists, folder, "--prec", "fp32")
+        table.at_most("state-spaces: merged logits", max(reference.relative_error(a, b) for a, b in zip(merged, ours)), TOLERANCE)
+
+
 def main():
     arguments = parse_arguments(__doc__)
     executable(arguments, "mpeft")
@@ -149,6 +206,11 @@ def main():
         for name, fields in OURS.items():
             with table.case(f"ours in PEFT: {name}"):
                 check_ours(table, arguments, folder, base_folder, name, fields)
+        for name, fields in EXPORTED.items():
+            with table.case(f"exported to PEFT: {name}"):
+                check_exported(table, arguments, folder, base_folder, name, fields)
+        with table.case("state-spaces"):
+            check_state_spaces(table, arguments, folder, base_folder)
     table.finish()
 
 
