@@ -21,22 +21,28 @@ json hashes(const std::vector<std::filesystem::path>& files) {
 }  // namespace
 
 void write_manifest(const Manifest& manifest) {
-  const json object = {{"program", "mamba-peft " + version()},
-                       {"commit", git_commit()},
-                       {"libtorch", TORCH_VERSION},
-                       {"experiment", manifest.config.path},
-                       {"seed", manifest.config.seed},
-                       {"precision", manifest.config.prec},
-                       {"device", manifest.device},
-                       {"model", manifest.model.description},
-                       {"weights", hashes(manifest.model.weight_files)},
-                       {"data", hashes(manifest.data_files)},
-                       {"tokenizer", manifest.tokenizer_fingerprint},
-                       {"trainable_parameters", manifest.n_trainable},
-                       {"total_parameters", manifest.n_total},
-                       {"total_steps", manifest.total_steps},
-                       {"first_metric", manifest.first_metric},
-                       {"finished", false}};
+  json object = {{"program", "mamba-peft " + version()},
+                 {"commit", git_commit()},
+                 {"libtorch", TORCH_VERSION},
+                 {"experiment", manifest.config.path},
+                 {"seed", manifest.config.seed},
+                 {"precision", manifest.config.prec},
+                 {"device", manifest.device},
+                 {"model", manifest.model.description},
+                 {"weights", hashes(manifest.model.weight_files)},
+                 {"data", hashes(manifest.data_files)},
+                 {"tokenizer", manifest.tokenizer_fingerprint},
+                 {"trainable_parameters", manifest.n_trainable},
+                 {"total_parameters", manifest.n_total},
+                 {"total_steps", manifest.total_steps},
+                 {"first_metric", manifest.first_metric},
+                 {"finished", false}};
+  for (const auto& [stage, n_trainable, n_total] : manifest.stages) {
+    json entry = {{"stage", stage.number}, {"trainable_parameters", n_trainable}, {"total_parameters", n_total}};
+    if (!stage.name.empty()) entry["name"] = stage.name;
+    if (stage.steps > 0) entry["steps"] = stage.steps;
+    object["stages"].push_back(entry);
+  }
   fs::write_file_atomic(std::filesystem::path(manifest.config.output_dir) / "manifest.json", object.dump(2) + "\n");
 }
 

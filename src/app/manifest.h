@@ -6,6 +6,7 @@
 
 #include "mpeft/config/experiment.h"
 #include "mpeft/model/factory.h"
+#include "mpeft/peft/staged_method.h"
 
 namespace mpeft::app {
 
@@ -18,8 +19,14 @@ struct Manifest {
   std::string device;
   int64_t n_trainable = 0;
   int64_t n_total = 0;
-  int64_t total_steps = 0;   ///< optimizer steps from beginning to end
+  int64_t total_steps = 0;   ///< optimizer steps from beginning to end, all stages together
   std::string first_metric;  ///< what the run is judged by; "" without evaluation
+  struct Stage {
+    peft::MethodStage stage;
+    int64_t n_trainable = 0;
+    int64_t n_total = 0;
+  };
+  std::vector<Stage> stages;  ///< of a method that trains in several; the numbers above are the last one's
 };
 
 /// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <span>
 
 #include "mpeft/checkpoint/adapter_folder.h"
 #include "mpeft/checkpoint/training_folder.h"
@@ -22,6 +23,7 @@
 #include "app/experiment_data.h"
 #include "app/manifest.h"
 #include "app/results_table.h"
+#include "app/stages.h"
 
 namespace mpeft::app {
 namespace {
@@ -55,16 +57,33 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
   return split;
 }
 
-Subject make_subject(const config::ExperimentConfig& config) {
+// What the experiment file asks for; null: full fine-tuning.
+std::unique_ptr<peft::PeftMethod> make_method(const config::ExperimentConfig& config) {
+  if (config.peft.empty()) return nullptr;
+  return peft::make_peft_method_from_files({config.peft.begin(), config.peft.end()});
+}
+
+// What a checkpoint's adapter was trained by: in the second stage of a method, that with its selection.
+std::unique_ptr<peft::PeftMethod> make_saved_method(const sfs::path& checkpoint) {
+  const auto file = checkpoint / "adapter" / "adapter_config.json";
+  return peft::make_peft_method_from_files({file});
+}
+
+// Names a method with all its settings: what a checkpoint must agree with to be continued.
+std::string fingerprint(const peft::PeftMethod& method) {
+  return method.type() + " " + fs::sha256(method.config_json("")).substr(0, 16);
+}
+
+Subject make_subject(const config::ExperimentConfig& config, std::unique_ptr<peft::PeftMethod> method) {
   Subject subject;
   auto loaded = model::make_model(config.model, config.seed);
   subject.model = loaded.model;
   subject.source = loaded.source;
-  if (config.peft.empty()) {
-    for (auto& parameter : subject.model->parameters()) parameter.set_requires_grad(true);
-  } else {
-    subject.method = peft::make_peft_method_from_files({config.peft.begin(), config.peft.end()});
+  subject.method = std::move(method);
+  if (subject.method) {
     subject.method->inject(subject.model, config.seed);
+  } else {
+    for (auto& parameter : subject.model->parameters()) parameter.set_requires_grad(true);
   }
   return subject;
 }
@@ -85,39 +104,60 @@ std::string length_summary(const std::vector<data::Example>& examples) {
                     " %");
 }
 
-void print_overview(const config::ExperimentConfig& config, const Subject& subject, const peft::TrainableReport& report,
+void print_line(std::string_view name, const std::string& text) {
+  log::info(mpeft::str(name, std::string(12 - std::min<size_t>(name.size(), 11), ' '), text));
+}
+
+std::string trainable_text(const peft::TrainableReport& report) {
+  return mpeft::str(with_thousands(report.n_trainable), " trainable = ", fixed(100 * report.share(), 3), " %");
+}
+
+void print_coverage(const peft::TrainableReport& report) {
+  for (const auto& covered : report.coverage()) print_line("", covered);
+}
+
+// `stages`: those of the method, from the one that starts here on.
+void print_method(const std::string& type, std::span<const StageSummary> stages) {
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const std::string stage = stage_text(stages[i].stage);
+    print_line(i == 0 ? "adapter" : "", mpeft::str(i == 0 ? type : "then", stage.empty() ? "" : " ", stage, "   ",
+                                                   trainable_text(stages[i].report)));
+    print_coverage(stages[i].report);
+  }
+}
+
+void print_overview(const config::ExperimentConfig& config, Subject& subject, std::span<const StageSummary> stages,
                     const Split& train, const Split* validation, at::Device device, int64_t steps_per_epoch) {
-  const auto line = [](std::string_view name, const std::string& text) {
-    log::info(mpeft::str(name, std::string(12 - std::min<size_t>(name.size(), 11), ' '), text));
-  };
-  line("experiment", mpeft::str(config.path, "  →  ", config.output_dir));
-  line("model",
-       mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec,
-                  subject.source.weight_files.empty()
-                      ? ""
-                      : mpeft::str("   (", subject.source.weight_files.front().filename().string(),
-                                   subject.source.weight_files.size() > 1 ? ", …)" : ")")));
-  line(subject.method ? "adapter" : "training",
-       mpeft::str(subject.method ? subject.method->type() + "   " : "full fine-tuning   ",
-                  with_thousands(report.n_trainable), " trainable = ", fixed(100 * report.share(), 3), " %"));
+  const auto report = peft::report_trainable(subject.model);
+  print_line("experiment", mpeft::str(config.path, "  →  ", config.output_dir));
+  print_line("model",
+             mpeft::str(subject.source.description, "   ", with_thousands(report.n_total), " weights   ", config.prec,
+                        subject.source.weight_files.empty()
+                            ? ""
+                            : mpeft::str("   (", subject.source.weight_files.front().filename().string(),
+                                         subject.source.weight_files.size() > 1 ? ", …)" : ")")));
   if (subject.method) {
-    for (const auto& covered : report.coverage()) line("", covered);
+    print_method(subject.method->type(), stages);
+  } else {
+    print_line("training", "full fine-tuning   " + trainable_text(report));
   }
-  line("data",
-       mpeft::str(config.data, "   train ", with_thousands(static_cast<int64_t>(train.tokens.examples.size())), " (",
-                  train.tokens.n_dropped, " dropped as too long)",
-                  validation ? mpeft::str("   ", config.val_data_split, " ",
-                                          with_thousands(static_cast<int64_t>(validation->tokens.examples.size())),
-                                          " (", validation->tokens.n_dropped, " dropped)")
-                             : "",
-                  "   ", length_summary(train.tokens.examples)));
-  for (const auto& note : train.text.notes) line("", note);
+  print_line(
+      "data",
+      mpeft::str(config.data, "   train ", with_thousands(static_cast<int64_t>(train.tokens.examples.size())), " (",
+                 train.tokens.n_dropped, " dropped as too long)",
+                 validation ? mpeft::str("   ", config.val_data_split, " ",
+                                         with_thousands(static_cast<int64_t>(validation->tokens.examples.size())), " (",
+                                         validation->tokens.n_dropped, " dropped)")
+                            : "",
+                 "   ", length_summary(train.tokens.examples)));
+  for (const auto& note : train.text.notes) print_line("", note);
   if (validation) {
-    for (const auto& note : validation->text.notes) line("", config.val_data_split + ": " + note);
+    for (const auto& note : validation->text.notes) print_line("", config.val_data_split + ": " + note);
   }
-  line("step", mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ",
-                          with_thousands(steps_per_epoch), " steps an epoch, ", config.num_epochs, " epochs"));
-  line("device", train::describe_device(device));
+  print_line("step",
+             mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ",
+                        with_thousands(steps_per_epoch), " steps an epoch, ", config.num_epochs, " epochs"));
+  print_line("device", train::describe_device(device));
 }
 
 std::vector<optim::TrainedParameter> trainable_parameters(Subject& subject) {
@@ -187,15 +227,22 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     if (!config.val_data.empty()) check_evaluation(validation->text, *tokenizer, evaluates);
   }
 
-  Subject subject = make_subject(config);
+  std::optional<checkpoint::TrainingFolder> latest;  // what the run goes on from
+  if (config.resume && !dry_run) {
+    latest = checkpoint::latest_training_folder(output_dir);
+    if (!latest) log::info(output_dir.string() + ": no checkpoint to resume from; starting at the beginning");
+  }
+  auto method = make_method(config);
+  const std::string method_id = method ? fingerprint(*method) : "";
+  if (latest && method && train::stage_of(*latest) > peft::stage_of(*method).number)
+    method = make_saved_method(latest->path);
+
+  Subject subject = make_subject(config, std::move(method));
   if (tokenizer->vocab_size() > subject.model->config().vocab_size) {
     throw ConfigError(mpeft::str(config.path, ": the tokenizer (", tokenizer_path, ") has ", tokenizer->vocab_size(),
                                  " ids, the model an embedding of ", subject.model->config().vocab_size,
                                  " rows: they do not belong together"));
   }
-  model::place_parameters(subject.model, device, dtype, config.master_weights);
-  const auto report = peft::report_trainable(subject.model);
-
   train::TrainerOptions options;
   options.num_epochs = config.num_epochs;
   options.max_steps = config.max_steps;
@@ -218,6 +265,15 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   if (evaluates && !validation->text.metrics.empty())
     options.first_metric = main_score(validation->text.metrics.front());
   options.output_dir = output_dir;
+  options.method = method_id;
+
+  const auto n_examples = static_cast<int64_t>(train_split.tokens.examples.size());
+  const std::string adapter_files = join(config.peft, ", ");
+  std::vector<StageSummary> stages;  // none: full fine-tuning
+  if (subject.method) stages = summarize_stages(make_method(config), subject.model->config(), adapter_files);
+  const auto stages_to_run = subject.method ? run_stages(subject.method->type(), stages, options.all_steps(n_examples),
+                                                         config.debug, adapter_files)
+                                            : std::vector<train::RunStage>(1);
 
   train::TrainerHooks hooks;
   hooks.save_weights = [&](const sfs::path& folder) { save_weights(subject, config, tokenizer_path, folder); };
@@ -231,32 +287,67 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     };
   }
 
-  train::Trainer trainer(subject.model, trainable_parameters(subject), train_split.tokens.examples, options, hooks);
-  print_overview(config, subject, report, train_split, validation ? &*validation : nullptr, device,
-                 trainer.steps_per_epoch());
-  if (dry_run) {
-    log::info("dry run: everything is in place; nothing was written");
-    return 0;
-  }
-
-  if (config.resume) {
-    if (const auto latest = checkpoint::latest_training_folder(output_dir)) {
-      load_weights(subject, latest->path);
-      trainer.resume(*latest);
-      log::info(mpeft::str("resuming from ", latest->path.string(), " (epoch ", trainer.state().epoch, ", step ",
-                           trainer.state().step, ")"));
-    } else {
-      log::info(output_dir.string() + ": no checkpoint to resume from; starting at the beginning");
+  const auto write_run_files = [&] {
+    std::vector<sfs::path> data_files(train_split.text.source_files.begin(), train_split.text.source_files.end());
+    if (validation)
+      data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
+    const auto report = stages.empty() ? peft::report_trainable(subject.model) : stages.back().report;
+    Manifest manifest{config,
+                      subject.source,
+                      data_files,
+                      tokenizer->fingerprint(),
+                      train::describe_device(device),
+                      report.n_trainable,
+                      report.n_total,
+                      stages_to_run.back().steps_before + options.all_steps(n_examples),
+                      options.first_metric,
+                      {}};
+    for (const auto& [stage, counts] : stages) {
+      if (stage.count > 1) manifest.stages.push_back({stage, counts.n_trainable, counts.n_total});
     }
-  }
-  std::vector<sfs::path> data_files(train_split.text.source_files.begin(), train_split.text.source_files.end());
-  if (validation)
-    data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
-  write_manifest({config, subject.source, data_files, tokenizer->fingerprint(), train::describe_device(device),
-                  report.n_trainable, report.n_total, trainer.total_steps(), options.first_metric});
-  fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
+    write_manifest(manifest);
+    fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
+  };
 
-  trainer.run();
+  bool is_shown = false;
+  for (size_t i = 0; i < stages_to_run.size(); ++i) {
+    const auto& stage = stages_to_run[i];
+    if (subject.method && stage.number < peft::stage_of(*subject.method).number) continue;  // the checkpoint is past it
+    model::place_parameters(subject.model, device, dtype, config.master_weights);
+    options.stage = stage;
+    // Scores are those of the method, so a warm-up is not evaluated; what comes after it starts from the base again,
+    // whose score is there.
+    options.eval_epochs = stage.is_last() ? config.eval_epochs : 0;
+    options.eval_before_training = config.eval_before_training && i == 0;
+    train::Trainer trainer(subject.model, trainable_parameters(subject), train_split.tokens.examples, options, hooks);
+    const bool is_first = !is_shown;
+    if (is_first) {
+      print_overview(config, subject, std::span(stages).subspan(subject.method ? i : 0), train_split,
+                     validation ? &*validation : nullptr, device, trainer.steps_per_epoch());
+      is_shown = true;
+      if (dry_run) {
+        log::info("dry run: everything is in place; nothing was written");
+        return 0;
+      }
+    } else {
+      log::info(mpeft::str(stages_to_run[i - 1].label, " is done after ", with_thousands(stages_to_run[i - 1].steps),
+                           " steps; the next starts from the base model"));
+      print_method(subject.method->type(), std::span(stages).subspan(i));
+    }
+    if (latest) {
+      trainer.resume(*latest);  // first: it says when the checkpoint is another method's
+      load_weights(subject, latest->path);
+      log::info(mpeft::str("resuming from ", latest->path.string(), " (", stage.count > 1 ? stage.label + ", " : "",
+                           "epoch ", trainer.state().epoch, ", step ", stage.steps_before + trainer.state().step, ")"));
+      latest.reset();
+    }
+    if (is_first) write_run_files();
+    trainer.run();
+    if (stage.is_last()) break;
+    auto next = peft::make_peft_method(peft::next_stage_json(*subject.method), adapter_files);
+    subject = Subject();  // before the next copy of the base is loaded
+    subject = make_subject(config, std::move(next));
+  }
   if (!config.no_save) {
     save_weights(subject, config, tokenizer_path, output_dir);
     log::info(mpeft::str("saved ", (output_dir / (subject.method ? "adapter" : "model")).string()));

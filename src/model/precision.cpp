@@ -55,6 +55,7 @@ void place_parameters(MambaLM& model, at::Device device, at::ScalarType compute_
     if (!placed.is_contiguous()) placed = placed.contiguous();
     parameter.set_data(placed);
   }
+  for (auto& item : model->named_buffers()) item.value().set_data(item.value().to(device));  // index lists of adapters
   model->compute_dtype = compute_dtype;
 }
 

@@ -44,7 +44,7 @@ void append_event(EventFile& events, const json& line) {
   const json values = is_eval ? line.value("metrics", json::object()) : line;
   std::map<std::string, double> points;
   for (const auto& [name, value] : values.items()) {
-    const bool is_curve = is_eval || (name != "epoch" && name != "step");
+    const bool is_curve = is_eval || (name != "epoch" && name != "step" && name != "stage");
     if (is_curve && value.is_number()) points[(is_eval ? "eval/" : "train/") + name] = value.get<double>();
   }
   events.scalars(line.value("step", int64_t{0}), seconds_of(line.value("time", "")), points);
@@ -52,9 +52,10 @@ void append_event(EventFile& events, const json& line) {
 
 }  // namespace
 
-MetricsLog::MetricsLog(std::filesystem::path path, int64_t keep_up_to_step)
+MetricsLog::MetricsLog(std::filesystem::path path, int64_t keep_up_to_step, int64_t stage)
     : path_(std::move(path)),
-      events_(std::make_unique<EventFile>(path_.has_parent_path() ? path_.parent_path() : ".")) {
+      events_(std::make_unique<EventFile>(path_.has_parent_path() ? path_.parent_path() : ".")),
+      stage_(stage) {
   if (!std::filesystem::exists(path_)) return;
   std::string kept;
   for (const auto& line : split(fs::read_file(path_), '\n')) {
@@ -84,28 +85,27 @@ void MetricsLog::append(const std::string& line) {
 }
 
 void MetricsLog::train(const TrainLine& line) {
-  append(json({{"kind", "train"},
-               {"epoch", line.epoch},
-               {"step", line.step},
-               {"loss", number(line.loss)},
-               {"learning_rate", line.learning_rate},
-               {"grad_norm", number(line.gradient_norm)},
-               {"tokens_per_s", number(line.tokens_per_second)},
-               {"memory_bytes", line.memory_bytes},
-               {"time", now_iso8601()}})
-             .dump());
+  json object = {{"kind", "train"},
+                 {"epoch", line.epoch},
+                 {"step", line.step},
+                 {"loss", number(line.loss)},
+                 {"learning_rate", line.learning_rate},
+                 {"grad_norm", number(line.gradient_norm)},
+                 {"tokens_per_s", number(line.tokens_per_second)},
+                 {"step_ms", number(line.step_ms)},
+                 {"memory_bytes", line.memory_bytes},
+                 {"time", now_iso8601()}};
+  if (stage_ > 0) object["stage"] = stage_;
+  append(object.dump());
 }
 
 void MetricsLog::eval(int64_t epoch, int64_t step, const std::map<std::string, double>& metrics, double seconds) {
   json values = json::object();
   for (const auto& [name, value] : metrics) values[name] = number(value);
-  append(json({{"kind", "eval"},
-               {"epoch", epoch},
-               {"step", step},
-               {"metrics", values},
-               {"seconds", seconds},
-               {"time", now_iso8601()}})
-             .dump());
+  json object = {{"kind", "eval"},    {"epoch", epoch},     {"step", step},
+                 {"metrics", values}, {"seconds", seconds}, {"time", now_iso8601()}};
+  if (stage_ > 0) object["stage"] = stage_;
+  append(object.dump());
 }
 
 std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path) {

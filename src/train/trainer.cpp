@@ -30,6 +30,9 @@ std::string scientific(double value) {
   return text;
 }
 
+// What starts the lines of a stage: nothing in a run without stages.
+std::string stage_text(const RunStage& stage) { return stage.count > 1 ? stage.label + "  " : ""; }
+
 constexpr int64_t kMaxConsecutiveBad = 10;
 
 }  // namespace
@@ -44,14 +47,21 @@ Trainer::Trainer(model::MambaLM model, std::vector<optim::TrainedParameter> para
   MPEFT_ASSERT(!examples_.empty(), "no examples to train on");
 }
 
-int64_t Trainer::steps_per_epoch() const {
-  const int64_t rows_per_step = options_.batch_size * options_.gradient_accumulation_steps;
-  return (static_cast<int64_t>(examples_.size()) + rows_per_step - 1) / rows_per_step;
+int64_t TrainerOptions::steps_per_epoch(int64_t n_examples) const {
+  const int64_t rows_per_step = batch_size * gradient_accumulation_steps;
+  return (n_examples + rows_per_step - 1) / rows_per_step;
 }
 
+int64_t TrainerOptions::all_steps(int64_t n_examples) const {
+  const int64_t all = steps_per_epoch(n_examples) * num_epochs;
+  return max_steps > 0 ? std::min(all, max_steps) : all;
+}
+
+int64_t Trainer::steps_per_epoch() const { return options_.steps_per_epoch(static_cast<int64_t>(examples_.size())); }
+
 int64_t Trainer::total_steps() const {
-  const int64_t all = steps_per_epoch() * options_.num_epochs;
-  return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
+  const int64_t all = options_.all_steps(static_cast<int64_t>(examples_.size()));
+  return options_.stage.steps > 0 ? std::min(all, options_.stage.steps) : all;
 }
 
 bool Trainer::is_finished() const { return state_.step >= total_steps(); }
@@ -66,7 +76,7 @@ void Trainer::evaluate_if_missing(MetricsLog& log) {
   if (state_.step == 0 ? !options_.eval_before_training : !is_evaluation_due()) return;
   const auto lines = read_eval_lines(options_.output_dir / "metrics.jsonl");
   const bool is_done =
-      std::any_of(lines.begin(), lines.end(), [&](const EvalLine& line) { return line.step == state_.step; });
+      std::any_of(lines.begin(), lines.end(), [&](const EvalLine& line) { return line.step == run_step(); });
   if (!is_done) evaluate(log);
 }
 
@@ -87,7 +97,8 @@ std::string Trainer::fingerprint() const {
   return mpeft::str("examples ", examples_.size(), ", batch_size ", options_.batch_size,
                     ", gradient_accumulation_steps ", options_.gradient_accumulation_steps, ", num_epochs ",
                     options_.num_epochs, ", seed ", options_.seed, ", max_steps ", options_.max_steps,
-                    ", learning_rate ", options_.learning_rate, ", warmup_steps ", options_.warmup_steps);
+                    ", learning_rate ", options_.learning_rate, ", warmup_steps ", options_.warmup_steps,
+                    options_.method.empty() ? "" : ", method " + options_.method);
 }
 
 std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const {
@@ -106,7 +117,8 @@ std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order
 
 void Trainer::run() {
   const InterruptGuard interrupt;
-  MetricsLog log(options_.output_dir / "metrics.jsonl", state_.step);
+  MetricsLog log(options_.output_dir / "metrics.jsonl", run_step(),
+                 options_.stage.count > 1 ? options_.stage.number : 0);
   evaluate_if_missing(log);
   while (!is_finished()) run_epoch(log);
 }
@@ -116,15 +128,18 @@ void Trainer::run_epoch(MetricsLog& log) {
   const auto order = permutation(static_cast<int64_t>(examples_.size()),
                                  derive_seed(options_.seed, "shuffle", static_cast<uint64_t>(state_.epoch)));
   const int64_t n_steps = steps_per_epoch();
-  const optim::Schedule schedule{options_.schedule, options_.learning_rate, options_.warmup_steps, total_steps()};
+  const optim::Schedule schedule{options_.schedule, options_.learning_rate, options_.warmup_steps,
+                                 options_.stage.schedule_steps > 0 ? options_.stage.schedule_steps : total_steps()};
   const at::Device device = model_->device();
-  Progress progress(mpeft::str("epoch ", state_.epoch + 1, "/", options_.num_epochs), n_steps);
+  Progress progress(mpeft::str(stage_text(options_.stage), "epoch ", state_.epoch + 1, "/", options_.num_epochs),
+                    std::min(n_steps, state_.steps_in_epoch + total_steps() - state_.step));
 
   model_->train();
   int64_t tokens = 0;
   StepStatistics shown;
   double tokens_per_second = 0;
   auto window_begin = Clock::now();
+  int64_t window_step = state_.step;
   while (state_.steps_in_epoch < n_steps && !is_finished()) {
     const auto batches = step_batches(order, state_.steps_in_epoch);
     // Dropout's numbers hang on the step alone: a resumed run draws the same ones.
@@ -148,10 +163,12 @@ void Trainer::run_epoch(MetricsLog& log) {
       shown = runner_.take_statistics();
       const double seconds = std::chrono::duration<double>(Clock::now() - window_begin).count();
       tokens_per_second = static_cast<double>(tokens) / std::max(seconds, 1e-9);
+      const double step_ms = 1e3 * seconds / static_cast<double>(std::max<int64_t>(state_.step - window_step, 1));
       tokens = 0;
+      window_step = state_.step;
       window_begin = Clock::now();
-      log.train({state_.epoch + 1, state_.step, shown.loss, learning_rate, shown.gradient_norm, tokens_per_second,
-                 peak_memory_bytes(device)});
+      log.train({state_.epoch + 1, run_step(), shown.loss, learning_rate, shown.gradient_norm, tokens_per_second,
+                 step_ms, peak_memory_bytes(device)});
       check_finite(shown, batches);
     }
     if (progress.is_due()) {
@@ -164,7 +181,7 @@ void Trainer::run_epoch(MetricsLog& log) {
       progress.clear();
       save_checkpoint();
       throw Interrupted(
-          mpeft::str("interrupted after step ", state_.step,
+          mpeft::str("interrupted after step ", run_step(),
                      options_.no_save ? "; nothing was saved (no_save)" : "; the run is saved: add --resume to go on"));
     }
   }
@@ -173,19 +190,21 @@ void Trainer::run_epoch(MetricsLog& log) {
     ++state_.epoch;
     state_.steps_in_epoch = 0;
   }
-  log::info(mpeft::str("epoch ", state_.epoch, "/", options_.num_epochs, "  step ", with_thousands(state_.step),
-                       "  loss ", fixed(shown.loss, 4), "  ", with_thousands(std::llround(tokens_per_second)),
-                       " tok/s  ", human_bytes(peak_memory_bytes(device))));
+  log::info(mpeft::str(stage_text(options_.stage), "epoch ", state_.epoch, "/", options_.num_epochs, "  step ",
+                       with_thousands(run_step()), "  loss ", fixed(shown.loss, 4), "  ",
+                       with_thousands(std::llround(tokens_per_second)), " tok/s  ",
+                       human_bytes(peak_memory_bytes(device))));
   save_checkpoint();
   if (is_evaluation_due()) evaluate(log);
-  if (InterruptGuard::requested() && !is_finished()) {
+  // After a stage's last step too: the next one would start as if nobody had asked to stop.
+  if (InterruptGuard::requested() && !(is_finished() && options_.stage.is_last())) {
     throw Interrupted(mpeft::str("interrupted after epoch ", state_.epoch, ": add --resume to go on"));
   }
 }
 
 void Trainer::fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t rows, int64_t seqlen) const {
   throw Error(ExitCode::kInternal,
-              out_of_memory_message({.step = state_.step,
+              out_of_memory_message({.step = run_step(),
                                      .rows = rows,
                                      .seqlen = seqlen,
                                      .batch_size = options_.batch_size,
@@ -198,7 +217,7 @@ void Trainer::check_finite(const StepStatistics& statistics, const std::vector<d
   if (statistics.consecutive_bad < kMaxConsecutiveBad) return;
   std::string where = first_not_finite(model_, batches.front());
   if (where.empty()) where = "the loss or a gradient (every layer's output is finite)";
-  throw TrainingStopped(mpeft::str("step ", state_.step, ": loss or gradient not finite for ",
+  throw TrainingStopped(mpeft::str("step ", run_step(), ": loss or gradient not finite for ",
                                    statistics.consecutive_bad, " steps; first not finite: ", where,
                                    "\n  the last good checkpoint is intact in ", options_.output_dir.string(),
                                    "\n  try a smaller --set learning_rate=…, or --prec bf16 or fp32"));
@@ -212,7 +231,7 @@ void Trainer::evaluate(MetricsLog& log) {
   {
     const torch::NoGradGuard no_grad;
     try {
-      metrics = hooks_.evaluate(state_.step);
+      metrics = hooks_.evaluate(run_step());
     } catch (const c10::OutOfMemoryError& e) {
       fail_out_of_memory(e, 0, 0);
     }
@@ -220,10 +239,10 @@ void Trainer::evaluate(MetricsLog& log) {
   model_->train();
   if (metrics.empty()) return;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  log.eval(state_.epoch, state_.step, metrics, seconds);
+  log.eval(state_.epoch, run_step(), metrics, seconds);
   std::string line;
   for (const auto& [name, value] : metrics) line += mpeft::str("  ", name, " ", fixed(value, 4));
-  log::info(mpeft::str("eval  epoch ", state_.epoch, "  step ", with_thousands(state_.step), line, "  (",
+  log::info(mpeft::str("eval  epoch ", state_.epoch, "  step ", with_thousands(run_step()), line, "  (",
                        human_duration(seconds), ")"));
 
   const auto floor = options_.min_metric_after_epoch.find(state_.epoch);
@@ -242,11 +261,12 @@ void Trainer::save_checkpoint() {
   saved.json = json({{"epoch", state_.epoch},
                      {"steps_in_epoch", state_.steps_in_epoch},
                      {"step", state_.step},
+                     {"stage", options_.stage.number},
                      {"loss_scale", runner_.loss_scale().value},
                      {"loss_scale_good_steps", runner_.loss_scale().good_steps},
                      {"fingerprint", fingerprint()}})
                    .dump(2);
-  checkpoint::write_training_folder(options_.output_dir, state_.step, [&](const std::filesystem::path& folder) {
+  checkpoint::write_training_folder(options_.output_dir, run_step(), [&](const std::filesystem::path& folder) {
     checkpoint::write_training_state(folder, saved);
     hooks_.save_weights(folder);
   });
@@ -266,6 +286,10 @@ void Trainer::resume(const checkpoint::TrainingFolder& folder) {
                                        state.at("fingerprint").get<std::string>(), "\n  now:  ", fingerprint(),
                                        "\n  use the same settings, or --overwrite to start anew"));
     }
+    if (state.value("stage", int64_t{1}) != options_.stage.number) {
+      throw CheckpointError(mpeft::str(where, ": belongs to stage ", state.value("stage", int64_t{1}),
+                                       ", not to stage ", options_.stage.number));
+    }
     state_ = {state.at("epoch").get<int64_t>(), state.at("steps_in_epoch").get<int64_t>(),
               state.at("step").get<int64_t>()};
     runner_.loss_scale() = {state.at("loss_scale").get<double>(), state.at("loss_scale_good_steps").get<int64_t>()};
@@ -276,6 +300,15 @@ void Trainer::resume(const checkpoint::TrainingFolder& folder) {
   if (optimizer == saved.tensors.end())
     throw CheckpointError(folder.path.string() + ": optimizer.safetensors is missing");
   runner_.optimizer().load_state(optimizer->second);
+}
+
+int64_t stage_of(const checkpoint::TrainingFolder& folder) {
+  const json state =
+      json::parse(checkpoint::read_training_state(folder.path).json, nullptr, /*allow_exceptions=*/false);
+  if (!state.is_object() || !state.value("stage", json(1)).is_number_integer()) {
+    throw CheckpointError((folder.path / "state.json").string() + ": not the state of a training run");
+  }
+  return state.value("stage", int64_t{1});
 }
 
 }  // namespace mpeft::train

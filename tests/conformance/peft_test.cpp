@@ -18,7 +18,7 @@
 #include "mpeft/model/init.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
-#include "mpeft/peft/peft_method.h"
+#include "mpeft/peft/staged_method.h"
 #include "mpeft/train/device.h"
 #include "mpeft/train/loss.h"
 #include "mpeft/train/step_runner.h"
@@ -56,24 +56,6 @@ std::vector<sfs::path> config_files() {
   return files;
 }
 
-std::vector<Case> all_cases() {
-  std::vector<Case> cases;
-  for (const auto& method : peft_method_names()) {
-    int n = 0;
-    for (const auto& example : peft_method_examples(method)) {
-      const std::string name = method + "_example" + std::to_string(++n);
-      cases.push_back({test_name(name), example, name});
-    }
-  }
-  for (const auto& file : config_files()) {
-    const std::string name = file.lexically_relative(MPEFT_SOURCE_DIR).replace_extension().string();
-    cases.push_back({test_name(name), fs::read_file(file), file.string()});
-  }
-  return cases;
-}
-
-void PrintTo(const Case& c, std::ostream* out) { *out << c.where; }
-
 // 64 channels, so that the reference's share of 1 % of them is one.
 model::MambaLM make_base() {
   model::MambaConfig config;
@@ -84,6 +66,53 @@ model::MambaLM make_base() {
   model::init_parameters(model, /*seed=*/5);
   return model;
 }
+
+// Moves every trained value away from where it started, the same way each time, so that all of the adapter acts.
+void disturb(const PeftMethod& method, double size = 0.1) {
+  const torch::NoGradGuard no_grad;
+  double phase = 1;
+  for (auto& parameter : method.parameters()) {
+    const at::Tensor wave = at::sin(at::arange(parameter.tensor.numel(), at::kDouble) * 1.37 + phase++);
+    parameter.tensor.add_((wave * size).view(parameter.tensor.sizes()));
+  }
+}
+
+// A configuration, and those of the stages after it, each decided by a disturbed adapter of the one before.
+void add_cases(std::vector<Case>& cases, const std::string& name, std::string json, const std::string& where) {
+  for (int stage = 1;; ++stage) {
+    const std::string suffix = stage == 1 ? "" : "_stage" + std::to_string(stage);
+    cases.push_back({test_name(name) + suffix, json, where + suffix});
+    // A configuration that cannot be made fails in its own tests, not while the list of tests is made.
+    try {
+      const auto method = make_peft_method(json, where);
+      if (stage_of(*method).is_last()) return;
+      auto model = make_base();
+      method->inject(model, /*seed=*/11);
+      disturb(*method);
+      json = next_stage_json(*method);
+    } catch (const std::exception&) {
+      return;
+    }
+  }
+}
+
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const auto& method : peft_method_names()) {
+    int n = 0;
+    for (const auto& example : peft_method_examples(method)) {
+      const std::string name = method + "_example" + std::to_string(++n);
+      add_cases(cases, name, example, name);
+    }
+  }
+  for (const auto& file : config_files()) {
+    const std::string name = file.lexically_relative(MPEFT_SOURCE_DIR).replace_extension().string();
+    add_cases(cases, name, fs::read_file(file), file.string());
+  }
+  return cases;
+}
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.where; }
 
 struct Subject {
   model::MambaLM model{nullptr};
@@ -97,16 +126,6 @@ Subject make_subject(const Case& c, at::ScalarType dtype = at::kFloat) {
   subject.method->inject(subject.model, /*seed=*/11);
   model::place_parameters(subject.model, at::kCPU, dtype);
   return subject;
-}
-
-// Moves every trained value away from where it started, the same way each time, so that all of the adapter acts.
-void disturb(const PeftMethod& method, double size = 0.1) {
-  const torch::NoGradGuard no_grad;
-  double phase = 1;
-  for (auto& parameter : method.parameters()) {
-    const at::Tensor wave = at::sin(at::arange(parameter.tensor.numel(), at::kDouble) * 1.37 + phase++);
-    parameter.tensor.add_((wave * size).view(parameter.tensor.sizes()));
-  }
 }
 
 const at::Tensor& some_ids() {

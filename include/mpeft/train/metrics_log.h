@@ -17,8 +17,8 @@ class EventFile;
 class MetricsLog {
  public:
   /// Opens (or makes) the file. On a resume the lines of steps after `keep_up_to_step` are dropped first, so that the
-  /// file reads as that of a run that was never interrupted.
-  MetricsLog(std::filesystem::path path, int64_t keep_up_to_step);
+  /// file reads as that of a run that was never interrupted. `stage`: written into each line; 0: a run without stages.
+  MetricsLog(std::filesystem::path path, int64_t keep_up_to_step, int64_t stage = 0);
   ~MetricsLog();
 
   struct TrainLine {
@@ -28,6 +28,7 @@ class MetricsLog {
     double learning_rate = 0;
     double gradient_norm = 0;
     double tokens_per_second = 0;
+    double step_ms = 0;         ///< mean of the steps since the line before
     uint64_t memory_bytes = 0;  ///< peak
   };
   void train(const TrainLine& line);
@@ -37,6 +38,7 @@ class MetricsLog {
   void append(const std::string& line);
   std::filesystem::path path_;
   std::unique_ptr<EventFile> events_;
+  int64_t stage_;
 };
 
 /// The `eval` lines of a metrics.jsonl.

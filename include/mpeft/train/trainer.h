@@ -21,7 +21,20 @@
 
 namespace mpeft::train {
 
+/// A part of a run whose method trains in several, one after the other.
+struct RunStage {
+  int64_t number = 1;
+  int64_t count = 1;           ///< stages of the run; 1: nothing is said about stages anywhere
+  std::string label;           ///< for people: "SD_LORA stage 1 of 2 (warm-up)"
+  int64_t steps = 0;           ///< optimizer steps of this stage; 0: as many as num_epochs and max_steps say
+  int64_t steps_before = 0;    ///< optimizer steps of the stages before; files and metrics count on from there
+  int64_t schedule_steps = 0;  ///< steps over which the learning rate moves; 0: those of this stage
+  bool is_last() const { return number == count; }
+};
+
 struct TrainerOptions {
+  RunStage stage;
+  std::string method;  ///< what trains, in full: a checkpoint of another method is not continued
   int64_t num_epochs = 10;
   int64_t max_steps = 0;                    ///< end after so many optimizer steps; 0: num_epochs alone decides
   int64_t batch_size = 4;                   ///< rows of a micro-batch
@@ -41,18 +54,22 @@ struct TrainerOptions {
   std::map<int64_t, double> min_metric_after_epoch;  ///< stop when the first metric is below this after that epoch
   std::string first_metric;                          ///< which metric that is
   std::filesystem::path output_dir;
+
+  /// Optimizer steps that `n_examples` take once, and of the whole training (without what a stage says).
+  int64_t steps_per_epoch(int64_t n_examples) const;
+  int64_t all_steps(int64_t n_examples) const;
 };
 
 /// How far a run is; saved in `state.json` of a checkpoint.
 struct TrainState {
   int64_t epoch = 0;           ///< epochs finished
   int64_t steps_in_epoch = 0;  ///< optimizer steps done of the next epoch
-  int64_t step = 0;            ///< optimizer steps done
+  int64_t step = 0;            ///< optimizer steps done in this stage
 };
 
 /// What the trainer asks its owner to do.
 struct TrainerHooks {
-  /// Metrics of the validation split after `step` optimizer steps; empty: no evaluation.
+  /// Metrics of the validation split after `step` optimizer steps of the run; empty: no evaluation.
   std::function<std::map<std::string, double>(int64_t step)> evaluate;
   /// Writes the trained weights into a checkpoint folder that is being filled.
   std::function<void(const std::filesystem::path& folder)> save_weights;
@@ -74,6 +91,7 @@ class Trainer {
   void run();
 
   int64_t steps_per_epoch() const;
+  /// Optimizer steps of this stage.
   int64_t total_steps() const;
   const TrainState& state() const { return state_; }
 
@@ -89,6 +107,7 @@ class Trainer {
   [[noreturn]] void fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t rows, int64_t seqlen) const;
   void check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches);
   std::string fingerprint() const;
+  int64_t run_step() const { return options_.stage.steps_before + state_.step; }
 
   model::MambaLM model_;
   const std::vector<data::Example>& examples_;
@@ -97,5 +116,9 @@ class Trainer {
   StepRunner runner_;
   TrainState state_;
 };
+
+/// The stage that a checkpoint was written in, from its `state.json`; 1 in a run without stages. Throws
+/// CheckpointError.
+int64_t stage_of(const checkpoint::TrainingFolder& folder);
 
 }  // namespace mpeft::train

@@ -8,6 +8,7 @@
 #include "mpeft/peft/trainable_report.h"
 
 #include "app/commands/command.h"
+#include "app/stages.h"
 
 namespace mpeft::app {
 
@@ -28,25 +29,35 @@ void add_params_command(CLI::App& app) {
   command->add_flag("--list", options->list, "every tensor, not only every kind");
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {
-    // Uninitialised weights are never touched: counting a 2.8b model costs no memory.
-    model::MambaLM model(model::find_model_config(options->model));
+    const auto config = model::find_model_config(options->model);
+    std::vector<StageSummary> stages;  // what trains in the end is the last one's
     if (options->peft.empty()) {
+      // Uninitialised weights are never touched: counting a 2.8b model costs no memory.
+      model::MambaLM model(config);
       for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
+      stages.push_back({{}, peft::report_trainable(model)});
     } else {
-      peft::make_peft_method_from_files({options->peft.begin(), options->peft.end()})->inject_shapes(model);
+      stages = summarize_stages(peft::make_peft_method_from_files({options->peft.begin(), options->peft.end()}), config,
+                                join(options->peft, ", "));
     }
-    const auto report = peft::report_trainable(model);
+    const auto& report = stages.back().report;
     if (options->json_output) {
       nlohmann::json tensors = nlohmann::json::array();
       for (const auto& row : report.trainable)
         tensors.push_back({{"name", row.name}, {"shape", row.shape}, {"count", row.count}});
-      std::cout << nlohmann::json({{"trainable", report.n_trainable},
-                                   {"total", report.n_total},
-                                   {"share", report.share()},
-                                   {"tensors", tensors}})
-                       .dump()
-                << '\n';
+      nlohmann::json object = {{"trainable", report.n_trainable},
+                               {"total", report.n_total},
+                               {"share", report.share()},
+                               {"tensors", tensors}};
+      for (const auto& [stage, counts] : stages) {
+        if (stage.count > 1) object["stages"].push_back({{"stage", stage.number}, {"trainable", counts.n_trainable}});
+      }
+      std::cout << object.dump() << '\n';
       return;
+    }
+    for (const auto& [stage, counts] : stages) {
+      if (stage.count == 1) continue;
+      std::cout << stage_text(stage) << "   " << with_thousands(counts.n_trainable) << " weights train\n";
     }
     if (options->list) {
       for (const auto& row : report.trainable)

@@ -3,6 +3,7 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/peft/staged_method.h"
 #include "mpeft/peft/target.h"
 
 #include "peft/base_parameters.h"
@@ -65,7 +66,7 @@ class Sites {
   std::map<std::string, const Part*> owner_;
 };
 
-class Composite : public PeftMethod {
+class Composite : public PeftMethod, public StagedMethod {
  public:
   explicit Composite(std::vector<Part> parts) : parts_(std::move(parts)) {}
 
@@ -83,6 +84,21 @@ class Composite : public PeftMethod {
 
   bool is_identity_at_start() const override {
     return std::all_of(parts_.begin(), parts_.end(), [](const Part& p) { return p.method->is_identity_at_start(); });
+  }
+
+  // That of the one part that has several.
+  MethodStage stage() const override {
+    const Part* part = staged_part();
+    return part == nullptr ? MethodStage() : stage_of(*part->method);
+  }
+
+  // The other parts start anew with it.
+  std::string next_stage_json() const override {
+    json adapters = json::array();
+    for (const auto& part : parts_) {
+      adapters.push_back(&part == staged_part() ? json::parse(peft::next_stage_json(*part.method)) : part.config);
+    }
+    return json({{"peft_type", "COMPOSITE"}, {"adapters", adapters}}).dump();
   }
 
   std::vector<NamedParameter> parameters() const override {
@@ -122,6 +138,12 @@ class Composite : public PeftMethod {
   }
 
  private:
+  const Part* staged_part() const {
+    const auto it =
+        std::find_if(parts_.begin(), parts_.end(), [](const Part& p) { return stage_of(*p.method).count > 1; });
+    return it == parts_.end() ? nullptr : &*it;
+  }
+
   // On a model of its own, which has the sizes alone, before the real one is touched.
   void reject_overlaps(const model::MambaConfig& config) const {
     model::MambaLM sizes(config);
@@ -152,6 +174,15 @@ std::unique_ptr<PeftMethod> compose(std::vector<json> configs, std::vector<std::
     if (method->type() == "COMPOSITE")
       throw ConfigError(where[i] + ": a composite within a composite: list its adapters");
     parts.push_back({std::move(configs[i]), std::move(where[i]), std::move(method)});
+  }
+  const Part* staged = nullptr;
+  for (const auto& part : parts) {
+    if (stage_of(*part.method).count == 1) continue;
+    if (staged != nullptr) {
+      throw ConfigError(mpeft::str(part.where, ": ", part.method->type(), " trains in stages, and so does ",
+                                   staged->where, " (", staged->method->type(), "): apply one of them"));
+    }
+    staged = &part;
   }
   return std::make_unique<Composite>(std::move(parts));
 }
