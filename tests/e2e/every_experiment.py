@@ -9,11 +9,13 @@ weights and the published models' tokenizer. Says which adapters and which data 
 """
 import argparse
 import collections
+import contextlib
 import json
 import os
 import pathlib
 import random
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -126,7 +128,13 @@ def make_data(root, real):
         put(f"samsum/{name}", text)
     for name, text in spider_files(rng).items():
         put(f"spider/{name}", text)
-    put("spider/database", "")
+    if (real / "spider/database").exists():
+        put("spider/database", "")
+    else:
+        shop = root / "spider/database/shop/shop.sqlite"
+        shop.parent.mkdir(parents=True)
+        with contextlib.closing(sqlite3.connect(shop)) as database:
+            database.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)")
     for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
         source, target = real / "cifar-10-batches-bin" / name, root / "cifar-10-batches-bin" / name
         target.parent.mkdir(parents=True, exist_ok=True)
