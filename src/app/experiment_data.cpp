@@ -39,7 +39,9 @@ ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
     if (const auto folder = in_hub(config.tokenizer); !folder.empty()) return open(folder);
     tried = {config.tokenizer, "the hub cache for " + config.tokenizer};
   } else {
-    std::vector<sfs::path> candidates = {sfs::path(config.model) / "tokenizer.json"};
+    std::vector<sfs::path> candidates;
+    if (sfs::path(config.model).extension() != ".yaml")
+      candidates.push_back(sfs::path(config.model) / "tokenizer.json");
     if (const auto folder = in_hub(config.model); !folder.empty()) candidates.push_back(folder);
     candidates.push_back(sfs::path(config.data_root) / "tokenizer/20B_tokenizer.json");
     if (const auto folder = in_hub("EleutherAI/gpt-neox-20b"); !folder.empty()) candidates.push_back(folder);
@@ -76,6 +78,18 @@ data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, 
   if (config.token_cache) cache.folder = data::token_cache_folder();
   cache.program = version() + " " + git_commit();
   return data::tokenize_cached(dataset, tokenizer, options, cache);
+}
+
+void require_examples(const config::ExperimentConfig& config, const data::TextDataset& dataset,
+                      const data::TokenizedDataset& tokens, const std::string& purpose) {
+  if (!tokens.examples.empty()) return;
+  const int64_t limit = config.max_length > 0 ? config.max_length : dataset.max_length;
+  const std::string reason =
+      tokens.n_dropped > 0 ? mpeft::str("all ", tokens.n_dropped, " are longer than ", limit, " tokens (max_length)")
+                           : "no record is left of " + join(dataset.source_files, ", ");
+  std::string message = mpeft::str("no example for ", purpose, ": ", reason);
+  for (const auto& note : dataset.notes) message += "\n  " + note;
+  throw DataError(message);
 }
 
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,

@@ -33,6 +33,11 @@ data::DatasetRequest dataset_request(const config::ExperimentConfig& config, boo
 data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, const data::TextDataset& dataset,
                                         const text::Tokenizer& tokenizer, bool for_training);
 
+/// Throws DataError that says why nothing is left of a data set, when nothing is: no record, or all of them too long.
+/// `purpose`: "training", "evaluation".
+void require_examples(const config::ExperimentConfig& config, const data::TextDataset& dataset,
+                      const data::TokenizedDataset& tokens, const std::string& purpose);
+
 /// How evaluation generates: what `eval_gen` asks for.
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
                                        int64_t vocab_size);

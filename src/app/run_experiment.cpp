@@ -50,10 +50,7 @@ Split read_split(const config::ExperimentConfig& config, const text::Tokenizer& 
   split.text = data::read_dataset(dataset_request(config, for_training));
   if (config.debug && split.text.examples.size() > kDebugExamples) split.text.examples.resize(kDebugExamples);
   split.tokens = tokenize_dataset(config, split.text, tokenizer, for_training);
-  if (split.tokens.examples.empty()) {
-    throw DataError(mpeft::str(config.data, ": no example is left for ", for_training ? "training" : "evaluation", " (",
-                               split.tokens.n_dropped, " are longer than max_length ", config.max_length, ")"));
-  }
+  require_examples(config, split.text, split.tokens, for_training ? "training" : "evaluation");
   return split;
 }
 

@@ -83,6 +83,7 @@ TextDataset read_dataset(const DatasetRequest& request) {
   context.data_root = request.data_root;
   context.options = request.options.with_problems(problems);
   context.skip_bad_records = context.options["skip_bad_records"].as_int_in(0, 0, int64_t{1} << 32);
+  context.shares_file = request.shares_file;
   const auto source = make_source(context);
   TextDataset dataset;
   dataset.metrics = context.options["metrics"].as_strings(source->metrics());

@@ -57,6 +57,7 @@ struct SourceContext {
   std::string data_root;
   config::Node options;          ///< the `data_options:` section; problems in it are collected by the caller
   int64_t skip_bad_records = 0;  ///< how many malformed records a file may have
+  bool shares_file = true;       ///< as in DatasetRequest: training and validation come from this set
 };
 
 }  // namespace mpeft::data

@@ -120,6 +120,72 @@ TEST(DatasetRuns, ClassesThatCannotBeScoredAreRefusedBeforeTheTraining) {
   EXPECT_THAT(metric.output, HasSubstr("bleu compares texts"));
 }
 
+// The block of the top README under "Fine-tune your own data", as printed; only the base model is another one.
+TEST(OwnData, TheReadmesExampleReadsBothFilesWhole) {
+  const std::string readme = test::read(MPEFT_SOURCE_DIR "/README.md");
+  const size_t section = readme.find("### Fine-tune your own data");
+  ASSERT_NE(section, std::string::npos);
+  const size_t begin = readme.find("```yaml\n", section) + 8, end = readme.find("```", begin);
+  const test::TemporaryFolder folder;
+  test::write(folder / "my.yaml", readme.substr(begin, end - begin));
+  const std::string cfg = " --cfg " + (folder / "my.yaml").string();
+  const std::string tokenizer = " --set tokenizer=data/sample/tokenizer.json";
+
+  const auto checked = run(kTrain + cfg + tokenizer + " --model cfg/models/tiny.yaml --device cpu --dry-run --output " +
+                           (folder / "out").string());
+  EXPECT_EQ(checked.exit_code, 0) << checked.output;
+  const auto n_records = [&](const std::string& split) {
+    const auto outcome = run(kMpeft + " data stats --json --split " + split + cfg + tokenizer);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    return outcome.exit_code == 0 ? json::parse(outcome.output).at("records").get<int>() : -1;
+  };
+  EXPECT_EQ(n_records("train"), 60);
+  EXPECT_EQ(n_records("val"), 20);
+}
+
+TEST(OwnData, EvalTakesTheSplitThatIsAskedFor) {
+  const test::TemporaryFolder folder;
+  const auto file = [&](const std::string& name, int n) {
+    std::string text;
+    for (int i = 0; i < n; ++i) text += "{\"q\": \"" + name + "\", \"a\": " + std::to_string(i % 2) + "}\n";
+    return folder.write(name + ".jsonl", text).string();
+  };
+  const std::string cfg = experiment(folder, "jsonl:" + file("learnt", 5),
+                                     "input: '{q}', target: a, classes: ['0', '1'], test_file: " + file("tested", 2),
+                                     "num_epochs: 1\nval_data: 'jsonl:" + file("checked", 3) + "'\n");
+  ASSERT_EQ(run(kTrain + " --cfg " + cfg).exit_code, 0);
+  // The inputs of what `mpeft eval` evaluates.
+  const auto evaluated = [&](const std::string& flags) {
+    const std::string output = (folder / "predictions.jsonl").string();
+    const auto outcome = run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint " + (folder / "out").string() +
+                             " --output " + output + " " + flags);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    std::vector<std::string> inputs;
+    std::ifstream lines(output);
+    for (std::string line; std::getline(lines, line);) inputs.push_back(json::parse(line).at("input"));
+    return inputs;
+  };
+  const auto of = [](const std::string& name, size_t n) { return std::vector<std::string>(n, name + "###"); };
+  EXPECT_EQ(evaluated("--split train"), of("learnt", 5));
+  EXPECT_EQ(evaluated("--split val"), of("checked", 3));
+  EXPECT_EQ(evaluated(""), of("checked", 3));
+  EXPECT_EQ(evaluated("--split test"), of("tested", 2));
+  EXPECT_EQ(evaluated("--set val_data_split=test"), of("tested", 2)) << "what train validates on";
+  EXPECT_EQ(run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint x --split dev").exit_code, 2);
+}
+
+TEST(OwnData, SaysWhyNothingIsLeft) {
+  const test::TemporaryFolder folder;
+  const std::string empty = folder.write("empty.jsonl", "\n").string();
+  const std::string cfg = experiment(folder, "jsonl:" + empty, "input: '{q}', target: a, val_file: " + empty);
+  const auto none = run(kTrain + " --dry-run --cfg " + cfg);
+  EXPECT_EQ(none.exit_code, 3);
+  EXPECT_THAT(none.output, HasSubstr("no example for training: no record is left of " + empty));
+  const auto dropped = run(kTrain + " --dry-run --cfg " + experiment(folder, "glue_rte", "", "max_length: 3\n"));
+  EXPECT_EQ(dropped.exit_code, 3);
+  EXPECT_THAT(dropped.output, HasSubstr("no example for training: all 80 are longer than 3 tokens (max_length)"));
+}
+
 TEST(DataCommand, ShowsExamplesAndStatisticsByNameOrExperiment) {
   const std::string where = " --data-root data/sample --tokenizer data/sample/tokenizer.json ";
   const auto shown = run(kMpeft + " data show glue_rte --split val --n 3 --json" + where);
@@ -145,7 +211,16 @@ TEST(DataCommand, ShowsExamplesAndStatisticsByNameOrExperiment) {
   ASSERT_EQ(limited.exit_code, 0) << limited.output;
   EXPECT_THAT(limited.output, HasSubstr("9 (15 dropped as too long)"));
   EXPECT_THAT(limited.output, HasSubstr("#"));
-  EXPECT_EQ(run(kMpeft + " data stats" + where).exit_code, 2);
+  const auto nameless = run(kMpeft + " data stats" + where);
+  EXPECT_EQ(nameless.exit_code, 2);
+  EXPECT_THAT(nameless.output, HasSubstr("expected the name of a data set, or --cfg FILE"));
+  EXPECT_EQ(run(kMpeft + " data show glue_rte --n 0" + where).exit_code, 2);
+  // Whatever a path holds, it is a path and no YAML.
+  test::write(folder / "a: b #c.jsonl", "{\"q\": \"x\", \"a\": \"y\"}\n");
+  const auto odd =
+      run(kMpeft + " data stats \"jsonl:" + (folder / "a: b #c.jsonl").string() +
+          "\" --set data_options.input=\"'{q}'\" --set data_options.target=a --set data_options.val_file=x" + where);
+  EXPECT_EQ(odd.exit_code, 0) << odd.output;
 }
 
 TEST(ScoreCommand, TakesClassesNumbersAndTexts) {

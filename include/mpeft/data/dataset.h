@@ -22,7 +22,7 @@ struct DatasetRequest {
   std::string data_root = "data";  ///< folder that holds the data sets
   config::Node options;            ///< the `data_options:` section (fields, templates); may be empty
   std::string prompt;              ///< overrides the data set's instruction when not empty
-  bool shares_file = false;  ///< no validation set of its own was named: sets without official splits hold a part out
+  bool shares_file = true;  ///< no other set was named for validation: one without official splits holds a part out
 };
 
 /// A data set read into memory as text. One file a data set in src/data/datasets, one line in datasets.def.

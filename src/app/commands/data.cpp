@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "mpeft/config/experiment.h"
+#include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
 #include "mpeft/data/describe.h"
@@ -47,11 +48,14 @@ Loaded load(const Options& options) {
   if (!options.data_root.empty()) overrides.flags["data_root"] = options.data_root;
   if (!options.tokenizer.empty()) overrides.flags["tokenizer"] = options.tokenizer;
   if (!options.name.empty()) overrides.flags["data"] = options.name;
-  // Without an experiment file, one that says nothing but the name: the same reading, checks and messages.
-  const auto config = options.cfg.empty() ? config::load_experiment_from_string(
-                                                "model: cfg/models/tiny.yaml\ndata: " + options.name + "\n",
-                                                "command line", overrides, {.check_files = false})
-                                          : config::load_experiment(options.cfg, overrides);
+  if (options.name.empty() && options.cfg.empty())
+    throw ConfigError("expected the name of a data set, or --cfg FILE; there are: " +
+                      join(data::dataset_names(), ", "));
+  // Without an experiment file, one that says nothing: the same reading, checks and messages.
+  const auto config = options.cfg.empty()
+                          ? config::load_experiment_from_string("model: tiny.yaml\ndata: none\n", "command line",
+                                                                overrides, {.check_files = false})
+                          : config::load_experiment(options.cfg, overrides);
   Loaded loaded;
   loaded.tokenizer = open_tokenizer(config);
   const bool is_train = options.split == "train";
@@ -147,7 +151,9 @@ void add_data_command(CLI::App& app) {
   auto show_options = std::make_shared<Options>();
   auto* show_command = command->add_subcommand("show", "examples: text, ids, which tokens carry loss");
   show_options->add_to(*show_command);
-  show_command->add_option("--n", show_options->n, "how many")->capture_default_str();
+  show_command->add_option("--n", show_options->n, "how many")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32))
+      ->capture_default_str();
   show_command->callback([show_options] { show(*show_options); });
   auto stats_options = std::make_shared<Options>();
   auto* stats_command = command->add_subcommand("stats", "counts, length percentiles and histogram, what was dropped");

@@ -23,7 +23,7 @@ namespace {
 namespace sfs = std::filesystem;
 
 struct Options {
-  std::string cfg, checkpoint, split = "val", predictions, output, spider;
+  std::string cfg, checkpoint, split, predictions, output, spider;
   std::vector<std::string> metrics;
   config::ExperimentOverrides overrides;
   bool json_output = false;
@@ -52,11 +52,12 @@ model::MambaLM load_checkpoint(const config::ExperimentConfig& config, const sfs
 void evaluate_checkpoint(const Options& options) {
   const auto config = config::load_experiment(options.cfg, options.overrides);
   const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
-  auto request = dataset_request(config, /*for_training=*/false);
-  request.split = data::split_from_string(options.split);
+  // Training records are those of `data:`; the others are those of `val_data:`, where the experiment names one.
+  auto request = dataset_request(config, options.split == "train");
+  if (!options.split.empty()) request.split = data::split_from_string(options.split);
   const auto dataset = data::read_dataset(request);
   const auto tokens = tokenize_dataset(config, dataset, *tokenizer, /*for_training=*/false);
-  if (tokens.examples.empty()) throw DataError(config.data + ": no example is left to evaluate");
+  require_examples(config, dataset, tokens, "evaluation");
   check_evaluation(dataset, *tokenizer, /*evaluates=*/true);
   for (const auto& note : dataset.notes) log::info(note);
   if (tokens.n_dropped > 0) log::info(mpeft::str(tokens.n_dropped, " examples dropped as too long"));
@@ -83,16 +84,24 @@ void add_eval_command(CLI::App& app) {
       "  mpeft eval --predictions weights/quickstart/lora/predictions-390.jsonl --metrics bleu meteor");
   command->add_option("--cfg", options->cfg, "experiment file: data, tokenizer, model, eval_gen");
   command->add_option("--checkpoint", options->checkpoint, "run, checkpoint, adapter or model folder");
-  command->add_option("--split", options->split, "train, val or test")->capture_default_str();
+  command->add_option("--split", options->split, "train, val or test (default: what the experiment validates on)");
   command->add_option("--output", options->output, "write the predictions to this JSON lines file");
   command->add_option("--predictions", options->predictions, "rescore this file instead of running a model");
   command->add_option("--metrics", options->metrics, "with --predictions")->delimiter(',');
   command->add_option("--spider", options->spider, "with --predictions: Spider's folder, for metrics of SQL");
   command->add_option("--set", options->overrides.set, "key=value over the experiment file")->allow_extra_args(false);
-  for (const auto& [flag, key] : {std::pair{"--device", "device"}, std::pair{"--prec", "prec"},
-                                  std::pair{"--model", "model"}, std::pair{"--data-root", "data_root"}}) {
+  struct Flag {
+    const char *name, *key, *help;
+  };
+  for (const auto& [name, key, help] : {
+           Flag{"--device", "device", "number of a GPU, or cpu (default: the first GPU if there is one)"},
+           Flag{"--prec", "prec", "bf16, fp16 or fp32"},
+           Flag{"--model", "model", "instead of the file's base model"},
+           Flag{"--data-root", "data_root", "folder that holds the data sets (default: data)"},
+       }) {
     command->add_option_function<std::string>(
-        flag, [options, key = std::string(key)](const std::string& text) { options->overrides.flags[key] = text; });
+        name, [options, key = std::string(key)](const std::string& text) { options->overrides.flags[key] = text; },
+        help);
   }
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {

@@ -42,7 +42,8 @@ void check_names(const Options& options) {
 void score(const Options& options) {
   check_names(options);
   const auto predictions = read(options.predictions);
-  if (predictions.empty()) throw DataError(options.predictions + ": no records");
+  if (predictions.empty())
+    throw DataError((options.predictions == "-" ? "standard input" : options.predictions) + ": no records");
   const json corpus = eval::score_predictions(predictions, options.names, options.spider);
   json examples = json::array();
   if (options.per_example) {

@@ -29,7 +29,8 @@ struct BadField {
 
 const json& field_of(const json& record, const std::string& name) {
   const auto found = record.find(name);
-  if (found != record.end() && !found->is_null()) return *found;
+  if (found != record.end() && found->is_null()) throw BadField{"field '" + name + "': is null"};
+  if (found != record.end()) return *found;
   std::vector<std::string> names;
   for (const auto& item : record.items()) names.push_back(item.key());
   throw BadField{"no field '" + name + "'" + did_you_mean(name, names)};
@@ -52,17 +53,14 @@ std::vector<std::string> texts_of(const json& value, const std::string& name) {
 class Jsonl : public DatasetSource {
  public:
   explicit Jsonl(const SourceContext& context)
-      : path_(context.name.path), data_root_(context.data_root), n_bad_allowed_(context.skip_bad_records) {
+      : path_(context.name.path),
+        data_root_(context.data_root),
+        n_bad_allowed_(context.skip_bad_records),
+        shares_file_(context.shares_file) {
     if (path_.empty()) throw ConfigError("data: jsonl: expected jsonl:PATH (a file of one JSON object a line)");
     const auto& options = context.options;
     instruction_ = options["instruction"].as_string();
-    const auto input = options["input"];
-    try {
-      if (!input.is_present()) input.problem("missing: the input's template, as \"{question}\"");
-      input_ = Template(input.as_string());
-    } catch (const ConfigError& e) {
-      input.problem(e.what());
-    }
+    read_template(options["input"]);
     const auto target = options["target"];
     target_ = target.as_string();
     if (target_.empty())
@@ -87,7 +85,8 @@ class Jsonl : public DatasetSource {
     if (path_.find("{split}") != std::string::npos) return read_file(locate_split(split));
     if (split == Split::kTest) throw DataError("jsonl: no test file: name it with data_options.test_file");
     auto records = read_file(locate(path_));
-    if (!files_[0].empty()) return records;  // the whole file is for training
+    // Another file is for validation, or this one is: all of it.
+    if (!files_[0].empty() || !shares_file_) return records;
     // One file for both: a fifth of it is for validation, the same records every time.
     const auto parts =
         numpy_train_test_split(static_cast<int64_t>(records.records.size()), kValidationShare, kSplitSeed);
@@ -95,12 +94,25 @@ class Jsonl : public DatasetSource {
     for (const int64_t i : split == Split::kTrain ? parts.train : parts.test)
       kept.push_back(std::move(records.records[static_cast<size_t>(i)]));
     records.records = std::move(kept);
-    records.notes.push_back(str("no data_options.val_file: a fifth of the records is for validation (",
+    records.notes.push_back(str("no val_data, no data_options.val_file: a fifth of the records is for validation (",
                                 parts.test.size(), " of ", parts.train.size() + parts.test.size(), ")"));
     return records;
   }
 
  private:
+  void read_template(const config::Node& node) {
+    if (!node.is_present()) node.problem("missing: the input's template, as \"{question}\"");
+    if (node.is_map()) {  // what YAML takes {question} for
+      node.problem("a template that begins with a brace stands in quotes, as \"{question}\"");
+      return;
+    }
+    try {
+      input_ = Template(node.as_string());
+    } catch (const ConfigError& e) {
+      node.problem(e.what());
+    }
+  }
+
   void read_classes(const config::Node& node) {
     classes_ = node.as_strings();
     const std::set<std::string> distinct(classes_.begin(), classes_.end());
@@ -182,6 +194,7 @@ class Jsonl : public DatasetSource {
 
   std::string path_, data_root_;
   int64_t n_bad_allowed_;
+  bool shares_file_;
   std::vector<std::string> classes_;
   std::string instruction_;
   Template input_{""};

@@ -68,6 +68,22 @@ TEST_F(JsonlTest, OneFileIsSplitIntoTrainingAndValidation) {
   EXPECT_THAT(error_of("t.jsonl", Split::kTest, options), HasSubstr("data_options.test_file"));
 }
 
+// `data: jsonl:t.jsonl` with `val_data: jsonl:v.jsonl`: nothing of either is kept back.
+TEST_F(JsonlTest, AFileThatSharesNothingIsReadWhole) {
+  std::string text;
+  for (int i = 0; i < 10; ++i) text += str("{\"q\": \"", i, "\", \"a\": \"x\"}\n");
+  write("t.jsonl", text);
+  config::Problems problems;
+  for (const Split split : {Split::kTrain, Split::kValidation}) {
+    DatasetRequest request{"jsonl:t.jsonl", split, root_.string(),
+                           config::Node::from_string("{input: '{q}', target: a}", "x.yaml", problems), ""};
+    request.shares_file = false;
+    const auto dataset = read_dataset(request);
+    EXPECT_EQ(dataset.examples.size(), 10U) << to_string(split);
+    EXPECT_TRUE(dataset.notes.empty());
+  }
+}
+
 TEST_F(JsonlTest, ThePathMayNameTheSplit) {
   write("a-train.jsonl", "{\"q\": \"1\", \"a\": \"x\"}\n");
   write("a-dev.jsonl", "{\"q\": \"2\", \"a\": \"x\"}\n");
@@ -84,7 +100,7 @@ TEST_F(JsonlTest, MalformedLinesAreNamedOrTolerated) {
       {"{\"qq\": \"1\", \"n\": 1, \"a\": \"x\"}", "no field 'q' (did you mean"},
       {"{\"q\": [1], \"n\": 1, \"a\": \"x\"}", "field 'q': expected a text"},
       {"{\"q\": \"1\", \"n\": 1, \"a\": []}", "an empty list"},
-      {"{\"q\": \"1\", \"n\": 1, \"a\": null}", "no field 'a'"},
+      {"{\"q\": \"1\", \"n\": 1, \"a\": null}", "field 'a': is null"},
   };
   for (const auto& [line, reason] : cases) {
     write("t.jsonl", std::string("{\"q\": \"1\", \"n\": 1, \"a\": \"x\"}\n") + line + "\n");
@@ -125,6 +141,8 @@ TEST_F(JsonlTest, WrongOptionsAreReportedTogether) {
   EXPECT_THAT(error, HasSubstr("target: missing"));
   EXPECT_THAT(error, HasSubstr("targett: unknown key (did you mean 'target'?)"));
   EXPECT_THAT(error_of("t.jsonl", Split::kTrain, "{}"), HasSubstr("input: missing"));
+  EXPECT_THAT(error_of("t.jsonl", Split::kTrain, "{input: {q: }, target: a}"),
+              HasSubstr("input: a template that begins"));
   EXPECT_THAT(error_of("none.jsonl", Split::kTrain, kOptions), HasSubstr("none.jsonl: no such file"));
 }
 
