@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <string_view>
 #include <unistd.h>
 
 #include <spdlog/sinks/basic_file_sink.h>
@@ -16,8 +17,8 @@ namespace {
 
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
-    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_st>(is_interactive() ? spdlog::color_mode::automatic
-                                                                                       : spdlog::color_mode::never);
+    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_st>(uses_colours() ? spdlog::color_mode::automatic
+                                                                                     : spdlog::color_mode::never);
     // A person reads the message; only warnings and errors name their kind (below).
     sink->set_pattern("%v");
     auto result = std::make_shared<spdlog::logger>("mpeft", sink);
@@ -71,8 +72,19 @@ void warning(std::string_view message) { logger().warn("warning: {}", message); 
 void error(std::string_view message) { logger().error("error: {}", message); }
 
 bool is_interactive() {
-  static const bool interactive = isatty(STDERR_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+  static const bool interactive = [] {
+    const char* terminal = std::getenv("TERM");
+    return isatty(STDERR_FILENO) == 1 && (terminal == nullptr || std::string_view(terminal) != "dumb");
+  }();
   return interactive;
+}
+
+bool uses_colours() {
+  static const bool colours = [] {
+    const char* no_color = std::getenv("NO_COLOR");
+    return is_interactive() && (no_color == nullptr || *no_color == '\0');
+  }();
+  return colours;
 }
 
 }  // namespace mpeft::log

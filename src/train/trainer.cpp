@@ -172,10 +172,14 @@ void Trainer::run_epoch(MetricsLog& log) {
       check_finite(shown, batches);
     }
     if (progress.is_due()) {
+      const std::string tail =
+          mpeft::str("lr ", scientific(learning_rate), "  ", human_bytes(peak_memory_bytes(device)));
+      // Before the first statistics of an epoch there is no loss to show, and to fetch it would hold up the device.
       progress.update(state_.steps_in_epoch,
-                      mpeft::str("loss ", fixed(shown.loss, 3), "  lr ", scientific(learning_rate), "  grad ",
-                                 fixed(shown.gradient_norm, 2), "  ", with_thousands(std::llround(tokens_per_second)),
-                                 " tok/s  ", human_bytes(peak_memory_bytes(device))));
+                      tokens_per_second > 0
+                          ? mpeft::str("loss ", fixed(shown.loss, 3), "  grad ", fixed(shown.gradient_norm, 2), "  ",
+                                       with_thousands(std::llround(tokens_per_second)), " tok/s  ", tail)
+                          : tail);
     }
     if (InterruptGuard::requested() && !is_last) {
       progress.clear();

@@ -127,6 +127,25 @@ TEST_F(RunAllProgram, ASecondCtrlCKills) {
   EXPECT_THAT(outcome.output, HasSubstr("gone"));
 }
 
+// On a terminal, which `script` makes: NO_COLOR takes the colours away, not the live table.
+TEST_F(RunAllProgram, NoColorLeavesTheTableLive) {
+  if (run("script --version").exit_code != 0) GTEST_SKIP() << "there is no script(1) to make a terminal";
+  experiment("a", "sleep 0.5");
+  const auto on_terminal = [&](const std::string& environment) {
+    return run("env -u NO_COLOR TERM=xterm " + environment + " script -qec \"" + command("--overwrite") +
+               "\" /dev/null")
+        .output;
+  };
+  const std::string rewritten = "\x1b[K", bold = "\x1b[1m";
+  const std::string coloured = on_terminal("");
+  EXPECT_THAT(coloured, HasSubstr(rewritten));
+  EXPECT_THAT(coloured, HasSubstr(bold));
+  const std::string plain = on_terminal("NO_COLOR=1");
+  EXPECT_THAT(plain, HasSubstr(rewritten));
+  EXPECT_THAT(plain, Not(HasSubstr(bold)));
+  EXPECT_THAT(on_terminal("TERM=dumb"), Not(HasSubstr(rewritten)));
+}
+
 TEST_F(RunAllProgram, RunsSeveralAtOnceInTheGivenOrder) {
   // Each waits for the other: one after the other they would never end.
   experiment("a", "touch \"$out/../a.here\"; until [ -e \"$out/../b.here\" ]; do sleep 0.05; done");

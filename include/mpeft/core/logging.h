@@ -21,8 +21,10 @@ void info(std::string_view message);
 void warning(std::string_view message);
 void error(std::string_view message);
 
-/// True when standard error is a terminal and NO_COLOR is not set: the only case in which colours and live lines are
-/// used.
+/// True when standard error is a terminal that can rewrite a line: the only case in which there are live lines.
 bool is_interactive();
+
+/// True when is_interactive() and the environment does not say NO_COLOR (https://no-color.org).
+bool uses_colours();
 
 }  // namespace mpeft::log

@@ -53,8 +53,8 @@ void Display::refresh() {
   if (!live_) return;
   const auto size = terminal_size();
   // The last column stays free: a line that fills it wraps on some terminals, and wrapped lines cannot be rewritten.
-  const auto lines =
-      draw_table(schedule_, Run::Clock::now(), {.width = size.columns - 1, .max_rows = size.rows - 5, .colour = true});
+  const auto lines = draw_table(schedule_, Run::Clock::now(),
+                                {.width = size.columns - 1, .max_rows = size.rows - 5, .colour = log::uses_colours()});
   std::string text = n_drawn_ > 0 ? mpeft::str("\r\x1b[", n_drawn_, "A") : "\r";
   for (const auto& line : lines) text += line + "\x1b[K\n";
   text += "\x1b[J";
