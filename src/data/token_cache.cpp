@@ -173,7 +173,8 @@ std::string token_cache_folder() {
     const char* value = std::getenv(name);
     return std::string(value == nullptr ? "" : value);
   };
-  if (const std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) return cache + "/mamba-peft/tokens";
+  // The XDG rules: a relative path is to be ignored.
+  if (const std::string cache = variable("XDG_CACHE_HOME"); cache.starts_with('/')) return cache + "/mamba-peft/tokens";
   const std::string home = variable("HOME");
   return home.empty() ? "" : home + "/.cache/mamba-peft/tokens";
 }
@@ -187,7 +188,7 @@ TokenizedDataset tokenize_cached(const TextDataset& dataset, const text::Tokeniz
 
   const sfs::path path = sfs::path(cache.folder) / (key_of(dataset, sources, tokenizer, cache.program) + kExtension);
   std::error_code ignored;
-  if (sfs::exists(path, ignored)) {
+  if (sfs::is_regular_file(path, ignored)) {  // to open a pipe would wait for its writer
     try {
       auto rows = read_entry(path, sources.size(), tokenizer.vocab_size());
       sfs::last_write_time(path, sfs::file_time_type::clock::now(), ignored);  // used now, for prune

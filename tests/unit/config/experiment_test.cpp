@@ -190,8 +190,8 @@ class ExperimentFilesTest : public testing::Test {
   void SetUp() override {
     root_ = std::filesystem::temp_directory_path() / str("mpeft-experiment-", ::getpid());
     std::filesystem::create_directories(root_ / "cfg/exps/a");
-    std::filesystem::create_directories(root_ / "cfg/peft/lora/r8");
-    fs::write_file_atomic(root_ / "cfg/peft/lora/r8/lora_outproj.json", "{}");
+    std::filesystem::create_directories(root_ / "cfg/peft/of_this_test/r8");
+    fs::write_file_atomic(root_ / "cfg/peft/of_this_test/r8/lora_outproj.json", "{}");
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
   std::string write(const std::string& yaml) {
@@ -209,15 +209,16 @@ class ExperimentFilesTest : public testing::Test {
   std::filesystem::path root_;
 };
 
+// The names are of no file of this repository: the working folder comes first, and the test may start there.
 TEST_F(ExperimentFilesTest, AnAdapterIsFoundFromTheRootOfTheTree) {
-  const auto config = load_experiment(write(kMinimal + "peft: cfg/peft/lora/r8/lora_outproj.json\n"));
+  const auto config = load_experiment(write(kMinimal + "peft: cfg/peft/of_this_test/r8/lora_outproj.json\n"));
   ASSERT_EQ(config.peft.size(), 1U);
-  EXPECT_EQ(config.peft[0], (root_ / "cfg/peft/lora/r8/lora_outproj.json").string());
+  EXPECT_EQ(config.peft[0], (root_ / "cfg/peft/of_this_test/r8/lora_outproj.json").string());
   EXPECT_EQ(config.output_dir, "weights/a/b");
 }
 
 TEST_F(ExperimentFilesTest, AMisspeltFileGetsTheNearestOne) {
-  const std::string base = root_.string() + "/cfg/peft/lora/";
+  const std::string base = root_.string() + "/cfg/peft/of_this_test/";
   EXPECT_THAT(error_of_file(kMinimal + "peft: " + base + "r8/lora_outprj.json\n"),
               HasSubstr("no such file (nearest: lora_outproj.json)"));
   EXPECT_THAT(error_of_file(kMinimal + "peft: " + base + "r9/lora_outproj.json\n"),

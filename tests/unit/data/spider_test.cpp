@@ -1,4 +1,5 @@
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <set>
 
@@ -7,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "mpeft/core/fs.h"
+#include "mpeft/text/tokenizer.h"
 
 #include "data/spider_text.h"
 #include "unit/data/dataset_fixture.h"
@@ -200,6 +202,21 @@ TEST_F(SpiderRealTest, SplitsAreEqualIndexForIndex) {
   const std::vector<int64_t> head = of_7000(golden.at("python"), 0).at("head");
   EXPECT_EQ(std::vector<int64_t>(subset.begin(), subset.begin() + 8), head);
   EXPECT_EQ(read("spider-tvt_1000", Split::kValidation).examples.size(), 100U);
+}
+
+TEST_F(SpiderRealTest, SevenThousandQuestionsAreReadAndTokenisedInThreeSeconds) {
+  const std::string path = root_ + "/tokenizer/20B_tokenizer.json";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path;
+  const auto tokenizer = text::make_tokenizer(path);
+  const std::clock_t start = std::clock();  // processor time, of all threads: the machine may have other work
+  const auto dataset = read("spider", Split::kTrain);
+  const auto tokens = tokenize(dataset, *tokenizer, {});
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  RecordProperty("seconds", std::to_string(seconds));
+  EXPECT_EQ(dataset.examples.size(), 7000U);
+  EXPECT_EQ(tokens.examples.size() + static_cast<size_t>(tokens.n_dropped), 7000U);
+  EXPECT_EQ(tokens.n_dropped, 82) << "of more than 1,536 tokens";
+  EXPECT_LT(seconds, 3.0);
 }
 
 TEST_F(SpiderRealTest, OfficialQuestionsHaveALevel) {

@@ -1,6 +1,6 @@
 #include "mpeft/data/split.h"
 
-#include <fstream>
+#include <cstdlib>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -45,6 +45,29 @@ TEST(SplitTest, PythonShufflesAreEqualIndexForIndex) {
     EXPECT_EQ(static_cast<int64_t>(parts.train.size()), expected["n_train"]);
     EXPECT_EQ(digest(parts.train), expected["train_sha256"]) << n << " " << seed;
     EXPECT_EQ(digest(parts.test), expected["test_sha256"]) << n << " " << seed;
+  }
+}
+
+// The same of the file that others compare with too, where MPEFT_GOLDEN_ROOT says where it is.
+TEST(SplitTest, TheSharedGoldenFileAgrees) {
+  const char* root = std::getenv("MPEFT_GOLDEN_ROOT");
+  if (root == nullptr) GTEST_SKIP() << "MPEFT_GOLDEN_ROOT is not set";
+  const auto cases = nlohmann::json::parse(fs::read_file(std::string(root) + "/splits.json"));
+  const auto expect_parts = [](const SplitIndices& parts, const nlohmann::json& expected) {
+    EXPECT_EQ(digest(parts.train), expected.at("train_sha256")) << expected.at("name");
+    EXPECT_EQ(digest(parts.test), expected.at("test_sha256")) << expected.at("name");
+  };
+  ASSERT_GE(cases.at("numpy").size(), 9U);
+  for (const auto& expected : cases.at("numpy"))
+    expect_parts(numpy_train_test_split(expected.at("n"), 0.2, expected.at("seed")), expected);
+  ASSERT_GE(cases.at("python").size(), 2U);
+  for (const auto& expected : cases.at("python"))
+    expect_parts(python_train_test_split(expected.at("n"), 0.8, expected.at("seed")), expected);
+  ASSERT_GE(cases.at("subset").size(), 3U);
+  for (const auto& expected : cases.at("subset")) {
+    auto order = python_shuffle(expected.at("n"), expected.at("seed"));
+    order.resize(expected.at("k").get<size_t>());
+    EXPECT_EQ(digest(order), expected.at("sha256")) << expected.at("n");
   }
 }
 

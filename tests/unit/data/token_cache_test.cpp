@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <fstream>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -158,6 +159,20 @@ TEST_F(TokenCacheTest, DamagedEntriesAreMadeAgain) {
   }
 }
 
+// A pipe in the place of an entry would make a reader wait for ever.
+TEST_F(TokenCacheTest, WhatIsNoFileIsReplaced) {
+  encoded(dataset());
+  ASSERT_EQ(entries().size(), 1U);
+  const auto path = root_ / "tokens" / entries()[0];
+  const std::string good = fs::read_file(path);
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const CountingTokenizer tokenizer;
+  tokenize_cached(dataset(), tokenizer, {}, cache());
+  EXPECT_GT(tokenizer.n_encoded, 0);
+  EXPECT_EQ(fs::read_file(path), good);
+}
+
 TEST_F(TokenCacheTest, ConcurrentProcessesWriteOneWholeEntry) {
   const auto expected = tokenize(dataset(), FakeTokenizer(), {});
   std::vector<pid_t> children;
@@ -230,8 +245,11 @@ TEST(TokenCacheFolderTest, FollowsTheUsersCacheFolder) {
   const std::string saved = before != nullptr ? before : "";
   setenv("XDG_CACHE_HOME", "/somewhere", 1);
   EXPECT_EQ(token_cache_folder(), "/somewhere/mamba-peft/tokens");
-  setenv("XDG_CACHE_HOME", "", 1);
-  EXPECT_TRUE(token_cache_folder().ends_with("/.cache/mamba-peft/tokens") || token_cache_folder().empty());
+  for (const char* none : {"", "not/absolute"}) {
+    setenv("XDG_CACHE_HOME", none, 1);
+    EXPECT_TRUE(token_cache_folder().ends_with("/.cache/mamba-peft/tokens") || token_cache_folder().empty());
+    EXPECT_FALSE(token_cache_folder().starts_with("not"));
+  }
   before != nullptr ? setenv("XDG_CACHE_HOME", saved.c_str(), 1) : unsetenv("XDG_CACHE_HOME");
 }
 
