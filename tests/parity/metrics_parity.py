@@ -3,8 +3,7 @@
 
     python3 tests/parity/metrics_parity.py --bin-dir build/release/bin [--cases 2000] [--seed 1] [--golden FOLDER]
 
-Texts: METEOR is nltk's, BLEU the definition of `evaluate` (tensorflow/nmt over mteval-v13a tokens), ROUGE is rouge_score's
-where that package is installed (it has no wheel) and otherwise the reimplementation of it in rouge_reference.py. Numbers:
+Texts: METEOR is nltk's, BLEU the definition of `evaluate` (tensorflow/nmt over mteval-v13a tokens), ROUGE is rouge_score's. Numbers:
 scikit-learn and SciPy. Every value must agree to 1e-9; each metric gets as many cases as --cases says, empty texts and
 Unicode among them. --golden (default: $MPEFT_GOLDEN_ROOT/metrics, if set) names a folder of generation.jsonl and
 classification.jsonl.
@@ -19,25 +18,20 @@ from pathlib import Path
 
 from parity_tools import Table, executable, json_lines, parse_arguments, require, run, skip
 
-require("nltk", "sklearn", "scipy")
+require("nltk", "rouge_score", "sklearn", "scipy")
 import metrics_cases  # noqa: E402
 import metrics_reference  # noqa: E402
-
-import rouge_reference  # noqa: E402
 
 TOLERANCE = 1e-9
 TEXT_METRICS = ["bleu", "meteor", "rouge", "rouge_stemmed"]
 
 
 def make_rouge():
-    """(name, scorer(predictions' references, stem) -> {type: F})."""
+    """A scorer: (references, prediction, stem) -> {type: F}."""
+    from rouge_score.rouge_scorer import RougeScorer
     types = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError:
-        return "rouge_reference.py", rouge_reference.score
     scorers = {stem: RougeScorer(types, use_stemmer=stem) for stem in (False, True)}
-    return "rouge_score", lambda references, prediction, stem: {
+    return lambda references, prediction, stem: {
         name: value.fmeasure for name, value in scorers[stem].score_multi(references, prediction).items()}
 
 
@@ -150,29 +144,21 @@ def main():
         skip("NLTK's punkt_tab is not installed (set NLTK_DATA)")
     warnings.simplefilter("ignore")  # the packages warn of every empty text
     rng = random.Random(arguments.seed)
-    rouge_name, rouge = make_rouge()
+    rouge = make_rouge()
 
-    table = Table(f"metrics parity: ROUGE of {rouge_name}, at most {TOLERANCE} apart")
+    table = Table(f"metrics parity: at most {TOLERANCE} apart")
     check_texts(table, mpeft, "generated", generated_texts(rng, arguments.cases), meteor, rouge)
     n_binary, n_regression = check_all_numbers(table, mpeft, "generated", generated_numbers(rng, arguments.cases))
     table.holds("as many lists of two classes and of numbers as were asked for",
                 min(n_binary, n_regression) >= arguments.cases, f"{n_binary}, {n_regression}")
     if arguments.golden:
         texts = [json.loads(line) for line in open(arguments.golden / "generation.jsonl", encoding="utf-8")]
-        check_texts(table, mpeft, "golden", [(r["prediction"], r["references"]) for r in texts], meteor,
-                    rouge if rouge_name == "rouge_score" else golden_rouge(texts))
+        check_texts(table, mpeft, "golden", [(r["prediction"], r["references"]) for r in texts], meteor, rouge)
         numbers = [json.loads(line) for line in open(arguments.golden / "classification.jsonl", encoding="utf-8")]
         check_all_numbers(table, mpeft, "golden", numbers)
     else:
         print("  golden files not compared: set MPEFT_GOLDEN_ROOT or --golden")
     table.finish()
-
-
-def golden_rouge(texts):
-    """The values that the golden file holds, made with rouge_score."""
-    by_record = {(r["prediction"], tuple(r["references"])): r for r in texts}
-    return lambda references, prediction, stem: {
-        name: value[2] for name, value in by_record[prediction, tuple(references)]["rouge_stemmed" if stem else "rouge"].items()}
 
 
 if __name__ == "__main__":
