@@ -2,6 +2,7 @@
 
 #include "mpeft/config/experiment.h"
 #include "mpeft/core/logging.h"
+#include "mpeft/data/dataset.h"
 
 #include "app/main_guard.h"
 #include "app/run_experiment.h"
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& e) {
       return program.exit(e) == 0 ? 0 : 2;
     }
-    return app::run_experiment(config::load_experiment(cfg, overrides), dry_run);
+    return app::run_experiment(config::load_experiment(cfg, overrides, {.data_problem = data::dataset_name_problem}),
+                               dry_run);
   });
 }

@@ -108,8 +108,8 @@ std::string random_model_for(const std::string& id) {
 std::string remedies(const std::string& id, bool is_downloadable) {
   std::string out;
   if (is_downloadable) out += "\n  fetch it on a machine with a network:  hf download " + id;
-  return out + "\n  or try the pipeline without it:         train --cfg … --model " + random_model_for(id) +
-         "   (random weights)";
+  return out + (is_downloadable ? "\n  or try" : "\n  try") +
+         " the pipeline without it:         train --cfg … --model " + random_model_for(id) + "   (random weights)";
 }
 
 }  // namespace
@@ -148,8 +148,8 @@ ModelFolder find_model_folder(const std::string& path_or_id) {
     fail(model, ": the download in the hub cache is incomplete: ", shown(snapshots.front()), " has no ",
          what_lacks(snapshots.front()), remedies(path_or_id, true));
   }
-  fail(model, ": not found in ./", printable(path_or_id), " nor in the hub cache (", shown(cache), ").",
-       remedies(path_or_id, true));
+  fail(model, ": not found in ./", printable(path_or_id), " nor in the hub cache (", shown(cache), ")",
+       did_you_mean(path_or_id, {"tiny", "130m", "370m", "790m", "1.4b", "2.8b"}), ".", remedies(path_or_id, true));
 }
 
 }  // namespace mpeft::checkpoint

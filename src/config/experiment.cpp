@@ -141,9 +141,19 @@ void apply(Node& root, const ExperimentOverrides& overrides, Problems& problems)
     }
     guarded([&] { root.set(std::string(trim(assignment.substr(0, equals))), assignment.substr(equals + 1), "--set"); });
   }
+  // A flag is the later word: `--overwrite` on a file that says `resume: true`, and the other way round.
+  for (const auto& [flag, other] : {std::pair{"resume", "overwrite"}, std::pair{"overwrite", "resume"}}) {
+    if (overrides.flags.contains(flag) && !overrides.flags.contains(other)) root.set(other, "false");
+  }
   for (const auto& [key, text] : overrides.flags) {
     guarded([&] { root.set_text(key, text, "--" + flag_of_key(key)); });
   }
+}
+
+void check_data_name(const Node& node, const LoadOptions& options) {
+  const std::string name = node.is_scalar() ? node.as_string() : "";
+  const std::string problem = name.empty() ? "" : options.data_problem(name);
+  if (!problem.empty()) node.problem(problem);
 }
 
 ExperimentConfig read_experiment(Node root, const std::string& path, Problems& problems,
@@ -172,6 +182,9 @@ ExperimentConfig read_experiment(Node root, const std::string& path, Problems& p
   if (options.check_files) {
     check_named_file(root["model"]);
     check_named_file(root["tokenizer"]);
+  }
+  if (options.data_problem) {
+    for (const char* key : {"data", "val_data"}) check_data_name(root[key], options);
   }
   read_training(root, config);
   read_evaluation(root, config);

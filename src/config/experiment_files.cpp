@@ -85,7 +85,11 @@ void check_named_file(const Node& node) {
 }
 
 void check_experiment_path(const std::string& path) {
-  if (!is_file(path)) throw ConfigError(path + ": no such file" + nearest_file(path));
+  if (is_file(path)) return;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    throw ConfigError(path + ": a folder, not a file; `run_all train --cfg " + path + "` runs every experiment in it");
+  throw ConfigError(path + ": no such file" + nearest_file(path));
 }
 
 std::string flag_of_key(const std::string& key) {

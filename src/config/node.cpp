@@ -1,5 +1,8 @@
 #include "mpeft/config/node.h"
 
+#include <algorithm>
+#include <charconv>
+
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
 #include "mpeft/core/strings.h"
@@ -38,10 +41,29 @@ void report_unknown(const YamlValue& map, const std::string& prefix, Problems& p
   }
 }
 
+// Of a message that starts with "file:line:col: "; behind all others where it does not.
+std::pair<int64_t, int64_t> line_and_column(const std::string& message) {
+  constexpr std::pair<int64_t, int64_t> kNone{INT64_MAX, INT64_MAX};
+  const auto parts = split(message.substr(0, message.find(": ")), ':');
+  if (parts.size() < 3) return kNone;
+  std::pair<int64_t, int64_t> place;
+  for (const auto& [text, value] :
+       {std::pair{&parts[parts.size() - 2], &place.first}, std::pair{&parts.back(), &place.second}}) {
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), *value);
+    if (error != std::errc() || end != text->data() + text->size()) return kNone;
+  }
+  return place;
+}
+
 }  // namespace
 
 void Problems::throw_if_any() const {
-  if (!messages_.empty()) throw ConfigError(join(messages_, "\n"));
+  if (messages_.empty()) return;
+  // As one reads the file; what has no place in one (flags) keeps its order, behind.
+  auto sorted = messages_;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const std::string& a, const std::string& b) { return line_and_column(a) < line_and_column(b); });
+  throw ConfigError(join(sorted, "\n"));
 }
 
 Node::Node() : impl_(std::make_shared<Impl>()) {}

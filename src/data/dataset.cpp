@@ -76,6 +76,15 @@ std::vector<std::string> dataset_names() {
   return names;
 }
 
+std::string dataset_name_problem(const std::string& name) {
+  try {
+    parse_dataset_name(name, dataset_names());
+    return "";
+  } catch (const ConfigError& e) {
+    return std::string(e.what()).substr(std::string_view("data: ").size());
+  }
+}
+
 TextDataset read_dataset(const DatasetRequest& request) {
   config::Problems problems;
   SourceContext context;

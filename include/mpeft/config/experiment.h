@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -71,16 +72,20 @@ struct ExperimentConfig {
 struct ExperimentOverrides {
   /// "key=value" of each --set, the value as YAML; applied in order, over the file.
   std::vector<std::string> set = {};
-  /// Typed flags by their key ("model", "--model"'s text); applied after `set`.
+  /// Typed flags by their key ("model", "--model"'s text); applied after `set`. Of resume and overwrite, which
+  /// contradict each other, the one given here switches off the other of the file.
   std::map<std::string, std::string> flags = {};
 };
 
 /// How much load_experiment looks at besides the text.
 struct LoadOptions {
   bool check_files = true;  ///< adapter files, model and tokenizer files that are named as files must exist
+  /// What is wrong with the name of a data set, "" for nothing (data::dataset_name_problem); null: not looked at.
+  std::function<std::string(const std::string& name)> data_problem = nullptr;
 };
 
-/// Reads and checks an experiment. Throws ConfigError with every problem, one a line, `file:line:col: key: message`.
+/// Reads and checks an experiment. Throws ConfigError with every problem, one a line, `file:line:col: key: message`, in
+/// the order of the file.
 /// A relative adapter path is looked for in the working folder, then upwards from the experiment's own folder.
 ExperimentConfig load_experiment(const std::string& path, const ExperimentOverrides& overrides = {},
                                  const LoadOptions& options = {});

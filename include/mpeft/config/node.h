@@ -16,7 +16,7 @@ class Problems {
   void add(std::string message) { messages_.push_back(std::move(message)); }
   bool empty() const { return messages_.empty(); }
   const std::vector<std::string>& messages() const { return messages_; }
-  /// Throws ConfigError with one line per problem when there is any.
+  /// Throws ConfigError with one line per problem when there is any: those with a place in the order of the file.
   void throw_if_any() const;
 
  private:

@@ -52,10 +52,11 @@ Loaded load(const Options& options) {
     throw ConfigError("expected the name of a data set, or --cfg FILE; there are: " +
                       join(data::dataset_names(), ", "));
   // Without an experiment file, one that says nothing: the same reading, checks and messages.
-  const auto config = options.cfg.empty()
-                          ? config::load_experiment_from_string("model: tiny.yaml\ndata: none\n", "command line",
-                                                                overrides, {.check_files = false})
-                          : config::load_experiment(options.cfg, overrides);
+  const auto config =
+      options.cfg.empty()
+          ? config::load_experiment_from_string("model: tiny.yaml\ndata: none\n", "command line", overrides,
+                                                {.check_files = false, .data_problem = data::dataset_name_problem})
+          : config::load_experiment(options.cfg, overrides, {.data_problem = data::dataset_name_problem});
   Loaded loaded;
   loaded.tokenizer = open_tokenizer(config);
   const bool is_train = options.split == "train";

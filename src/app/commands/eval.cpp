@@ -50,7 +50,8 @@ model::MambaLM load_checkpoint(const config::ExperimentConfig& config, const sfs
 }
 
 void evaluate_checkpoint(const Options& options) {
-  const auto config = config::load_experiment(options.cfg, options.overrides);
+  const auto config =
+      config::load_experiment(options.cfg, options.overrides, {.data_problem = data::dataset_name_problem});
   const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   // Training records are those of `data:`; the others are those of `val_data:`, where the experiment names one.
   auto request = dataset_request(config, options.split == "train");
@@ -81,7 +82,7 @@ void add_eval_command(CLI::App& app) {
   auto* command = app.add_subcommand("eval", "evaluate a checkpoint, or rescore predictions");
   command->footer(
       "  mpeft eval --cfg cfg/quickstart/lora.yaml --checkpoint weights/quickstart/lora --split val\n"
-      "  mpeft eval --predictions weights/quickstart/lora/predictions-390.jsonl --metrics bleu meteor");
+      "  mpeft eval --predictions weights/quickstart/lora/predictions-1200.jsonl --metrics bleu meteor");
   command->add_option("--cfg", options->cfg, "experiment file: data, tokenizer, model, eval_gen");
   command->add_option("--checkpoint", options->checkpoint, "run, checkpoint, adapter or model folder");
   command->add_option("--split", options->split, "train, val or test (default: what the experiment validates on)");

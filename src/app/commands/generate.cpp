@@ -30,13 +30,16 @@ void add_generate_command(CLI::App& app) {
   options->model.add_to(*command);
   command->add_option("input", options->input, "file; - is standard input")->capture_default_str();
   command->add_option("--tokenizer", options->model.tokenizer, "default: the one in the model's folder");
-  command->add_option("--max-new-tokens", generate.max_new_tokens)->capture_default_str();
-  command->add_option("--min-new-tokens", generate.min_new_tokens)->capture_default_str();
-  command->add_option("--num-beams", generate.num_beams)->capture_default_str();
+  command->add_option("--max-new-tokens", generate.max_new_tokens, "most tokens of a continuation")
+      ->capture_default_str();
+  command->add_option("--min-new-tokens", generate.min_new_tokens, "least tokens before the end token may come")
+      ->capture_default_str();
+  command->add_option("--num-beams", generate.num_beams, "beams; 1: greedy, or sampling")->capture_default_str();
   command->add_flag("--sample", options->sample, "sample (also switched on by --top-k, --top-p, --temperature)");
-  auto* top_k = command->add_option("--top-k", generate.filter.top_k);
-  auto* top_p = command->add_option("--top-p", generate.filter.top_p);
-  auto* temperature = command->add_option("--temperature", generate.filter.temperature);
+  auto* top_k = command->add_option("--top-k", generate.filter.top_k, "sample among the k likeliest tokens");
+  auto* top_p =
+      command->add_option("--top-p", generate.filter.top_p, "sample among the likeliest tokens that hold this mass");
+  auto* temperature = command->add_option("--temperature", generate.filter.temperature, "logits are divided by it");
   command->add_option("--batch-size", generate.batch_size, "prompts decoded together")->capture_default_str();
   command->add_flag("--json", options->json_output, "one JSON document: a list");
   command->callback([options, top_k, top_p, temperature] {

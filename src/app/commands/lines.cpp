@@ -1,9 +1,11 @@
 #include <fstream>
 #include <iostream>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 
 #include "app/commands/command.h"
@@ -16,6 +18,8 @@ void for_each_line(const std::string& path, const std::function<void(int64_t, co
     file.open(path);
     if (!file) throw DataError(path + ": cannot be opened");
   }
+  if (path == "-" && ::isatty(STDIN_FILENO) != 0)
+    log::info("reading from the terminal, one JSON value a line; Ctrl-D ends");
   std::istream& input = path == "-" ? std::cin : file;
   std::string line;
   for (int64_t number = 1; std::getline(input, line); ++number) {
@@ -27,8 +31,8 @@ void for_each_line(const std::string& path, const std::function<void(int64_t, co
 std::string json_string_of_line(const std::string& line, int64_t number) {
   const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!value.is_string()) {
-    throw DataError(
-        mpeft::str("line ", number, ": expected one JSON string, like \"some text\", got: ", line.substr(0, 60)));
+    throw DataError(mpeft::str("line ", number, ": expected one JSON string, like \"some text\", ",
+                               value.is_discarded() ? "and this is not JSON in UTF-8: " : "got: ", line.substr(0, 60)));
   }
   return value.get<std::string>();
 }

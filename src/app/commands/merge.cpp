@@ -1,4 +1,7 @@
 #include <filesystem>
+#include <iostream>
+
+#include <nlohmann/json.hpp>
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/logging.h"
@@ -13,6 +16,7 @@ void add_merge_command(CLI::App& app) {
   struct Options {
     std::string model, adapter, output;
     double tolerance = 1e-4;
+    bool json_output = false;
   };
   auto options = std::make_shared<Options>();
   auto* command = app.add_subcommand("merge", "write a model folder with an adapter's change in its weights");
@@ -24,6 +28,7 @@ void add_merge_command(CLI::App& app) {
   command->add_option("--output", options->output, "folder to write")->required();
   command->add_option("--tolerance", options->tolerance, "largest relative L2 difference of the logits")
       ->capture_default_str();
+  command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {
     if (std::filesystem::exists(options->output))
       throw ConfigError(options->output + ": exists already; name another --output");
@@ -32,6 +37,8 @@ void add_merge_command(CLI::App& app) {
     model::save_model(adapted.model, options->output);
     copy_tokenizer(adapted.source, options->output);
     log::info(mpeft::str("wrote ", options->output, "; logits before and after differ by ", worst, " (relative L2)"));
+    if (options->json_output)
+      std::cout << nlohmann::json({{"output", options->output}, {"logits_difference", worst}}).dump() << '\n';
   });
 }
 

@@ -74,7 +74,7 @@ void add_score_command(CLI::App& app) {
   command->footer(
       "Records {\"prediction\": …, \"references\": […]}, one a line; texts, or one class or number each for " +
       join(metrics::pair_metric_names(), ", ") + ".\nMetrics of texts: " + join(metrics::metric_names(), ", ") +
-      "\n  mpeft score bleu meteor --predictions weights/quickstart/lora/predictions-100.jsonl"
+      "\n  mpeft score bleu meteor --predictions weights/quickstart/lora/predictions-1200.jsonl"
       "\n  echo '{\"prediction\": 1, \"references\": [0]}' | mpeft score accuracy --predictions -"
       "\nSQL for exact, execution and spider (both, and every clause): {\"prediction\": …, \"gold\": …, \"db_id\": …}"
       "\n  mpeft score spider --predictions queries.jsonl --spider data/spider");

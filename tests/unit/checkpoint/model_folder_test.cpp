@@ -102,9 +102,10 @@ TEST(FindModelFolder, AnAbsentModelIsExplained) {
             "  fetch it on a machine with a network:  hf download state-spaces/mamba-130m\n"
             "  or try the pipeline without it:         train --cfg … --model cfg/models/130m.yaml   (random weights)");
   EXPECT_THAT(error_of({}, [] { find_model_folder("state-spaces/mamba-1.4b-hf"); }), HasSubstr("cfg/models/1.4b.yaml"));
+  EXPECT_THAT(error_of({}, [] { find_model_folder("131m"); }), HasSubstr("did you mean '130m'?"));
   EXPECT_EQ(error_of({}, [] { find_model_folder("weights/a/b"); }),
             "model weights/a/b: no such folder, and no model id either\n"
-            "  or try the pipeline without it:         train --cfg … --model cfg/models/130m.yaml   (random weights)");
+            "  try the pipeline without it:         train --cfg … --model cfg/models/130m.yaml   (random weights)");
 }
 
 TEST(FindModelFolder, IdsNeverLeadOutOfTheCache) {

@@ -82,6 +82,31 @@ TEST(ExperimentTest, AllProblemsAreReportedAtOnceWithTheirPlaces) {
   EXPECT_EQ(split(error, '\n').size(), 3U);
 }
 
+TEST(ExperimentTest, ProblemsComeInTheOrderOfTheFileAndFlagsLast) {
+  Problems problems;
+  for (const char* message : {"--set: b: x", "a.yaml:10:2: k: x", "a.yaml:9:30: k: a:1:1: x", "a.yaml:9:4: k: x"})
+    problems.add(message);
+  try {
+    problems.throw_if_any();
+    FAIL();
+  } catch (const ConfigError& e) {
+    EXPECT_STREQ(e.what(), "a.yaml:9:4: k: x\na.yaml:9:30: k: a:1:1: x\na.yaml:10:2: k: x\n--set: b: x");
+  }
+}
+
+TEST(ExperimentTest, ADataSetThatIsNoneIsReportedWithTheRest) {
+  const LoadOptions options{.check_files = false,
+                            .data_problem = [](const std::string& name) { return name == "dart" ? "" : name + "?"; }};
+  EXPECT_NO_THROW(load_experiment_from_string(kMinimal, "cfg/my.yaml", {}, options));
+  try {
+    load_experiment_from_string("model: m\ndata: drat\nval_data: trad\nprec: x\n", "cfg/my.yaml", {}, options);
+    FAIL();
+  } catch (const ConfigError& e) {
+    EXPECT_THAT(e.what(),
+                HasSubstr("cfg/my.yaml:2:7: data: drat?\ncfg/my.yaml:3:11: val_data: trad?\ncfg/my.yaml:4:7"));
+  }
+}
+
 class BadValue : public testing::TestWithParam<std::pair<const char*, const char*>> {};
 
 TEST_P(BadValue, IsNamedWithItsKey) {
@@ -122,6 +147,14 @@ TEST(ExperimentTest, MissingKeysAreNamed) {
   EXPECT_THAT(error, HasSubstr("data: missing"));
   EXPECT_THAT(error_of(""), HasSubstr("model: missing"));
   EXPECT_THAT(error_of("- 1\n"), HasSubstr("expected a map"));
+}
+
+TEST(ExperimentTest, OverwriteAndResumeOnTheCommandLineSwitchOffTheOtherOfTheFile) {
+  const auto anew = load(kMinimal + "resume: true\n", {.flags = {{"overwrite", "true"}}});
+  EXPECT_TRUE(anew.overwrite && !anew.resume);
+  const auto on = load(kMinimal + "overwrite: true\n", {.flags = {{"resume", "true"}}});
+  EXPECT_TRUE(on.resume && !on.overwrite);
+  EXPECT_THROW(load(kMinimal, {.flags = {{"resume", "true"}, {"overwrite", "true"}}}), ConfigError);
 }
 
 TEST(ExperimentTest, CommandLineWinsOverTheFileAndFlagsOverSet) {
@@ -236,6 +269,12 @@ TEST_F(ExperimentFilesTest, AMisspeltFileGetsTheNearestOne) {
         }
       },
       ConfigError);
+  try {
+    load_experiment((root_ / "cfg/exps").string());
+    FAIL();
+  } catch (const ConfigError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("a folder, not a file"));
+  }
 }
 
 // One row of each kind that the published table of 286 experiments holds: path, data, model, adapter, precision,
