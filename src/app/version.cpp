@@ -6,6 +6,8 @@
 #include "kernels/registration.h"
 #include "mpeft/core/strings.h"
 
+#include "git_commit.h"  // written at each build by cmake/GitCommit.cmake
+
 namespace mpeft::app {
 
 std::string version() { return MPEFT_VERSION; }
