@@ -123,6 +123,18 @@ void print_method(const std::string& type, std::span<const StageSummary> stages)
   }
 }
 
+// What is known before the first step: the weights as they lie on the device; of what trains also the gradient and
+// AdamW's two moments, each as large.
+std::string memory_summary(const model::MambaLM& model) {
+  uint64_t weights = 0, training = 0;
+  for (const auto& parameter : model->parameters()) {
+    weights += parameter.nbytes();
+    if (parameter.requires_grad()) training += 3 * parameter.nbytes();
+  }
+  return mpeft::str("weights ", human_bytes(weights), "   gradients and optimizer ", human_bytes(training),
+                    "   activations come on top");
+}
+
 void print_overview(const config::ExperimentConfig& config, Subject& subject, std::span<const StageSummary> stages,
                     const Split& train, const Split* validation, at::Device device, int64_t steps_per_epoch) {
   const auto report = peft::report_trainable(subject.model);
@@ -154,6 +166,7 @@ void print_overview(const config::ExperimentConfig& config, Subject& subject, st
   print_line("step",
              mpeft::str("batch ", config.batch_size, " × accumulation ", config.gradient_accumulation_steps, ", ",
                         with_thousands(steps_per_epoch), " steps an epoch, ", config.num_epochs, " epochs"));
+  print_line("memory", memory_summary(subject.model));
   print_line("device", train::describe_device(device));
 }
 
@@ -227,6 +240,11 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   std::optional<checkpoint::TrainingFolder> latest;  // what the run goes on from
   if (config.resume && !dry_run) {
     latest = checkpoint::latest_training_folder(output_dir);
+    if (!latest && run->has_checkpoint()) {
+      throw CheckpointError(
+          output_dir.string() +
+          ": no checkpoint is intact (see above), so there is nothing to go on from; --overwrite starts anew");
+    }
     if (!latest) log::info(output_dir.string() + ": no checkpoint to resume from; starting at the beginning");
   }
   auto method = make_method(config);

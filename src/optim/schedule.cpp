@@ -28,4 +28,16 @@ Schedule::Shape schedule_shape_from_string(const std::string& name) {
                                "; one of linear, cosine, constant"));
 }
 
+std::string to_string(Schedule::Shape shape) {
+  switch (shape) {
+    case Schedule::Shape::kCosine:
+      return "cosine";
+    case Schedule::Shape::kConstant:
+      return "constant";
+    case Schedule::Shape::kLinear:
+      break;
+  }
+  return "linear";
+}
+
 }  // namespace mpeft::optim

@@ -33,8 +33,13 @@ std::string bar(double fraction) {
 
 }  // namespace
 
-Progress::Progress(std::string label, int64_t total)
-    : label_(std::move(label)), total_(total), begin_(Clock::now()), last_shown_(begin_) {}
+Progress::Progress(std::string label, int64_t total, int64_t done, int64_t after)
+    : label_(std::move(label)),
+      total_(total),
+      done_before_(done),
+      after_(after),
+      begin_(Clock::now()),
+      last_shown_(begin_) {}
 
 Progress::~Progress() { clear(); }
 
@@ -43,13 +48,17 @@ bool Progress::is_due() const {
   return seconds_between(last_shown_, Clock::now()) >= (log::is_interactive() ? kLiveInterval : kPlainInterval);
 }
 
+double Progress::seconds_left(double seconds, int64_t done) const {
+  if (done <= done_before_) return -1;
+  return seconds / static_cast<double>(done - done_before_) * static_cast<double>(total_ - done + after_);
+}
+
 void Progress::update(int64_t done, const std::string& details) {
   if (!is_due()) return;
   last_shown_ = Clock::now();
   const double fraction = total_ > 0 ? static_cast<double>(done) / static_cast<double>(total_) : 1.0;
-  const double elapsed = seconds_between(begin_, last_shown_);
-  const std::string eta =
-      done > 0 ? human_duration(elapsed * static_cast<double>(total_ - done) / static_cast<double>(done)) : "?";
+  const double left = seconds_left(seconds_between(begin_, last_shown_), done);
+  const std::string eta = left < 0 ? "?" : human_duration(left);
   const std::string counts = str(with_thousands(done), "/", with_thousands(total_));
   if (!log::is_interactive()) {
     log::info(str(label_, "  ", fixed(100 * fraction, 0), " %  ", counts, "  ", details, "  eta ", eta));

@@ -94,11 +94,15 @@ std::optional<int64_t> Trainer::best_step() const {
 
 // What a checkpoint must agree with to be continued: the order of the data and the schedule hang on it.
 std::string Trainer::fingerprint() const {
-  return mpeft::str("examples ", examples_.size(), ", batch_size ", options_.batch_size,
-                    ", gradient_accumulation_steps ", options_.gradient_accumulation_steps, ", num_epochs ",
-                    options_.num_epochs, ", seed ", options_.seed, ", max_steps ", options_.max_steps,
-                    ", learning_rate ", options_.learning_rate, ", warmup_steps ", options_.warmup_steps,
-                    options_.method.empty() ? "" : ", method " + options_.method);
+  return mpeft::str(
+      "examples ", examples_.size(), ", batch_size ", options_.batch_size, ", gradient_accumulation_steps ",
+      options_.gradient_accumulation_steps, ", num_epochs ", options_.num_epochs, ", seed ", options_.seed,
+      ", max_steps ", options_.max_steps, ", learning_rate ", options_.learning_rate, ", warmup_steps ",
+      options_.warmup_steps,
+      options_.schedule == optim::Schedule::Shape::kLinear  // unsaid in checkpoints from before it was there
+          ? ""
+          : ", lr_scheduler " + optim::to_string(options_.schedule),
+      options_.method.empty() ? "" : ", method " + options_.method);
 }
 
 std::vector<data::Batch> Trainer::step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const {
@@ -131,8 +135,10 @@ void Trainer::run_epoch(MetricsLog& log) {
   const optim::Schedule schedule{options_.schedule, options_.learning_rate, options_.warmup_steps,
                                  options_.stage.schedule_steps > 0 ? options_.stage.schedule_steps : total_steps()};
   const at::Device device = model_->device();
+  const int64_t steps_left = total_steps() - state_.step;
+  const int64_t last_in_epoch = std::min(n_steps, state_.steps_in_epoch + steps_left);
   Progress progress(mpeft::str(stage_text(options_.stage), "epoch ", state_.epoch + 1, "/", options_.num_epochs),
-                    std::min(n_steps, state_.steps_in_epoch + total_steps() - state_.step));
+                    last_in_epoch, state_.steps_in_epoch, steps_left - (last_in_epoch - state_.steps_in_epoch));
 
   model_->train();
   int64_t tokens = 0;

@@ -20,5 +20,7 @@ struct Schedule {
 
 /// "linear", "cosine" or "constant" (any other name: ConfigError with a suggestion).
 Schedule::Shape schedule_shape_from_string(const std::string& name);
+/// The name that schedule_shape_from_string reads.
+std::string to_string(Schedule::Shape shape);
 
 }  // namespace mpeft::optim

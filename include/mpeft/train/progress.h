@@ -10,8 +10,9 @@ namespace mpeft::train {
 /// standard error.
 class Progress {
  public:
-  /// `label`: "epoch 2/10"; `total`: units of work to do.
-  Progress(std::string label, int64_t total);
+  /// `label`: "epoch 2/10"; `total`: units of work to do, of which `done` were done before (a run that goes on).
+  /// `after`: units that follow when these are done (other epochs): the time left counts them too.
+  Progress(std::string label, int64_t total, int64_t done = 0, int64_t after = 0);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -24,10 +25,14 @@ class Progress {
   /// Clears the live line (terminal only).
   void clear();
 
+  /// Seconds that are left when `seconds` went by and `done` of the total are done; negative when it cannot be known
+  /// yet.
+  double seconds_left(double seconds, int64_t done) const;
+
  private:
   using Clock = std::chrono::steady_clock;
   std::string label_;
-  int64_t total_;
+  int64_t total_, done_before_, after_;
   Clock::time_point begin_, last_shown_;
   bool shown_ = false;
 };

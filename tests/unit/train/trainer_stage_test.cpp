@@ -62,6 +62,21 @@ TEST(TrainerStageTest, AStageHasItsOwnStepsAndTheScheduleOfTheRun) {
   EXPECT_THROW(run.trainer().resume(latest), CheckpointError);
 }
 
+TEST(TrainerStageTest, ACheckpointOfAnotherScheduleIsNotContinued) {
+  StagedRun run;
+  run.trainer().run();
+  const auto latest = *checkpoint::latest_training_folder(run.folder.path());
+  EXPECT_NO_THROW(run.trainer().resume(latest));
+  run.options.schedule = optim::Schedule::Shape::kCosine;
+  try {
+    run.trainer().resume(latest);
+    FAIL();
+  } catch (const CheckpointError& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("was made with other settings"));
+    EXPECT_THAT(e.what(), testing::HasSubstr(", lr_scheduler cosine"));
+  }
+}
+
 TEST(TrainerStageTest, AnInterruptDuringTheLastStepOfAStageStopsTheRun) {
   StagedRun run;
   int64_t n_saved = 0;
