@@ -97,7 +97,10 @@ void expect_resumed_equals_whole(const std::string& signal, int exit_code, const
   const std::string settings = " --set num_epochs=80 --set batch_size=2 --set log_steps=20";  // 20 steps an epoch
   ASSERT_EQ(run(kTrain + " --cfg " + tiny_experiment(whole) + settings).exit_code, 0);
   const std::string cfg = tiny_experiment(stopped);
-  const auto ended = run("timeout --preserve-status --signal=" + signal + " 2 " + kTrain + " --cfg " + cfg + settings);
+  // Once the first epoch is saved, however slow the machine is; -m: a job of its own, which does not ignore SIGINT.
+  const std::string saved = (stopped / "out/checkpoint-*").string();
+  const auto ended = run("bash -m -c '" + kTrain + " --cfg " + cfg + settings + " & until compgen -G \"" + saved +
+                         "\" > /dev/null || ! kill -0 $!; do sleep 0.05; done; kill -" + signal + " $!; wait $!'");
   ASSERT_EQ(ended.exit_code, exit_code) << ended.output;
   EXPECT_THAT(ended.output, HasSubstr(message));
   EXPECT_FALSE(sfs::exists(stopped / "out/model"));
