@@ -5,7 +5,8 @@
 
 #include "tests/cuda/comparison.h"
 
-// defines: DType, ScanCase, ConvCase, NormCase, packed_starts, check_scan, check_conv, check_norm, time_all
+// defines: DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan, check_conv,
+// check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -52,6 +53,26 @@ inline std::vector<int32_t> packed_starts(int rows, int64_t seqlen) {
 void check_scan(const ScanCase& c, DType dtype, Report& report);
 void check_conv(const ConvCase& c, DType dtype, Report& report);
 void check_norm(const NormCase& c, DType dtype, Report& report);
+
+struct CrossEntropyCase {
+  int64_t rows = 5, columns = 61, n_valid = 0;
+  int64_t gap = 0;     ///< elements between rows
+  int64_t offset = 0;  ///< elements before the first
+};
+struct DecodeCase {
+  int64_t rows = 5, d_model = 64, d_inner = 128, d_state = 16, dt_rank = 8, width = 4;
+  bool parents = true, bias = true;
+};
+
+void check_cross_entropy(const CrossEntropyCase& c, DType dtype, Report& report);
+void check_decode(const DecodeCase& c, DType dtype, Report& report);  ///< bf16 and fp16
+
+/// The grid, or a few cases for compute-sanitizer.
+std::vector<CrossEntropyCase> cross_entropy_cases(bool all);
+std::vector<DecodeCase> decode_cases(bool all);
+
+void time_cross_entropy();
+void time_decode();
 
 /// Prints times of the shapes a model has, beside those of the published kernels where known.
 void time_all();

@@ -25,6 +25,17 @@ void add(std::vector<Job>& jobs, const NormCase& c, std::initializer_list<DType>
   for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_norm(c, dtype, report); });
 }
 
+void add_loss_and_decode(std::vector<Job>& jobs, bool all) {
+  for (const auto& c : cross_entropy_cases(all)) {
+    for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32})
+      jobs.push_back([=](Report& report) { check_cross_entropy(c, dtype, report); });
+  }
+  for (const auto& c : decode_cases(all)) {
+    for (const DType dtype : {DType::kBFloat16, DType::kFloat16})
+      jobs.push_back([=](Report& report) { check_decode(c, dtype, report); });
+  }
+}
+
 constexpr std::initializer_list<DType> kAll = {DType::kBFloat16, DType::kFloat16, DType::kFloat32};
 constexpr std::initializer_list<DType> kBf16 = {DType::kBFloat16};
 
@@ -86,6 +97,7 @@ std::vector<Job> small_jobs() {
     c.d_model = d_model;
     add(jobs, c, kAll);
   }
+  add_loss_and_decode(jobs, /*all=*/false);
   return jobs;
 }
 
@@ -167,6 +179,7 @@ std::vector<Job> all_jobs() {
       add(jobs, c, kAll);
     }
   }
+  add_loss_and_decode(jobs, /*all=*/true);
   return jobs;
 }
 

@@ -1,18 +1,12 @@
 // Times of the kernels at the shapes of published models, bf16: medians of CUDA-event timings.
-#include <algorithm>
-#include <functional>
-
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
 #include "kernels/rms_norm/rms_norm_launch.h"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
 #include "tests/cuda/checks.h"
+#include "tests/cuda/timing.h"
 
 namespace mpeft::cuda_check {
-namespace {
-
-using namespace kernels;
-using scalar_t = __nv_bfloat16;
 
 double median_ms(const std::function<void()>& launch) {
   cudaEvent_t start, stop;
@@ -34,22 +28,10 @@ double median_ms(const std::function<void()>& launch) {
   return times[times.size() / 2];
 }
 
-/// size random values: normal, or uniform in [low, high). A pool is repeated: drawing them all would take longer than
-/// the timing.
-template <typename T>
-DeviceArray<T> drawn(int64_t size, double low = 0, double high = 0) {
-  static std::mt19937 random(1);
-  std::normal_distribution<double> normal;
-  std::uniform_real_distribution<double> uniform(low, high);
-  std::vector<T> pool(static_cast<size_t>(std::min<int64_t>(size, 1 << 18)) + 1);
-  for (T& x : pool) from_double(low == high ? normal(random) : uniform(random), x);
-  DeviceArray<T> array(static_cast<size_t>(size));
-  for (int64_t i = 0; i < size; i += static_cast<int64_t>(pool.size())) {
-    const auto n = static_cast<size_t>(std::min<int64_t>(static_cast<int64_t>(pool.size()), size - i));
-    MPEFT_CUDA_REQUIRE(cudaMemcpy(array.data() + i, pool.data(), n * sizeof(T), cudaMemcpyHostToDevice));
-  }
-  return array;
-}
+namespace {
+
+using namespace kernels;
+using scalar_t = __nv_bfloat16;
 
 struct Shape {
   int64_t batch, d_inner, seqlen;
@@ -189,6 +171,8 @@ void time_all() {
   for (const int64_t d_model : {768, 2048, 2560}) {
     for (const int64_t rows : {5, 512, 2048, 8192, 32768}) time_norm(rows, d_model);
   }
+  time_cross_entropy();
+  time_decode();
 }
 
 }  // namespace mpeft::cuda_check

@@ -1,0 +1,16 @@
+#include "kernels/common/vec_avx512.h"
+// The Vec of this unit comes first.
+#include "kernels/cross_entropy/cpu_simd.h"
+
+namespace mpeft::kernels {
+
+template <typename scalar_t>
+CrossEntropyTasks<scalar_t> cross_entropy_tasks_avx512() {
+  return entropy_tasks<scalar_t>();
+}
+
+template CrossEntropyTasks<float> cross_entropy_tasks_avx512();
+template CrossEntropyTasks<BFloat16> cross_entropy_tasks_avx512();
+template CrossEntropyTasks<Half> cross_entropy_tasks_avx512();
+
+}  // namespace mpeft::kernels

@@ -1,0 +1,70 @@
+#include "kernels/glue/device_graph.h"
+
+#include <c10/util/Exception.h>
+#ifdef MPEFT_HAS_CUDA
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace mpeft::ops {
+
+struct DeviceGraph::State {
+#ifdef MPEFT_HAS_CUDA
+  at::cuda::CUDAGraph graph;
+#endif
+};
+
+DeviceGraph::DeviceGraph() = default;
+DeviceGraph::~DeviceGraph() = default;
+DeviceGraph::DeviceGraph(DeviceGraph&&) noexcept = default;
+DeviceGraph& DeviceGraph::operator=(DeviceGraph&&) noexcept = default;
+
+bool DeviceGraph::is_available([[maybe_unused]] at::Device device) {
+#ifdef MPEFT_HAS_CUDA
+  return device.is_cuda();
+#else
+  return false;
+#endif
+}
+
+bool DeviceGraph::is_recorded() const { return state_ != nullptr; }
+
+void DeviceGraph::record([[maybe_unused]] at::Device device, [[maybe_unused]] const std::function<void()>& body) {
+  TORCH_CHECK(is_available(device), "graphs are recorded on a GPU, not on ", device);
+#ifdef MPEFT_HAS_CUDA
+  const c10::cuda::CUDAGuard device_guard(device);
+  const auto current = c10::cuda::getCurrentCUDAStream();
+  const auto stream = c10::cuda::getStreamFromPool();
+  current.synchronize();
+  state_.reset();
+  auto state = std::make_unique<State>();
+  {
+    const c10::cuda::CUDAStreamGuard stream_guard(stream);
+    body();  // library handles and workspaces of this stream come to be outside of the recording
+    stream.synchronize();
+    state->graph.capture_begin();
+    try {
+      body();
+    } catch (...) {
+      try {
+        state->graph.capture_end();  // else every later allocation of this process would count as recorded
+      } catch (const std::exception&) {
+        // the recording failed because of the first exception, which says why
+      }
+      throw;
+    }
+    state->graph.capture_end();
+  }
+  state_ = std::move(state);
+#endif
+}
+
+void DeviceGraph::replay() {
+  TORCH_CHECK(is_recorded(), "nothing was recorded");
+#ifdef MPEFT_HAS_CUDA
+  state_->graph.replay();
+#endif
+}
+
+}  // namespace mpeft::ops
