@@ -1,12 +1,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include <ATen/ops/argmax.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/stack.h>
 
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "mpeft/core/error.h"
 #include "mpeft/eval/evaluator.h"
 
@@ -62,11 +61,9 @@ LossEvaluation evaluate_loss(model::MambaLM& model, const std::vector<data::Batc
     for (int64_t begin = 0; begin < n; begin += kRowsAtOnce) {
       const int64_t count = std::min(kRowsAtOnce, n - begin);
       const at::Tensor part = labels.narrow(0, begin, count);
-      const at::Tensor logits =
-          model->forward_head(at::index_select(hidden, 0, positions.narrow(0, begin, count))).to(at::kFloat);
-      const at::Tensor losses = -at::log_softmax(logits, -1).gather(-1, part.unsqueeze(1));  // (count, 1)
-      const at::Tensor right = at::argmax(logits, -1) == part;                               // (count)
-      const at::Tensor both = at::stack({losses.sum(at::kDouble), right.sum(at::kDouble)});
+      const at::Tensor logits = model->forward_head(at::index_select(hidden, 0, positions.narrow(0, begin, count)));
+      const auto [losses, predicted] = ops::cross_entropy_and_prediction(logits, part);  // 2 x (count)
+      const at::Tensor both = at::stack({losses.sum(at::kDouble), (predicted == part).sum(at::kDouble)});
       sums = sums.defined() ? sums + both : both;
     }
     const at::Tensor host = sums.to(at::kCPU);

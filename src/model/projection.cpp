@@ -44,6 +44,11 @@ std::tuple<at::Tensor, at::Tensor> ProjectionImpl::forward_with_rows(const at::T
   return {y.narrow(-1, 0, options_.out_features), y.narrow(-1, options_.out_features, rows.size(0))};
 }
 
+bool ProjectionImpl::is_plain(at::ScalarType dtype) const {
+  return adapters_.empty() && thawed_.empty() && weight.scalar_type() == dtype &&
+         !(options_.has_bias && !options_.defer_bias);
+}
+
 void ProjectionImpl::attach(const std::string& target, std::shared_ptr<ProjectionAdapter> adapter,
                             std::shared_ptr<torch::nn::Module> module) {
   reject_attached(target);

@@ -1,46 +1,58 @@
 #include "mpeft/train/loss.h"
 
-#include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/from_blob.h>
+#include <algorithm>
+#include <initializer_list>
+
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/tensor.h>
 
 #include "mpeft/core/strings.h"
+
+#include "train/head_loss.h"
 
 namespace mpeft::train {
 namespace {
 
-at::Tensor ids_tensor(const data::Batch& batch, at::Device device) {
-  // from_blob does not copy; .to() makes the copy on a GPU, clone() on the CPU.
-  auto* data = const_cast<int64_t*>(batch.ids.data());
-  const at::Tensor host = at::from_blob(data, {batch.rows, batch.seqlen}, at::kLong);
-  return device.is_cpu() ? host.clone() : host.to(device);
+/// Lists of numbers on the device by one copy that nobody waits for, one view each.
+std::vector<at::Tensor> upload(std::initializer_list<const std::vector<int64_t>*> lists, at::Device device) {
+  int64_t total = 0;
+  for (const auto* list : lists) total += static_cast<int64_t>(list->size());
+  // From pinned memory the copy runs in the order of the stream; the allocator keeps the memory until it is done.
+  const at::Tensor host = at::empty({total}, at::TensorOptions().dtype(at::kLong).pinned_memory(device.is_cuda()));
+  int64_t* to = host.mutable_data_ptr<int64_t>();
+  for (const auto* list : lists) to = std::copy(list->begin(), list->end(), to);
+  const at::Tensor all = host.to(device, /*non_blocking=*/true);
+  std::vector<at::Tensor> views;
+  int64_t begin = 0;
+  for (const auto* list : lists) {
+    views.push_back(all.narrow(0, begin, static_cast<int64_t>(list->size())));
+    begin += static_cast<int64_t>(list->size());
+  }
+  return views;
 }
 
 }  // namespace
 
 at::Tensor token_loss_sum(model::MambaLM& model, const data::Batch& batch) {
-  const at::Device device = model->device();
-  std::vector<int64_t> positions, targets;
+  std::vector<int64_t> positions, labels;
   for (size_t i = 0; i < batch.labels.size(); ++i) {
     if (batch.labels[i] == data::kIgnoreLabel) continue;
     positions.push_back(static_cast<int64_t>(i));
-    targets.push_back(batch.labels[i]);
+    labels.push_back(batch.labels[i]);
   }
-  const at::Tensor hidden = model->forward_hidden(ids_tensor(batch, device));  // (rows, seqlen, d_model)
-  const at::Tensor index = at::tensor(positions, at::kLong).to(device);        // (n_labels)
-  const at::Tensor rows = at::index_select(hidden.flatten(0, 1), 0, index);    // (n_labels, d_model)
-  const at::Tensor logits = model->forward_head(rows);                         // (n_labels, vocab_size)
-  const auto wide = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  return at::cross_entropy_loss(logits.to(wide), at::tensor(targets, at::kLong).to(device), /*weight=*/{},
-                                at::Reduction::Sum);
+  const auto inputs = upload({&batch.ids, &positions, &labels}, model->device());
+  const at::Tensor hidden =
+      model->forward_hidden(inputs[0].view({batch.rows, batch.seqlen}));             // (rows, seqlen, d_model)
+  const at::Tensor labelled = at::index_select(hidden.flatten(0, 1), 0, inputs[1]);  // (n_labels, d_model)
+  return head_loss_sum(model, labelled, inputs[2]);
 }
 
 std::string first_not_finite(model::MambaLM& model, const data::Batch& batch) {
   const torch::NoGradGuard no_grad;
   const auto finite = [](const at::Tensor& t) { return at::isfinite(t).all().item<bool>(); };
-  at::Tensor hidden = model->backbone->embeddings(ids_tensor(batch, model->device()), model->compute_dtype);
+  const at::Tensor ids = upload({&batch.ids}, model->device())[0].view({batch.rows, batch.seqlen});
+  at::Tensor hidden = model->backbone->embeddings(ids, model->compute_dtype);
   if (!finite(hidden)) return "embeddings";
   auto states = model->start_state();  // what prompts and initial states amount to
   at::Tensor residual;

@@ -52,6 +52,9 @@ class ProjectionImpl : public torch::nn::Module {
   /// the weight is frozen and no adapter of the projection changes its output.
   std::tuple<at::Tensor, at::Tensor> forward_with_rows(const at::Tensor& x, const at::Tensor& rows);
 
+  /// True when x W^T in `dtype` is all that forward computes: no adapter, no thawed rows, no bias, no cast.
+  bool is_plain(at::ScalarType dtype) const;
+
   /// Adds an adapter on `target`: this projection's own name or one of its slices. `module` holds the adapter's
   /// parameters and becomes the child `target`. Throws ConfigError when the target has an adapter already.
   void attach(const std::string& target, std::shared_ptr<ProjectionAdapter> adapter,
