@@ -8,11 +8,8 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#ifdef MPEFT_HAS_CUDA
-#include <c10/cuda/CUDAException.h>
-#include <cuda_runtime.h>
-#endif
 
+#include "kernels/bench/gpu_peaks.h"
 #include "kernels/common/cpu_features.h"
 
 namespace mpeft::ops {
@@ -41,30 +38,6 @@ double time_on_device(at::Device device, const std::function<void()>& call, int 
   stop.record(stream);
   stop.synchronize();
   return start.elapsedTime(stop);
-}
-
-struct GpuPeaks {
-  double bytes_per_ms = 0, exponentials_per_ms = 0, instructions_per_ms = 0;
-};
-
-/// Zeros where nothing is known. A copy reaches about nine tenths of the memory's nominal bandwidth; an SM finishes 16
-/// special functions and issues 4 warp instructions (128 lanes) a clock.
-GpuPeaks gpu_peaks([[maybe_unused]] at::Device device) {
-  GpuPeaks peaks;
-#ifdef MPEFT_HAS_CUDA
-  if (!device.is_cuda()) return peaks;
-  const int index = device.has_index() ? device.index() : 0;
-  int n_sm = 0, clock_khz = 0, memory_khz = 0, bus_bits = 0;
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&n_sm, cudaDevAttrMultiProcessorCount, index));
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, index));
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, index));
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, index));
-  const double clocks_per_ms = static_cast<double>(clock_khz) * n_sm;
-  peaks.bytes_per_ms = 0.9 * 2.0 * memory_khz * bus_bits / 8;
-  peaks.exponentials_per_ms = 16 * clocks_per_ms;
-  peaks.instructions_per_ms = 128 * clocks_per_ms;
-#endif
-  return peaks;
 }
 
 }  // namespace
@@ -106,10 +79,10 @@ BenchRow make_row(const std::string& op, const std::string& pass, at::Device dev
     return row;
   }
   row.implementation = "cuda";
-  const GpuPeaks peaks = gpu_peaks(device);
-  if (peaks.bytes_per_ms > 0) {
-    row.floor_ms = std::max({work.bytes / peaks.bytes_per_ms, work.exponentials / peaks.exponentials_per_ms,
-                             work.instructions / peaks.instructions_per_ms});
+  const GpuPeaks peaks = gpu_peaks(device, dtype);
+  if (peaks.bytes > 0) {
+    row.floor_ms = std::max(
+        {work.bytes / peaks.bytes, work.exponentials / peaks.exponentials, work.instructions / peaks.instructions});
     row.percent_of_floor = 100 * row.floor_ms / ms;
   }
   return row;

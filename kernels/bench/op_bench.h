@@ -5,7 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
-// defines: BenchShape, BenchRow, bench_selective_scan, bench_causal_conv1d, bench_rms_norm
+// defines: BenchShape, BenchRow, bench_selective_scan, bench_causal_conv1d, bench_rms_norm,
+// bench_cross_entropy
 
 namespace mpeft::ops {
 
@@ -13,16 +14,16 @@ namespace mpeft::ops {
 struct BenchShape {
   int64_t batch = 1;
   int64_t seqlen = 512;
-  int64_t channels = 1536;  ///< d_inner of the scan and the convolution, d_model of the norm
+  int64_t channels = 1536;  ///< d_inner of the scan and the convolution, d_model of the norm, vocabulary of the loss
   int64_t d_state = 16;     ///< scan
   int64_t width = 4;        ///< convolution
 };
 
 /// One measurement. Rates count the work of the operator, not of the implementation.
 struct BenchRow {
-  std::string op;  ///< "scan", "conv", "norm"
-  std::string
-      pass;  ///< "inference" (nothing kept), "forward" (with all the backward needs), "backward" (every gradient)
+  std::string op;     ///< "scan", "conv", "norm", "loss"
+  std::string pass;   ///< "inference" (nothing kept), "forward" (with all the backward needs), "backward" (every
+                      ///< gradient), "in place" (loss and gradient at once)
   std::string dtype;  ///< "Float", "BFloat16", "Half"
   BenchShape shape;
   int threads = 0;             ///< CPU threads; 0 on a GPU
@@ -45,5 +46,7 @@ std::vector<BenchRow> bench_selective_scan(at::Device device, at::ScalarType dty
 std::vector<BenchRow> bench_causal_conv1d(at::Device device, at::ScalarType dtype,
                                           const std::vector<BenchShape>& shapes);
 std::vector<BenchRow> bench_rms_norm(at::Device device, at::ScalarType dtype, const std::vector<BenchShape>& shapes);
+std::vector<BenchRow> bench_cross_entropy(at::Device device, at::ScalarType dtype,
+                                          const std::vector<BenchShape>& shapes);
 
 }  // namespace mpeft::ops

@@ -27,6 +27,7 @@ TEST_P(OpBenchTest, ValidatesThenMeasuresEveryPass) {
     expect_measured(bench_selective_scan(device(), dtype, shape), {"inference", "forward", "backward"}, 20 * 24 * 8);
     expect_measured(bench_causal_conv1d(device(), dtype, shape), {"forward", "backward"}, 20 * 24);
     expect_measured(bench_rms_norm(device(), dtype, shape), {"forward", "backward"}, 20 * 24);
+    expect_measured(bench_cross_entropy(device(), dtype, shape), {"inference", "in place"}, 20 * 24);
   }
 }
 

@@ -13,6 +13,7 @@
 #include "mpeft/text/tokenizer.h"
 #include "mpeft/train/device.h"
 
+#include "app/commands/bench_options.h"
 #include "app/commands/command.h"
 
 namespace mpeft::app {
@@ -20,14 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
-  std::string what;
-  std::string device, prec;
-  std::vector<int64_t> shape;
-  int threads = 0;
-  std::string tokenizer, text;
-  bool json_output = false;
-};
+constexpr int64_t kVocabSize = 50280;
 
 // Shapes (batch, channels, seqlen): those of the published comparisons on a GPU, smaller ones on the processor.
 std::vector<ops::BenchShape> default_shapes(const std::string& what, bool on_gpu) {
@@ -35,10 +29,14 @@ std::vector<ops::BenchShape> default_shapes(const std::string& what, bool on_gpu
   const auto add = [&](int64_t batch, int64_t channels, int64_t seqlen) {
     ops::BenchShape shape;
     shape.batch = batch;
-    shape.channels = what == "norm" ? channels / 2 : channels;  // the norm is over d_model
+    shape.channels = what == "norm" ? channels / 2 : what == "loss" ? kVocabSize : channels;  // norm: over d_model
     shape.seqlen = seqlen;
     shapes.push_back(shape);
   };
+  if (what == "loss") {  // labelled rows of a batch of 4
+    for (const int64_t labels : {16, 64, 512}) add(4, 0, on_gpu ? labels : labels / 8);
+    return shapes;
+  }
   if (!on_gpu) {
     add(1, 1536, 512);
     add(4, 1536, 512);
@@ -73,9 +71,7 @@ void print_rows(const std::vector<ops::BenchRow>& rows, bool as_json) {
     std::cout << list.dump() << '\n';
     return;
   }
-  const auto cell = [](const std::string& text, size_t width) {
-    return std::string(width > text.size() ? width - text.size() : 1, ' ') + text;
-  };
+  const auto cell = bench_cell;
   std::cout
       << "(batch, channels, seqlen)  pass        dtype      on         ms    G elt/s  per core    GB/s  of floor\n";
   for (const auto& row : rows) {
@@ -89,7 +85,7 @@ void print_rows(const std::vector<ops::BenchRow>& rows, bool as_json) {
   }
 }
 
-void bench_operator(const Options& options) {
+void bench_operator(const BenchOptions& options) {
   const at::Device device = train::resolve_device(options.device);
   const auto dtype =
       model::dtype_from_string(options.prec.empty() ? (device.is_cuda() ? "bf16" : "fp32") : options.prec);
@@ -103,11 +99,12 @@ void bench_operator(const Options& options) {
   }
   const auto rows = options.what == "scan"   ? ops::bench_selective_scan(device, dtype, shapes)
                     : options.what == "conv" ? ops::bench_causal_conv1d(device, dtype, shapes)
-                                             : ops::bench_rms_norm(device, dtype, shapes);
+                    : options.what == "norm" ? ops::bench_rms_norm(device, dtype, shapes)
+                                             : ops::bench_cross_entropy(device, dtype, shapes);
   print_rows(rows, options.json_output);
 }
 
-void bench_tokenizer(const Options& options) {
+void bench_tokenizer(const BenchOptions& options) {
   if (options.tokenizer.empty() || options.text.empty())
     throw ConfigError("bench tokenizer needs --tokenizer PATH and --text FILE");
   using Clock = std::chrono::steady_clock;
@@ -161,24 +158,49 @@ void bench_tokenizer(const Options& options) {
 
 }  // namespace
 
+std::string bench_cell(const std::string& text, size_t width) {
+  return std::string(width > text.size() ? width - text.size() : 1, ' ') + text;
+}
+
 void add_bench_command(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  auto* command =
-      app.add_subcommand("bench", "measure an operator or the tokenizer; checked against the reference first");
+  auto options = std::make_shared<BenchOptions>();
+  auto* command = app.add_subcommand(
+      "bench", "measure an operator, a training step, decoding or the tokenizer; checked against the reference first");
   command->footer(
-      "  mpeft bench scan --device cpu --threads 1\n  mpeft bench tokenizer --tokenizer data/sample/tokenizer.json "
-      "--text README.md");
-  command->add_option("what", options->what, "scan, conv, norm or tokenizer")
+      "  mpeft bench scan --device cpu --threads 1\n"
+      "  mpeft bench loss --shape 4,50280,64\n"
+      "  mpeft bench step --model 130m --peft a.json b.json --batch 4 --seqlen 512\n"
+      "  mpeft bench generate --model 130m --rows 1,5,160\n"
+      "  mpeft bench tokenizer --tokenizer data/sample/tokenizer.json --text README.md");
+  command->add_option("what", options->what, "scan, conv, norm, loss, step, generate or tokenizer")
       ->required()
-      ->check(CLI::IsMember({"scan", "conv", "norm", "tokenizer"}));
+      ->check(CLI::IsMember({"scan", "conv", "norm", "loss", "step", "generate", "tokenizer"}));
   command->add_option("--device", options->device, "number of a GPU, or cpu (default: the first GPU if there is one)");
   command->add_option("--prec", options->prec, "bf16, fp16 or fp32 (default: bf16 on a GPU, fp32 on the processor)");
-  command->add_option("--shape", options->shape, "batch,channels,seqlen (default: a table of shapes)")->delimiter(',');
+  command->add_option("--shape", options->shape, "operators: batch,channels,seqlen (default: a table of shapes)")
+      ->delimiter(',');
   command->add_option("--threads", options->threads, "processor threads (default: all)");
+  command->add_option("--model", options->model, "step, generate: a size of cfg/models, with random weights")
+      ->capture_default_str();
+  command->add_option("--peft", options->peft,
+                      "step: adapter configurations, a line of the table each (none: everything trains)");
+  command->add_option("--batch", options->batch, "step: rows")->capture_default_str();
+  command->add_option("--seqlen", options->seqlen, "step: tokens of a row")->capture_default_str();
+  command->add_option("--labels", options->labels, "step: labelled tokens of a row, 0: all")->capture_default_str();
+  command->add_option("--rows", options->rows, "generate: texts decoded together, a line of the table each")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--prompt", options->prompt, "generate: tokens of a prompt")->capture_default_str();
+  command->add_option("--tokens", options->tokens, "generate: new tokens")->capture_default_str();
   command->add_option("--tokenizer", options->tokenizer, "tokenizer: tokenizer.json or .model");
   command->add_option("--text", options->text, "tokenizer: a text file");
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
-  command->callback([options] { options->what == "tokenizer" ? bench_tokenizer(*options) : bench_operator(*options); });
+  command->callback([options] {
+    if (options->what == "tokenizer") return bench_tokenizer(*options);
+    if (options->what == "step") return bench_step(*options);
+    if (options->what == "generate") return bench_generate(*options);
+    bench_operator(*options);
+  });
 }
 
 }  // namespace mpeft::app
