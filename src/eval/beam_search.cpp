@@ -79,7 +79,8 @@ bool is_identity(const std::vector<int64_t>& index, int64_t n_rows) {
 }  // namespace
 
 void decode_beams(model::MambaLM& model, const std::vector<IdList>& prompts, const std::vector<int64_t>& rows,
-                  const GenerateOptions& options, DecodeProgress& progress, std::vector<Generation>& results) {
+                  const GenerateOptions& options, DecodeSessions& sessions, DecodeProgress& progress,
+                  std::vector<Generation>& results) {
   std::vector<Search> searches;
   for (const int64_t prompt : rows) searches.push_back({prompt, BeamHypotheses(options)});
   // One row a prompt until the first step has chosen its beams: the prompt is read, and its state kept, once.
@@ -95,12 +96,12 @@ void decode_beams(model::MambaLM& model, const std::vector<IdList>& prompts, con
     progress.add(n_tokens - static_cast<int64_t>(searches.size()), n_tokens);
     if (searches.empty()) return;
 
-    if (!is_identity(parents, state.hidden.size(0))) state.cache.select_rows(to_tensor(parents, scores.device()));
+    if (!is_identity(parents, scores.size(0))) select_rows(state, to_tensor(parents, scores.device()));
     std::vector<int64_t> tokens;
     for (const auto& search : searches) {
       for (const auto& beam : search.beams.running()) tokens.push_back(beam.ids.back());
     }
-    advance(model, state, to_tensor(tokens, scores.device()));
+    advance(model, state, to_tensor(tokens, scores.device()), sessions);
   }
 }
 

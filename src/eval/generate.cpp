@@ -47,6 +47,7 @@ std::vector<Generation> generate(model::MambaLM& model, const std::vector<IdList
   validate(options, model->config().vocab_size);
   check_ids(prompts, model->config().vocab_size, "prompt");
   const EvalMode eval_mode(model);
+  DecodeSessions sessions(model);
   DecodeProgress counter(progress, static_cast<int64_t>(prompts.size()));
   std::vector<Generation> results(prompts.size());
   const auto order = order_by_length(prompts);
@@ -55,7 +56,7 @@ std::vector<Generation> generate(model::MambaLM& model, const std::vector<IdList
     const std::vector<int64_t> rows(order.begin() + static_cast<int64_t>(begin),
                                     order.begin() + static_cast<int64_t>(end));
     const auto decode = options.num_beams > 1 ? decode_beams : decode_single;
-    decode(model, prompts, rows, options, counter, results);
+    decode(model, prompts, rows, options, sessions, counter, results);
   }
   return results;
 }

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/index_select.h>
 
 namespace mpeft::eval {
 
@@ -16,11 +17,40 @@ DecodeState read_prompts(model::MambaLM& model, const std::vector<IdList>& promp
   return state;
 }
 
-void advance(model::MambaLM& model, DecodeState& state, const at::Tensor& tokens) {
+void select_rows(DecodeState& state, const at::Tensor& index) {
+  if (state.session == nullptr) {
+    state.cache.select_rows(index);
+  } else {
+    state.parents = state.parents ? at::index_select(*state.parents, 0, index) : index;
+  }
+}
+
+void advance(model::MambaLM& model, DecodeState& state, const at::Tensor& tokens, DecodeSessions& sessions) {
+  const int64_t n = tokens.size(0);
+  if (state.session != nullptr && 2 * n < state.session->capacity()) {
+    // Half of the work would be nobody's: on to a smaller one.
+    state.cache = state.session->rows(state.parents ? *state.parents : at::arange(n, tokens.options()));
+    state.session = nullptr;
+    state.parents.reset();
+  }
+  if (state.session == nullptr) {
+    state.session = sessions.acquire(n);
+    if (state.session != nullptr) {
+      state.session->load(state.cache);
+      state.cache = {};
+      state.hidden = at::Tensor();
+    }
+  }
+  if (state.session != nullptr) {
+    state.logits = state.session->step(tokens, state.parents);
+    state.parents.reset();
+    return;
+  }
   state.hidden = model->forward_hidden(tokens.unsqueeze(1), {}, &state.cache).squeeze(1);
 }
 
 at::Tensor next_token_logits(model::MambaLM& model, const DecodeState& state) {
+  if (state.logits.defined()) return state.logits;
   return model->forward_head(state.hidden).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -7,6 +8,7 @@
 #include "mpeft/eval/generate.h"
 #include "mpeft/model/mamba_lm.h"
 
+#include "eval/decode_session.h"
 #include "eval/padded_ids.h"
 
 namespace mpeft::eval {
@@ -16,15 +18,23 @@ namespace mpeft::eval {
 struct DecodeState {
   model::InferenceCache cache;
   at::Tensor hidden;  ///< (rows, d_model), after norm_f, of the last token of each row
+
+  // With a session, from the first advance on, these instead:
+  DecodeSession* session = nullptr;
+  at::Tensor logits;                  ///< (rows, vocab_size) fp32, of the session
+  std::optional<at::Tensor> parents;  ///< (rows): what select_rows chose, for the next advance
 };
 
 /// Reads the prompts that `rows` names, all at once.
 DecodeState read_prompts(model::MambaLM& model, const std::vector<IdList>& prompts, const std::vector<int64_t>& rows);
 
-/// Advances each row by a token. tokens (rows) int64.
-void advance(model::MambaLM& model, DecodeState& state, const at::Tensor& tokens);
+/// Keeps the rows `index` (n) int64, in that order, repeats allowed. advance comes next.
+void select_rows(DecodeState& state, const at::Tensor& index);
 
-/// Logits of the next token, fp32 (rows, vocab_size), a new tensor.
+/// Advances each row by a token, in a session of `sessions` where one suits the model. tokens (rows) int64.
+void advance(model::MambaLM& model, DecodeState& state, const at::Tensor& tokens, DecodeSessions& sessions);
+
+/// Logits of the next token, fp32 (rows, vocab_size), which the caller may write into; valid until the next advance.
 at::Tensor next_token_logits(model::MambaLM& model, const DecodeState& state);
 
 /// Writes -inf where a token may not be chosen: padding of the vocabulary, and the end token while fewer than

@@ -51,7 +51,7 @@ void compact(std::vector<Row>& rows, DecodeState& state, at::Tensor& tokens) {
   }
   if ((rows.size() - keep.size()) * 4 < rows.size()) return;
   const at::Tensor index = to_tensor(keep, tokens.device());
-  state.cache.select_rows(index);
+  select_rows(state, index);
   tokens = at::index_select(tokens, 0, index);
   std::erase_if(rows, [](const Row& row) { return row.is_finished; });
 }
@@ -59,7 +59,8 @@ void compact(std::vector<Row>& rows, DecodeState& state, at::Tensor& tokens) {
 }  // namespace
 
 void decode_single(model::MambaLM& model, const std::vector<IdList>& prompts, const std::vector<int64_t>& prompt_rows,
-                   const GenerateOptions& options, DecodeProgress& progress, std::vector<Generation>& results) {
+                   const GenerateOptions& options, DecodeSessions& sessions, DecodeProgress& progress,
+                   std::vector<Generation>& results) {
   std::vector<Row> rows;
   for (const int64_t prompt : prompt_rows) {
     rows.push_back({prompt, Random(derive_seed(options.seed, "sampling", static_cast<uint64_t>(prompt)))});
@@ -97,7 +98,7 @@ void decode_single(model::MambaLM& model, const std::vector<IdList>& prompts, co
     progress.add(n_finished, n_tokens);
     if (n_running == 0) return;
     compact(rows, state, tokens);
-    advance(model, state, tokens);
+    advance(model, state, tokens, sessions);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 
+#include "kernels/decode_step/decode_step.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 
@@ -42,6 +43,15 @@ std::tuple<at::Tensor, at::Tensor> ProjectionImpl::forward_with_rows(const at::T
     return {forward(x), at::linear(x, rows.to(dtype))};
   const at::Tensor y = linear_with_rows(x, weight.to(dtype), rows.to(dtype));  // (..., out_features + n)
   return {y.narrow(-1, 0, options_.out_features), y.narrow(-1, options_.out_features, rows.size(0))};
+}
+
+at::Tensor ProjectionImpl::step(const at::Tensor& x) {
+  const bool adds_bias = options_.has_bias && !options_.defer_bias;
+  // A cast of the weight costs more than it would save, and must not run right before the kernel.
+  if (adds_bias || !thawed_.empty() || weight.scalar_type() != x.scalar_type()) return forward(x);
+  at::Tensor y = ops::decode_linear(x, weight);  // (rows, out_features)
+  for (const auto& [target, adapter] : adapters_) y = adapter->forward(x, y);
+  return y;
 }
 
 bool ProjectionImpl::is_plain(at::ScalarType dtype) const {

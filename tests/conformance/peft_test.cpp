@@ -17,6 +17,7 @@
 #include "mpeft/model/factory.h"
 #include "mpeft/model/init.h"
 #include "mpeft/model/precision.h"
+#include "mpeft/model/token_stepper.h"
 #include "mpeft/peft/adapter.h"
 #include "mpeft/peft/staged_method.h"
 #include "mpeft/train/device.h"
@@ -286,6 +287,28 @@ TEST_P(EveryPeftMethod, RecurrentDecodingEqualsTheParallelForward) {
     const at::Tensor recurrent = subject.model->forward_head(at::cat(pieces, 1));
     ASSERT_EQ(recurrent.sizes(), parallel.sizes());
     EXPECT_LE((recurrent - parallel).abs().max().item<double>(), limit) << "after a prompt of " << prompt;
+  }
+}
+
+// What generation on a GPU goes through, here with the operators of the CPU.
+TEST_P(EveryPeftMethod, TokensStepByStepEqualTheModules) {
+  const torch::NoGradGuard no_grad;
+  auto subject = make_subject(GetParam());
+  disturb(*subject.method);
+  subject.model->eval();
+  const auto ids = at::cat({some_ids(), some_ids().flip(1), some_ids().roll(3)});  // (3, seqlen)
+  model::InferenceCache cache;
+  subject.model->forward_hidden(ids, {}, &cache);
+  model::TokenStepper stepper(subject.model);
+  model::InferenceCache states[2] = {cache, stepper.make_states(3)};
+  const std::vector<std::vector<int64_t>> parents{{0, 1, 2}, {2, 2, 0}, {1, 0, 1}};
+  for (size_t turn = 0; turn < parents.size(); ++turn) {
+    const auto index = at::tensor(parents[turn], at::kLong);
+    const auto tokens = ids.select(1, static_cast<int64_t>(turn));
+    cache.select_rows(index);
+    const auto expected = subject.model->forward_hidden(tokens.unsqueeze(1), {}, &cache).squeeze(1);
+    const auto ours = stepper.step(tokens, index, states[turn % 2], states[1 - turn % 2]);
+    EXPECT_TRUE(at::equal(ours, expected)) << "turn " << turn << ": " << relative_difference(ours, expected);
   }
 }
 

@@ -55,6 +55,15 @@ class MambaMixerImpl : public torch::nn::Module {
   /// `state`, continues from it (undefined tensors: from zeros) and leaves the state after each row's last token there.
   at::Tensor forward(const at::Tensor& hidden, const std::optional<at::Tensor>& lengths, LayerState* state);
 
+  /// One token of each text, without gradients: hidden (rows, d_model) -> same. Text i continues row parents[i] of
+  /// `from` (no parents: row i) and leaves its state in row i of `to`, which has memory of its own. A (d_inner,
+  /// n_states) is scan_A().
+  at::Tensor step(const at::Tensor& hidden, const LayerState& from, LayerState& to,
+                  const std::optional<at::Tensor>& parents, const at::Tensor& A);
+
+  /// A = -exp(A_log), fp32, as step() takes it.
+  at::Tensor scan_A() const;
+
   /// What a text starts from in this layer: undefined tensors (zeros) unless an adapter says otherwise; one row, shared
   /// by the batch. `dtype`: of the activations.
   LayerState start(at::ScalarType dtype);

@@ -52,6 +52,10 @@ class ProjectionImpl : public torch::nn::Module {
   /// the weight is frozen and no adapter of the projection changes its output.
   std::tuple<at::Tensor, at::Tensor> forward_with_rows(const at::Tensor& x, const at::Tensor& rows);
 
+  /// forward(x) for a few rows (rows, in_features) that are read once each, without gradients: reads the weight at the
+  /// speed of the memory.
+  at::Tensor step(const at::Tensor& x);
+
   /// True when x W^T in `dtype` is all that forward computes: no adapter, no thawed rows, no bias, no cast.
   bool is_plain(at::ScalarType dtype) const;
 
