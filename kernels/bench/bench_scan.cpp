@@ -66,20 +66,24 @@ std::vector<BenchRow> bench_selective_scan(at::Device device, at::ScalarType dty
     const auto a = make_inputs(device, dtype, s);
     const auto dout = at::randn_like(a.u);
     const c10::IValue none;
+    // as the autograd kernel does: selective_scan_keeps_y
+    const bool keeps_y = device.is_cuda() && at::elementSize(dtype) == 2 && s.d_state == 16;
     const std::vector<c10::IValue> inputs{a.u,  a.delta, a.A,  a.B,  a.C,  *a.D, *a.z, *a.delta_bias, none,
                                           none, true,    none, none, none, none, none, none,          none};
     const auto forward = [&](int64_t keep) {
       auto arguments = inputs;
       arguments.emplace_back(keep);
+      arguments.emplace_back(keep > 0 && keeps_y);
       return call_op("mpeft::selective_scan_forward", std::move(arguments));
     };
-    const auto checkpoints = forward(every)[2];
+    const auto kept_for_backward = forward(every);
+    const c10::IValue checkpoints = kept_for_backward[2], y = keeps_y ? kept_for_backward[3] : none;
     const auto backward = [&] {
       std::vector<c10::IValue> arguments{dout, none};
       arguments.insert(arguments.end(), inputs.begin(), inputs.end());
       c10::List<bool> mask;
       for (int i = 0; i < 15; ++i) mask.push_back(i < 8);
-      for (const c10::IValue& last : {checkpoints, c10::IValue(every), c10::IValue(mask)}) arguments.push_back(last);
+      for (const c10::IValue& last : {checkpoints, c10::IValue(every), y, c10::IValue(mask)}) arguments.push_back(last);
       call_op("mpeft::selective_scan_backward", std::move(arguments));
     };
 
@@ -89,7 +93,7 @@ std::vector<BenchRow> bench_selective_scan(at::Device device, at::ScalarType dty
     const double points = static_cast<double>(s.batch) * s.seqlen * s.channels,
                  tokens = static_cast<double>(s.batch) * s.seqlen;
     const double elements = points * s.d_state, size = at::elementSize(dtype);
-    const double kept = 4.0 * s.d_state / every * points;
+    const double kept = (4.0 * s.d_state / every + (keeps_y ? size : 0)) * points;
     const Work inference{elements, points * 4 * size + tokens * 2 * s.d_state * size, elements + 3 * points,
                          8.9 * elements};
     Work with_kept = inference;

@@ -9,6 +9,7 @@
 // fixed-order sum.
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
 #include "kernels/causal_conv1d/window.cuh"
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/common/cuda_reduce.cuh"
 
 namespace mpeft::kernels {
@@ -17,16 +18,23 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kRound = 4;  // steps whose loads are issued together
 constexpr int kLeastSteps = 8, kMostSteps = 64;
-constexpr int kStepsWithSums = 64;  // fewer, longer partial sums when weight gradients are wanted
+constexpr int64_t kEnoughThreadsWithSums = int64_t{132} * 256;  // fewer, longer walks: each leaves a partial sum
 
 /// Half a vector a thread: the registers of a full one would halve the number of warps.
 template <typename scalar_t>
 constexpr int kVecOf = kVectorElements<scalar_t> / 2 < 2 ? 2 : kVectorElements<scalar_t> / 2;
 
-/// partial: [row * time_blocks + time_block][d_inner][width + 1], the last column dbias; null unless kSums.
+/// Partial sums of a (row, time block): [row * time_blocks + time_block][d_inner][width] and [...][d_inner].
+struct ConvPartials {
+  float* dweight;
+  float* dbias;
+};
+
 template <typename scalar_t, int kWidth, int kVec, bool kSums, bool kPacked>
 __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const int thread_steps, float* partial) {
+    causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const int thread_steps,
+                             const ConvPartials partials) {
+  let_successor_start();
   const int64_t time_blocks = (p.seqlen + thread_steps - 1) / thread_steps;
   ConvTile tile;
   if (!locate_tile<kVec>(p, time_blocks, &tile)) return;
@@ -135,13 +143,20 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   if (kSums) {
-    float* sums = partial + ((tile.row * time_blocks + tile.time_block) * p.d_inner + channel) * (kWidth + 1);
+    const int64_t at = (tile.row * time_blocks + tile.time_block) * p.d_inner + channel;
+    float sums[kVec * kWidth];
 #pragma unroll
     for (int c = 0; c < kVec; ++c) {
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) sums[c * (kWidth + 1) + k] = dweight[k][c];
-      sums[c * (kWidth + 1) + kWidth] = dbias[c];
+      for (int k = 0; k < kWidth; ++k) sums[c * kWidth + k] = dweight[k][c];
     }
+    if constexpr (kVec * kWidth % 4 == 0) {
+      store_floats(partials.dweight + at * kWidth, sums);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kVec * kWidth; ++i) partials.dweight[at * kWidth + i] = sums[i];
+    }
+    store_floats(partials.dbias + at, dbias);
   }
 }
 
@@ -176,52 +191,44 @@ __global__ void packed_dinitial_state_kernel(const CausalConv1dBwdParams<scalar_
   for (int j = 0; j < kWidth - 1; ++j) p.dinitial_state[(row * (kWidth - 1) + j) * p.d_inner + channel] = dx[j];
 }
 
-/// dweight and dbias from the sums over rows and time blocks, (d_inner, width + 1).
-__global__ void split_sums_kernel(const float* sums, int64_t d_inner, int width, float* dweight, float* dbias) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= d_inner * (width + 1)) return;
-  const int64_t channel = i / (width + 1), k = i - channel * (width + 1);
-  if (k < width && dweight != nullptr) dweight[channel * width + k] = sums[i];
-  if (k == width && dbias != nullptr) dbias[channel] = sums[i];
-}
-
 template <typename scalar_t>
 bool wants_sums(const CausalConv1dBwdParams<scalar_t>& p) {
   return p.dweight != nullptr || p.dbias != nullptr;
 }
 
 template <typename scalar_t>
+int steps_with_sums(const CausalConv1dBwdParams<scalar_t>& p) {
+  return conv_steps(p, kVecOf<scalar_t>, kLeastSteps, kMostSteps, kEnoughThreadsWithSums);
+}
+
+template <typename scalar_t>
 int64_t partial_rows(const CausalConv1dBwdParams<scalar_t>& p) {
-  return conv_rows(p) * ((p.seqlen + kStepsWithSums - 1) / kStepsWithSums);
+  const int steps = steps_with_sums(p);
+  return conv_rows(p) * ((p.seqlen + steps - 1) / steps);
 }
 
 template <typename scalar_t, int kWidth, int kVec>
 cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspace, cudaStream_t stream) {
   const bool sums = wants_sums(p);
-  const int steps = sums ? kStepsWithSums : conv_steps(p, kVec, kLeastSteps, kMostSteps);
+  const int steps = sums ? steps_with_sums(p) : conv_steps(p, kVec, kLeastSteps, kMostSteps);
   const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, kVec, kThreads);
   if (blocks == 0) return cudaErrorInvalidValue;
   const bool packed = p.cu_seqlens != nullptr;
-  const int64_t columns = p.d_inner * (kWidth + 1);
-  float* partial = sums ? workspace + columns : nullptr;
+  const int64_t weights = p.d_inner * kWidth;
+  const ConvPartials partials{workspace, workspace == nullptr ? nullptr : workspace + partial_rows(p) * weights};
   auto* const kernel = sums ? (packed ? causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true, true>
                                       : causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true, false>)
                             : (packed ? causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false, true>
                                       : causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false, false>);
-  kernel<<<blocks, kThreads, 0, stream>>>(p, steps, partial);
+  kernel<<<blocks, kThreads, 0, stream>>>(p, steps, partials);
   if (packed && p.dinitial_state != nullptr) {
     const int64_t state_blocks = (p.batch * p.d_inner + kThreads - 1) / kThreads;
     if (state_blocks > INT32_MAX) return cudaErrorInvalidValue;
     packed_dinitial_state_kernel<scalar_t, kWidth><<<static_cast<unsigned>(state_blocks), kThreads, 0, stream>>>(p);
   }
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess || !sums) return error;
-  if (const cudaError_t error = launch_sum_rows(partial_rows(p), stream, {{partial, columns, workspace}});
-      error != cudaSuccess) {
-    return error;
-  }
-  split_sums_kernel<<<static_cast<unsigned>((columns + 255) / 256), 256, 0, stream>>>(workspace, p.d_inner, kWidth,
-                                                                                      p.dweight, p.dbias);
-  return cudaGetLastError();
+  return launch_sum_rows(partial_rows(p), stream,
+                         {{partials.dweight, weights, p.dweight}, {partials.dbias, p.d_inner, p.dbias}});
 }
 
 template <typename scalar_t, int kWidth>
@@ -238,7 +245,7 @@ cudaError_t launch_width(const CausalConv1dBwdParams<scalar_t>& p, float* worksp
 template <typename scalar_t>
 int64_t causal_conv1d_bwd_workspace_bytes(const CausalConv1dBwdParams<scalar_t>& p) {
   if (!wants_sums(p)) return 0;
-  return (1 + partial_rows(p)) * p.d_inner * (p.width + 1) * static_cast<int64_t>(sizeof(float));
+  return partial_rows(p) * p.d_inner * (p.width + 1) * static_cast<int64_t>(sizeof(float));
 }
 
 template <typename scalar_t>

@@ -6,8 +6,8 @@
 #include "kernels/common/cuda_math.cuh"
 #include "kernels/common/cuda_vector.cuh"
 
-// defines: conv_rows, conv_steps, ConvTile, locate_tile, conv_blocks, load_taps, PackedRow, conv_length, load_input,
-// inputs_are_aligned
+// defines: conv_rows, kConvEnoughThreads, conv_steps, ConvTile, locate_tile, conv_blocks, load_taps, PackedRow,
+// conv_length, load_input, inputs_are_aligned
 //
 // Packed rows are walked as one row of all their steps, in which a PackedRow says where the windows start anew.
 
@@ -19,13 +19,14 @@ MPEFT_INLINE int64_t conv_rows(const CausalConv1dInputs<scalar_t>& p) {
   return p.cu_seqlens == nullptr ? p.batch : 1;
 }
 
-/// Steps a thread walks: as many as still leave threads enough to fill the chip, because each reads its channels'
+/// Steps a thread walks: as many as still leave `enough` threads to fill the chip, because each reads its channels'
 /// weights, which are as many bytes as 8 steps of inputs.
+inline constexpr int64_t kConvEnoughThreads = int64_t{132} * 1024;
 template <typename scalar_t>
-inline int conv_steps(const CausalConv1dInputs<scalar_t>& p, int vec, int least, int most) {
-  constexpr int64_t kEnoughThreads = int64_t{132} * 1024;
+inline int conv_steps(const CausalConv1dInputs<scalar_t>& p, int vec, int least, int most,
+                      int64_t enough = kConvEnoughThreads) {
   int steps = least;
-  while (steps < most && conv_rows(p) * (p.seqlen / (2 * steps)) * (p.d_inner / vec) >= kEnoughThreads) steps *= 2;
+  while (steps < most && conv_rows(p) * (p.seqlen / (2 * steps)) * (p.d_inner / vec) >= enough) steps *= 2;
   return steps;
 }
 

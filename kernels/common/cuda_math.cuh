@@ -3,7 +3,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-// defines: kLn2, kLog2e, exp2_approx, log2_approx, reciprocal_approx, sigmoid, silu_derivative
+// defines: kLn2, kLog2e, exp2_approx, log2_approx, reciprocal_approx, tanh_approx, sigmoid, silu_derivative
 //
 // Elementary functions on the special function unit. Relative errors of a few 1e-7 (exp2, log2 away from 1,
 // reciprocal), which is float accuracy; sigmoid<__nv_bfloat16> uses tanh.approx, absolute error 2^-12: below bfloat16's
@@ -32,6 +32,13 @@ __device__ __forceinline__ float reciprocal_approx(float x) {
   return y;
 }
 
+/// Absolute error 2^-11.
+__device__ __forceinline__ float tanh_approx(float x) {
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// 1 / (1 + exp(-x)), as accurate as scalar_t deserves.
 template <typename scalar_t>
 __device__ __forceinline__ float sigmoid(float x) {
@@ -39,9 +46,7 @@ __device__ __forceinline__ float sigmoid(float x) {
 }
 template <>
 __device__ __forceinline__ float sigmoid<__nv_bfloat16>(float x) {
-  float y;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(0.5f * x));
-  return fmaf(0.5f, y, 0.5f);
+  return fmaf(0.5f, tanh_approx(0.5f * x), 0.5f);
 }
 /// float I/O: the product -x log2(e) would lose 1e-7 |x|; expf keeps it.
 template <>

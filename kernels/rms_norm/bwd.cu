@@ -9,6 +9,7 @@
 // Accumulation: float.
 #include <algorithm>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/common/cuda_reduce.cuh"
 #include "kernels/rms_norm/rms_norm_launch.h"
 #include "kernels/rms_norm/row_block.cuh"

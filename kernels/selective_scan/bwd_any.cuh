@@ -26,6 +26,8 @@ MPEFT_INLINE int any_bwd_state_sums(const SelectiveScanInputs<scalar_t>& p) {
 }
 /// And for each channel: dD, dbias, dout_offset.
 inline constexpr int kAnyChannelSums = 3;
+/// Shared memory that a block may have at least, sm_80 to sm_120.
+inline constexpr int kAnySharedBytes = 99 * 1024;
 
 /// Floats a warp keeps in shared memory: h before and after 8 steps, dB and dC of 8 steps, v and the sums of its
 /// channels.
@@ -38,9 +40,8 @@ MPEFT_INLINE int any_bwd_warp_floats(const SelectiveScanInputs<scalar_t>& p) {
 /// Warps of a block: shared memory bounds them.
 template <typename scalar_t>
 int any_bwd_warps(const SelectiveScanInputs<scalar_t>& p) {
-  constexpr int kMostFloats = 99 * 1024 / 4;  // the least that a block may have, sm_80 to sm_120
   int warps = 4;
-  while (warps > 1 && warps * any_bwd_warp_floats(p) > kMostFloats) warps /= 2;
+  while (warps > 1 && warps * any_bwd_warp_floats(p) * static_cast<int>(sizeof(float)) > kAnySharedBytes) warps /= 2;
   return warps;
 }
 
@@ -97,15 +98,13 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
         u = read(p.u, t_lane, channel);
         const float raw = read(p.delta, t_lane, channel);
         const float bias = p.delta_bias == nullptr ? 0.f : p.delta_bias[channel];
-        const SoftplusLog2 softplus = softplus_log2<scalar_t>(raw, bias, p.delta_softplus);
-        delta = softplus.value;
-        derivative = softplus.derivative;
+        delta = softplus_delta<scalar_t>(raw, bias, p.delta_softplus, &derivative);
         dy = read(p.dout, t_lane, channel);
         if (p.z.data != nullptr) {
           const float z = read(p.z, t_lane, channel);
-          const float sigma = sigmoid<scalar_t>(z);
-          dz_factor = dy * silu_derivative(z, sigma);
-          dy *= z * sigma;
+          const Silu gate = silu<scalar_t>(z);
+          dz_factor = dy * gate.derivative;
+          dy *= gate.value;
         }
       }
       for (int n = lane; n < d_state && steps > 0; n += 32) {
@@ -113,9 +112,9 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
       }
       for (int t = 0; t < steps; ++t) {
         const float delta_t = __shfl_sync(0xffffffffu, delta, t);
-        const float delta_u = delta_t * kLn2 * __shfl_sync(0xffffffffu, u, t);
+        const float delta_u = delta_t * kDeltaUnit<scalar_t> * __shfl_sync(0xffffffffu, u, t);
         for (int n = lane; n < d_state; n += 32) {
-          const float a = exp2_approx(delta_t * p.A[channel * d_state + n]);
+          const float a = decay<scalar_t>(delta_t * p.A[channel * d_state + n]);
           const StateTerms terms = with_terms ? state_terms(p, channel * d_state + n) : StateTerms{};
           const float B_t = terms.scaled_B(to_float(B[(t0 + t) * p.B.time_stride + n]));
           h[(t + 1) * d_state + n] = fmaf(a, h[t * d_state + n], delta_u * B_t);
@@ -124,7 +123,7 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
       float S1_lane = 0.f, S2_lane = 0.f, y_lane = 0.f;
       for (int t = steps - 1; t >= 0; --t) {
         const float delta_t = __shfl_sync(0xffffffffu, delta, t);
-        const float delta_u = delta_t * kLn2 * __shfl_sync(0xffffffffu, u, t);
+        const float delta_u = delta_t * kDeltaUnit<scalar_t> * __shfl_sync(0xffffffffu, u, t);
         const float dy_t = __shfl_sync(0xffffffffu, dy, t);
         float S1 = 0.f, S2 = 0.f, y = 0.f;
         for (int n = lane; n < d_state; n += 32) {
@@ -133,7 +132,7 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
           const float B_given = to_float(B[(t0 + t) * p.B.time_stride + n]), B_t = terms.scaled_B(B_given);
           const float C_given = to_float(C[(t0 + t) * p.C.time_stride + n]), C_t = terms.scaled_C(C_given);
           const float after = h[(t + 1) * d_state + n] + terms.offset;
-          const float g = fmaf(dy_t, C_t, v[c * d_state + n]), carried = exp2_approx(delta_t * A) * g;
+          const float g = fmaf(dy_t, C_t, v[c * d_state + n]), carried = decay<scalar_t>(delta_t * A) * g;
           const float vh = carried * h[t * d_state + n];
           const float dB_t = g * delta_u, dC_t = dy_t * after;  // of B' and C'
           v[c * d_state + n] = carried;
@@ -143,7 +142,7 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
           dBC[t * 2 * d_state + n] = fmaf(terms.B_scale, dB_t, dBC[t * 2 * d_state + n]);
           dBC[t * 2 * d_state + d_state + n] = fmaf(terms.C_scale, dC_t, dBC[t * 2 * d_state + d_state + n]);
           float* const sum = sums + c * state_sums * d_state + n;
-          sum[0] = fmaf(vh, delta_t * kLn2, sum[0]);
+          sum[0] = fmaf(vh, delta_t * kDeltaUnit<scalar_t>, sum[0]);
           if (with_terms) {
             sum[d_state] = fmaf(dy_t, C_t, sum[d_state]);
             sum[2 * d_state] = fmaf(dB_t, B_given, sum[2 * d_state]);
@@ -168,7 +167,7 @@ __global__ void selective_scan_bwd_any_kernel(const SelectiveScanBwdParams<scala
           gradient.data[row_offset(gradient, row, span) + t_lane * gradient.time_stride + channel] =
               from_float<scalar_t>(lane < steps ? x : 0.f);
         };
-        store(p.du, fmaf(delta * kLn2, S1_lane, D * dy));
+        store(p.du, fmaf(delta * kDeltaUnit<scalar_t>, S1_lane, D * dy));
         store(p.ddelta, ddelta);
         store(p.dz, (fmaf(D, u, y_lane) + offset) * dz_factor);
       }

@@ -6,6 +6,7 @@
 // chunk leaves
 //   `carry`; entered with v, it leaves carry + exp(A sum delta) v. Two numbers a state, and no state h is needed.
 // Mapping: BwdShape, one block a (channel block, chunk but the first).
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
@@ -16,13 +17,14 @@ namespace mpeft::kernels {
 
 template <typename scalar_t, typename Shape>
 struct CarryShared {
-  scalar_t delta[Shape::kTile][Shape::kPitch], z[Shape::kTile][Shape::kPitch], dout[Shape::kTile][Shape::kPitch];
-  scalar_t states[Shape::kTile][2 * Shape::kDState];
-  float2 drive[Shape::kTile][Shape::kChannels];  // (delta in units of ln 2, dy)
+  using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
+  tile_t delta[2], z[2], dout[2];  // two stages: one being used, one being fetched
+  scalar_t states[2][Shape::kTile][2 * Shape::kDState];
+  float2 drive[Shape::kTile][Shape::kChannels];  // (delta in units of kDeltaUnit, dy)
   float BC[Shape::kTile][2 * Shape::kDState];
 };
 
-template <typename scalar_t, typename Shape>
+template <typename scalar_t, typename Shape, bool kWithTerms>
 __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads)
     selective_scan_bwd_carry_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                                     const bool state_vectors) {
@@ -40,42 +42,81 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   const bool exists = lane.channel < block.channels;
   const int64_t channel = block.first_channel + lane.channel;
 
+  let_successor_start();
   float A[4], v[4] = {}, delta_sum = 0.f;
+  StateTerms terms[kWithTerms ? 4 : 1];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) A[i] = exists ? p.A[channel * kDState + lane.group * 4 + i] : 0.f;
+  for (int i = 0; i < 4; ++i) {
+    const int64_t at = channel * kDState + lane.group * 4 + i;
+    A[i] = exists ? p.A[at] : 0.f;
+    if constexpr (kWithTerms) {
+      if (exists) terms[i] = state_terms(p, at);
+    }
+  }
 
-  const int local = threadIdx.x % kChannels;
-  const float bias =
-      p.delta_bias != nullptr && local < block.channels ? p.delta_bias[block.first_channel + local] : 0.f;
   const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
-  for (int step = first + (end - first - 1) / kTile * kTile; step >= first && first < end; step -= kTile) {
+  auto fetch = [&](int step, int stage) {
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
       fetch_channels(copy, tile, x.data + row_offset(x, row, span) + step * x.time_stride + block.first_channel,
                      static_cast<int>(x.time_stride), steps, block.channels);
     };
-    __syncthreads();  // the last tile is used up
     if (copy.takes_part()) {
-      channels(s.delta, p.delta);
-      channels(s.dout, p.dout);
-      if (gated) channels(s.z, p.z);
+      channels(s.delta[stage], p.delta);
+      channels(s.dout[stage], p.dout);
+      if (gated) channels(s.z[stage], p.z);
     }
-    fetch_states<kTile, kDState, kThreads>(s.states, states, step, steps);
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, steps);
     copy_async_commit();
-    copy_async_wait();
-    __syncthreads();
-    for (int i = threadIdx.x; i < kTile * kChannels; i += kThreads) {
-      const int t = i / kChannels;
-      float delta = softplus_log2<scalar_t>(to_float(s.delta[t][local]), bias, p.delta_softplus).value;
-      if (t >= steps) delta = 0.f;
-      float dy = to_float(s.dout[t][local]);
-      const float z = to_float(s.z[t][local]), gate = z * sigmoid<scalar_t>(z);
-      if (gated) dy *= gate;
-      s.drive[t][local] = make_float2(delta, dy);
+  };
+
+  // a thread turns kVector channels of a step into drive
+  constexpr int kVector = 4, kRow = kChannels / kVector, kItems = kTile * kRow;
+  static_assert(kThreads % kRow == 0);
+  const int c = threadIdx.x % kRow * kVector;
+  float bias[kVector] = {};
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    if (p.delta_bias != nullptr && c + i < block.channels) {
+      bias[i] = softplus_bias<scalar_t>(p.delta_bias[block.first_channel + c + i]);
     }
-    widen_states<kTile, kDState, kThreads>(s.BC, s.states, 1.f);
+  }
+  const int last_tile = first + (end - first - 1) / kTile * kTile;
+  if (first < end) fetch(last_tile, 0);
+  int stage = 0;
+  for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
+    const int steps = min(kTile, end - step);
+    copy_async_wait();
+    __syncthreads();  // fetched, and the last tile is used up
+    if (step > first) fetch(step - kTile, stage ^ 1);
+#pragma unroll
+    for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
+      const int t = threadIdx.x / kRow + k * (kThreads / kRow);
+      if (kItems % kThreads == 0 || t < kTile) {
+        float delta[kVector], dy[kVector], step_sizes[kVector];
+        load_floats(delta, &s.delta[stage][t][c]);
+        load_floats(dy, &s.dout[stage][t][c]);
+        softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+        if (t >= steps) {
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) step_sizes[i] = 0.f;
+        }
+        if (gated) {
+          float z[kVector];
+          load_floats(z, &s.z[stage][t][c]);
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) dy[i] *= silu<scalar_t>(z[i]).value;
+        }
+#pragma unroll
+        for (int i = 0; i < kVector; i += 2) {
+          *reinterpret_cast<float4*>(&s.drive[t][c + i]) =
+              make_float4(step_sizes[i], dy[i], step_sizes[i + 1], dy[i + 1]);
+        }
+      }
+    }
+    widen_states<kTile, kDState, kThreads>(s.BC, s.states[stage], 1.f);
     __syncthreads();
 #pragma unroll
     for (int t = kTile - 1; t >= 0; --t) {
@@ -84,7 +125,10 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
       load_floats(C, &s.BC[t][kDState + lane.group * 4]);
       delta_sum += x.x;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) v[i] = exp2_approx(x.x * A[i]) * fmaf(x.y, C[i], v[i]);
+      for (int i = 0; i < 4; ++i) {
+        if constexpr (kWithTerms) C[i] = terms[i].scaled_C(C[i]);
+        v[i] = decay<scalar_t>(x.x * A[i]) * fmaf(x.y, C[i], v[i]);
+      }
     }
   }
   if (!exists) return;
@@ -106,7 +150,7 @@ __device__ __forceinline__ void carry_into_chunk(float (&v)[4], const float (&A)
     load_floats(carry, workspace + plan.carry + at * p.d_state + group * 4);
     const float delta_sum = workspace[plan.delta_sum + at];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = fmaf(exp2_approx(delta_sum * A[i]), v[i], carry[i]);
+    for (int i = 0; i < 4; ++i) v[i] = fmaf(decay<scalar_t>(delta_sum * A[i]), v[i], carry[i]);
   }
 }
 

@@ -15,23 +15,26 @@
 //   partials in the workspace that bwd_sums.cuh adds. Chunks of time run in parallel when channels are few
 //   (bwd_carry.cuh).
 // Accumulation: float; dB and dC terms with 11 significant bits for bfloat16, 22 for the others.
+// With kSavedY, y is as the forward rounded it.
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_carry.cuh"
 
 // defines: selective_scan_bwd_kernel
 
 namespace mpeft::kernels {
 
-template <typename scalar_t, typename Shape>
+/// kSavedY: y comes from the forward, not from states recomputed here. kWithTerms: has_state_terms, or an out_offset.
+template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
 struct BwdShared {
   using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
   // Two stages: one being used, one being fetched. Once a stage is in drive and its neighbours, it takes the gradients.
-  tile_t delta[2], z[2], dout[2], u[2];
+  tile_t delta[2], z[2], dout[2], u[2], y[kSavedY ? 2 : 1];
   scalar_t states[2][Shape::kTile][2 * Shape::kDState];
-  float4 drive[Shape::kTile][Shape::kDrivePitch];  // (delta in units of ln 2, delta u, dy, u)
+  float4 drive[Shape::kTile][Shape::kDrivePitch];  // (delta in units of kDeltaUnit, delta u, dy, u)
   float softplus_derivative[Shape::kTile][Shape::kChannels];
-  float dz_factor[Shape::kTile][Shape::kChannels];  // dout silu'(z)
-  float bias[Shape::kChannels], D[Shape::kChannels];
+  float dz_factor[kSavedY ? 1 : Shape::kTile][Shape::kChannels];  // dout silu'(z)
+  float bias[Shape::kChannels], D[Shape::kChannels], offset[kWithTerms ? Shape::kChannels : 4];
   float BC[Shape::kTile][2 * Shape::kDState];
   float4 h_before[2][Shape::kThreads];  // a lane's own: the states before the two halves of the tile
   float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
@@ -74,7 +77,7 @@ __device__ __forceinline__ int first_kept_step(int thread) {
   return step;
 }
 
-template <typename scalar_t, typename Shape>
+template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selective_scan_bwd_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                               const bool state_vectors) {
@@ -83,7 +86,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   constexpr int kEvery = static_cast<int>(kSelectiveScanCheckpointEvery);
   static_assert(kEvery == kSubTile);
   extern __shared__ __align__(16) char shared_bytes[];
-  auto& s = *reinterpret_cast<BwdShared<scalar_t, Shape>*>(shared_bytes);
+  using Shared = BwdShared<scalar_t, Shape, kSavedY, kWithTerms>;
+  auto& s = *reinterpret_cast<Shared*>(shared_bytes);
 
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
@@ -100,11 +104,19 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   };
 
   float A[4] = {}, v[4] = {}, dA[4] = {};
+  StateTerms terms[kWithTerms ? 4 : 1];
+  float dstate_offset[4] = {}, dB_scale[4] = {}, dB_bias[4] = {}, dC_scale[4] = {}, dC_bias[4] = {};
+  let_successor_start();
   if (lane.channel < block.channels) {
     load_floats(A, p.A + state_start_of(lane));
+    if constexpr (kWithTerms) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) terms[i] = state_terms(p, state_start_of(lane) + i);
+    }
+    if (plan.chunks > 1) wait_for_predecessor();
     carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel_of(lane), lane.group);
   }
-  float dD = 0.f, dbias = 0.f;
+  float dD = 0.f, dbias = 0.f, dout_offset = 0.f;
   // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
   float selector[Shape::kProductSteps][2];
 #pragma unroll
@@ -116,6 +128,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
+  const Sequence<const scalar_t> y{p.y, p.cu_seqlens == nullptr ? p.seqlen * p.d_inner : 0, p.d_inner};
   auto fetch = [&](int step, int stage) {
     const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(fresh_thread_index());
     const int steps = min(kTile, end - step);
@@ -128,16 +141,22 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       if (gated) channels(s.z[stage], p.z);
       channels(s.dout[stage], p.dout);
       channels(s.u[stage], p.u);
+      if constexpr (kSavedY) {
+        channels(s.y[stage], y);
+      }
     }
     fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, steps);
     copy_async_commit();
   };
 
-  constexpr int kPairs = kChannels / 2;
   if (threadIdx.x < kChannels) {  // seen after the first barrier of the loop
     const int c = static_cast<int>(threadIdx.x);
     s.D[c] = p.D != nullptr && c < block.channels ? p.D[block.first_channel + c] : 0.f;
-    s.bias[c] = p.delta_bias != nullptr && c < block.channels ? p.delta_bias[block.first_channel + c] : 0.f;
+    const bool with_bias = p.delta_bias != nullptr && c < block.channels;
+    s.bias[c] = with_bias ? softplus_bias<scalar_t>(p.delta_bias[block.first_channel + c]) : 0.f;
+    if constexpr (kWithTerms) {
+      s.offset[c] = p.out_offset != nullptr && c < block.channels ? p.out_offset[block.first_channel + c] : 0.f;
+    }
   }
   const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
@@ -166,30 +185,47 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     __syncthreads();
     if (step > first) fetch(step - kTile, stage ^ 1);
 
-    const int converter = fresh_thread_index(), pair = converter % kPairs * 2;
+    constexpr int kVector = 4, kConverted = kTile * kChannels / kVector;  // channels a thread converts, such vectors
+    const int converter = fresh_thread_index();
 #pragma unroll
-    for (int k = 0; k < (kTile * kPairs + kThreads - 1) / kThreads; ++k) {
-      const int t = converter / kPairs + k * (kThreads / kPairs);
-      if (kTile * kPairs % kThreads == 0 || t < kTile) {
-        float u[2], delta[2], z[2], dout[2], bias[2], derivative[2], factor[2];
-        load_floats(bias, &s.bias[pair]);
-        load_floats(u, &s.u[stage][t][pair]);
-        load_floats(delta, &s.delta[stage][t][pair]);
-        load_floats(dout, &s.dout[stage][t][pair]);
-        load_floats(z, &s.z[stage][t][pair]);
+    for (int k = 0; k < (kConverted + kThreads - 1) / kThreads; ++k) {
+      const int item = converter + k * kThreads, t = item / (kChannels / kVector), c = item % (kChannels / kVector) * 4;
+      if (kConverted % kThreads == 0 || item < kConverted) {
+        float u[kVector], delta[kVector], dy[kVector], bias[kVector], derivative[kVector], step_sizes[kVector];
+        load_floats(bias, &s.bias[c]);
+        load_floats(u, &s.u[stage][t][c]);
+        load_floats(delta, &s.delta[stage][t][c]);
+        load_floats(dy, &s.dout[stage][t][c]);
+        softplus_delta<scalar_t>(step_sizes, derivative, delta, bias, p.delta_softplus);
+        if (t >= steps) {  // fetched as zeros; the state passes through
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const SoftplusLog2 softplus = softplus_log2<scalar_t>(delta[i], bias[i], p.delta_softplus);
-          const bool padding = t >= steps;  // fetched as zeros; the state passes through
-          const float delta_log2 = padding ? 0.f : softplus.value;
-          derivative[i] = padding ? 0.f : softplus.derivative;
-          const float sigma = sigmoid<scalar_t>(z[i]), gate = z[i] * sigma;
-          const float dy = gated ? dout[i] * gate : dout[i];
-          factor[i] = gated ? dout[i] * silu_derivative(z[i], sigma) : 0.f;
-          s.drive[t][drive_slot<Shape>(pair + i)] = make_float4(delta_log2, delta_log2 * kLn2 * u[i], dy, u[i]);
+          for (int i = 0; i < kVector; ++i) step_sizes[i] = derivative[i] = 0.f;
         }
-        *reinterpret_cast<float2*>(&s.softplus_derivative[t][pair]) = make_float2(derivative[0], derivative[1]);
-        *reinterpret_cast<float2*>(&s.dz_factor[t][pair]) = make_float2(factor[0], factor[1]);
+        if (gated) {
+          float z[kVector], dz[kVector];
+          load_floats(z, &s.z[stage][t][c]);
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) {
+            const Silu gate = silu<scalar_t>(z[i]);
+            dz[i] = dy[i] * gate.derivative;
+            dy[i] *= gate.value;
+          }
+          if constexpr (kSavedY) {
+            float y_given[kVector];
+            load_floats(y_given, &s.y[stage][t][c]);
+#pragma unroll
+            for (int i = 0; i < kVector; ++i) dz[i] *= y_given[i];
+            store_floats(&s.z[stage][t][c], dz);
+          } else {
+            store_floats(&s.dz_factor[t][c], dz);
+          }
+        }
+        store_floats(&s.softplus_derivative[t][c], derivative);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) {
+          s.drive[t][drive_slot<Shape>(c + i)] =
+              make_float4(step_sizes[i], step_sizes[i] * kDeltaUnit<scalar_t> * u[i], dy[i], u[i]);
+        }
       }
     }
     widen_states<kTile, kDState, kThreads>(s.BC, s.states[stage], 1.f);
@@ -208,7 +244,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         load_floats(B, &s.BC[t0 + t][lane.group * 4]);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          a[t][i] = exp2_approx(x.x * A[i]);
+          a[t][i] = decay<scalar_t>(x.x * A[i]);
+          if constexpr (kWithTerms) B[i] = terms[i].scaled_B(B[i]);
           h[t + 1][i] = fmaf(a[t][i], h[t][i], x.y * B[i]);
         }
       }
@@ -219,7 +256,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         copy_async_commit();
       }
 
-      float S1[kSubTile], S2[kSubTile], y[kSubTile];
+      float S1[kSubTile], S2[kSubTile], y_sums[kSubTile];
 #pragma unroll
       for (int product = kSubTile / Shape::kProductSteps - 1; product >= 0; --product) {
         float dB_sums[4] = {}, dC_sums[4] = {};
@@ -230,18 +267,33 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           float B[4], C[4], dB_terms[4], dC_terms[4];
           load_floats(B, &s.BC[t0 + t][lane.group * 4]);
           load_floats(C, &s.BC[t0 + t][kDState + lane.group * 4]);
-          S1[t] = S2[t] = y[t] = 0.f;
+          S1[t] = S2[t] = y_sums[t] = 0.f;
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            const float g = fmaf(x.z, C[i], v[i]);
+            float B_t = B[i], C_t = C[i], read = h[t + 1][i];
+            if constexpr (kWithTerms) {
+              B_t = terms[i].scaled_B(B_t);
+              C_t = terms[i].scaled_C(C_t);
+              read += terms[i].offset;
+            }
+            const float g = fmaf(x.z, C_t, v[i]);
             v[i] = a[t][i] * g;
             const float vh = v[i] * h[t][i];
-            S1[t] = fmaf(g, B[i], S1[t]);
+            S1[t] = fmaf(g, B_t, S1[t]);
             S2[t] = fmaf(vh, A[i], S2[t]);
-            y[t] = fmaf(C[i], h[t + 1][i], y[t]);
+            if constexpr (!kSavedY) y_sums[t] = fmaf(C_t, read, y_sums[t]);
             dA[i] = fmaf(vh, x.x, dA[i]);
             dB_terms[i] = g * x.y;
-            dC_terms[i] = h[t + 1][i] * x.z;
+            dC_terms[i] = read * x.z;
+            if constexpr (kWithTerms) {  // of B' and C' until here
+              dstate_offset[i] = fmaf(x.z, C_t, dstate_offset[i]);
+              dB_scale[i] = fmaf(dB_terms[i], B[i], dB_scale[i]);
+              dB_bias[i] += dB_terms[i];
+              dC_scale[i] = fmaf(dC_terms[i], C[i], dC_scale[i]);
+              dC_bias[i] += dC_terms[i];
+              dB_terms[i] *= terms[i].B_scale;
+              dC_terms[i] *= terms[i].C_scale;
+            }
           }
           add_channels<scalar_t>(dB_sums, dB_terms, selector[q][0], selector[q][1]);
           add_channels<scalar_t>(dC_sums, dC_terms, selector[q][0], selector[q][1]);
@@ -255,7 +307,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       }
       sum_over_states<Shape>(S1);
       sum_over_states<Shape>(S2);
-      sum_over_states<Shape>(y);
+      if constexpr (!kSavedY) sum_over_states<Shape>(y_sums);
       if (lane.half == 0) {
         const float D = s.D[lane.channel];
         const int kept_step = first_kept_step<Shape>(fresh_thread_index());
@@ -266,9 +318,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           const float ddelta = fmaf(x.w, S1[j], S2[j]) * s.softplus_derivative[t][lane.channel];
           dD = fmaf(x.z, x.w, dD);
           dbias += ddelta;
-          s.u[stage][t][lane.channel] = from_float<scalar_t>(fmaf(x.x * kLn2, S1[j], D * x.z));
+          if constexpr (kWithTerms) dout_offset += x.z;
+          s.u[stage][t][lane.channel] = from_float<scalar_t>(fmaf(x.x * kDeltaUnit<scalar_t>, S1[j], D * x.z));
           s.delta[stage][t][lane.channel] = from_float<scalar_t>(ddelta);
-          s.z[stage][t][lane.channel] = from_float<scalar_t>(fmaf(D, x.w, y[j]) * s.dz_factor[t][lane.channel]);
+          if (!kSavedY && gated) {
+            float y_t = fmaf(D, x.w, y_sums[j]);
+            if constexpr (kWithTerms) y_t += s.offset[lane.channel];
+            s.z[stage][t][lane.channel] = from_float<scalar_t>(y_t * s.dz_factor[t][lane.channel]);
+          }
         }
       }
     }
@@ -329,14 +386,29 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
     dD += __shfl_xor_sync(0xffffffffu, dD, 4 << bit);
     dbias += __shfl_xor_sync(0xffffffffu, dbias, 4 << bit);
+    if constexpr (kWithTerms) dout_offset += __shfl_xor_sync(0xffffffffu, dout_offset, 4 << bit);
   }
   const BwdLane<Shape> place(fresh_thread_index());
   if (place.channel >= block.channels) return;
   const int channel = channel_of(place), state_start = state_start_of(place);
   const int64_t partial_row = chunk * p.batch + row;
   if (p.dA != nullptr) {
-    const float scaled[4] = {dA[0] * kLn2, dA[1] * kLn2, dA[2] * kLn2, dA[3] * kLn2};
+    const float scaled[4] = {dA[0] * kDeltaUnit<scalar_t>, dA[1] * kDeltaUnit<scalar_t>, dA[2] * kDeltaUnit<scalar_t>,
+                             dA[3] * kDeltaUnit<scalar_t>};
     store_floats(workspace + plan.dA + partial_row * row_states + state_start, scaled);
+  }
+  if constexpr (kWithTerms) {
+    auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
+      if (gradient != nullptr) store_floats(workspace + partial + partial_row * row_states + state_start, sums);
+    };
+    store(p.dstate_offset, plan.dstate_offset, dstate_offset);
+    store(p.dB_scale, plan.dB_scale, dB_scale);
+    store(p.dB_bias, plan.dB_bias, dB_bias);
+    store(p.dC_scale, plan.dC_scale, dC_scale);
+    store(p.dC_bias, plan.dC_bias, dC_bias);
+    if (place.group == 0 && p.dout_offset != nullptr) {
+      workspace[plan.dout_offset + partial_row * p.d_inner + channel] = dout_offset;
+    }
   }
   if (place.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD;
   if (place.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias;

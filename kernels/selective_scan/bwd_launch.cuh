@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "kernels/selective_scan/bwd_any.cuh"
+#include "kernels/selective_scan/bwd_expand.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
 #include "kernels/selective_scan/bwd_sums.cuh"
 
@@ -13,30 +14,40 @@ namespace bwd {
 
 // d_state, warps, blocks a multiprocessor: as many as the registers of the unrolled halves allow without spilling
 using DState8 = BwdShape<8, 4, 2>;
-template <typename scalar_t>
-using DState16 = BwdShape<16, 4, std::is_same_v<scalar_t, __nv_bfloat16> ? 3 : 2>;  // the others split their products
+using DState16 = BwdShape<16, 4, 2>;
+using DState16Dense = BwdShape<16, 4, 3>;  // bfloat16 only: the others split their products
 using DState32 = BwdShape<32, 4, 2>;
 using DState64 = BwdShape<64, 4, 2>;  // 8 warps would need more shared memory than sm_86, sm_89 and sm_120 give
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
   const bool specialised = p.d_state == 8 || p.d_state == 16 || p.d_state == 32 || p.d_state == 64;
-  return specialised && !has_state_terms(p) && p.out_offset == nullptr && has_tile_shape(p) && is_vector_aligned(p.A) &&
+  return specialised && (p.d_state == 16 || !has_terms(p)) && has_tile_shape(p) && is_vector_aligned(p.A) &&
          is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) &&
-         is_tile_aligned(p.du) && is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) &&
+         is_tile_aligned(p.du) && is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) && is_vector_aligned(p.y) &&
          is_vector_aligned(p.checkpoints) && is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
+}
+
+inline int64_t multiprocessors() {
+  int device = 0, count = 0;
+  cudaGetDevice(&device);
+  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess && count > 0 ? count : 1;
 }
 
 /// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
 /// its tail.
 inline int chunks_for(int64_t blocks, int64_t seqlen, int64_t tile) {
-  int device = 0, multiprocessors = 0;
-  cudaGetDevice(&device);
-  if (cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
-  const int64_t tiles = (seqlen + tile - 1) / tile, resident = 3 * static_cast<int64_t>(multiprocessors);
+  const int64_t tiles = (seqlen + tile - 1) / tile, resident = 3 * multiprocessors();
   int64_t chunks = std::max<int64_t>(1, resident / blocks);
   if (blocks * chunks < resident * 9 / 10 && tiles / chunks >= 64) chunks *= 2;
   return static_cast<int>(std::clamp<int64_t>(tiles / 4, 1, std::min<int64_t>(chunks, 64)));
+}
+
+/// Three blocks a multiprocessor take about 1.4 times as long as two, which have registers to spare: what matters is
+/// how many rounds of them it takes.
+inline bool packs_densely(int64_t blocks) {
+  const int64_t two = 2 * multiprocessors(), three = 3 * multiprocessors();
+  return 14 * ((blocks + three - 1) / three) < 10 * ((blocks + two - 1) / two);
 }
 
 /// channels: of a block; tile: 0 when time is not divided.
@@ -59,6 +70,7 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
     return at;
   };
   const int64_t rows = plan.chunks * p.batch;
+  plan.expanded = take(expanded_floats(p));
   plan.dBC = take(plan.channel_blocks * n_tokens(p) * 2 * p.d_state);
   auto take_if = [&](const float* gradient, int64_t floats) { return gradient == nullptr ? 0 : take(rows * floats); };
   plan.dA = take_if(p.dA, p.d_inner * p.d_state);
@@ -84,7 +96,7 @@ BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
     case 8:
       return make_plan(p, DState8::kChannels, DState8::kTile);
     case 16:
-      return make_plan(p, DState16<scalar_t>::kChannels, DState16<scalar_t>::kTile);
+      return make_plan(p, DState16::kChannels, DState16::kTile);
     case 32:
       return make_plan(p, DState32::kChannels, DState32::kTile);
     default:
@@ -92,27 +104,45 @@ BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
   }
 }
 
-template <typename Shape, typename scalar_t>
+template <typename Shape, bool kSavedY = false, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
                          cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
   if (plan.chunks > 1) {
     const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks - 1);
-    selective_scan_bwd_carry_kernel<scalar_t, Shape>
+    selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
-  constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape>));
+  constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape, kSavedY, kWithTerms>));
   static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
-  const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape>;
+  const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>;
   // above 48 KB shared memory is granted by this call only; it is cheap and belongs to the current device
   if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
       error != cudaSuccess) {
     return error;
   }
   const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks);
+  if (plan.chunks > 1)
+    return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);
   kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
   return cudaGetLastError();
+}
+
+template <typename scalar_t>
+cudaError_t launch_d_state_16(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+                              cudaStream_t stream) {
+  if (has_terms(p)) return launch_tiled<DState16, false, true>(p, plan, workspace, stream);
+  if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
+    if (packs_densely(p.batch * plan.channel_blocks * plan.chunks)) {
+      return p.y != nullptr ? launch_tiled<DState16Dense, true>(p, plan, workspace, stream)
+                            : launch_tiled<DState16Dense>(p, plan, workspace, stream);
+    }
+  }
+  if constexpr (sizeof(scalar_t) == 2) {
+    if (p.y != nullptr) return launch_tiled<DState16, true>(p, plan, workspace, stream);
+  }
+  return launch_tiled<DState16>(p, plan, workspace, stream);
 }
 
 template <typename scalar_t>
@@ -122,7 +152,8 @@ cudaError_t launch_any(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan&
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   const int bytes = any_bwd_shared_bytes(p);
   const auto kernel = selective_scan_bwd_any_kernel<scalar_t>;
-  if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  if (const cudaError_t error =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kAnySharedBytes);
       error != cudaSuccess) {
     return error;
   }
@@ -138,7 +169,7 @@ cudaError_t launch_main(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan
     case 8:
       return launch_tiled<DState8>(p, plan, workspace, stream);
     case 16:
-      return launch_tiled<DState16<scalar_t>>(p, plan, workspace, stream);
+      return launch_d_state_16(p, plan, workspace, stream);
     case 32:
       return launch_tiled<DState32>(p, plan, workspace, stream);
     default:
@@ -157,7 +188,7 @@ int64_t selective_scan_bwd_workspace_bytes(const SelectiveScanBwdParams<scalar_t
 template <typename scalar_t>
 cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& p, void* workspace, cudaStream_t stream) {
   if (p.d_state < 1 || p.d_state > kMaxDState || p.seqlen > INT32_MAX - 64) return cudaErrorInvalidValue;
-  if (p.checkpoint_every != kSelectiveScanCheckpointEvery) return cudaErrorInvalidValue;
+  if (!selective_scan_accepts_checkpoint_every(p.checkpoint_every)) return cudaErrorInvalidValue;
   if (p.d_inner == 0) return cudaSuccess;
   if (p.batch == 0) {  // empty sums
     float* const state_sums[] = {p.dA, p.dstate_offset, p.dB_scale, p.dB_bias, p.dC_scale, p.dC_bias};
@@ -172,7 +203,14 @@ cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& p,
   }
   auto* floats = static_cast<float*>(workspace);
   const BwdPlan plan = bwd::plan_for(p);
-  if (const cudaError_t error = bwd::launch_main(p, plan, floats, stream); error != cudaSuccess) return error;
+  SelectiveScanBwdParams<scalar_t> main = p;
+  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
+    if (const cudaError_t error = launch_bwd_expand(p, floats + plan.expanded, stream); error != cudaSuccess)
+      return error;
+    main.checkpoints = floats + plan.expanded;
+    main.checkpoint_every = kSelectiveScanCheckpointEvery;
+  }
+  if (const cudaError_t error = bwd::launch_main(main, plan, floats, stream); error != cudaSuccess) return error;
   return launch_bwd_sums(p, plan, floats, stream);
 }
 

@@ -4,7 +4,7 @@
 
 #include "kernels/selective_scan/scan_tile.cuh"
 
-// defines: BwdShape, BwdPlan, BwdLane
+// defines: BwdShape, BwdPlan, BwdLane, drive_slot
 
 namespace mpeft::kernels {
 
@@ -22,7 +22,9 @@ struct BwdShape {
       8 / kGroupsInG;  ///< sums over channels a warp leaves, one a value of g's channel bits
   static constexpr int kProductSteps = 4 / kHalves;  ///< steps whose sums share one accumulator
   static constexpr int kPitch = kChannels + 8;       ///< of the input tiles
-  static constexpr int kDrivePitch = kChannels + 8;  ///< float4
+  /// Of drive, in float4: channels 0, 4, ...; then 1, 5, ...; and so on. Neither the four neighbours that a thread
+  /// writes nor the channels that a warp reads share a bank.
+  static constexpr int kDrivePlane = kChannels / 4 + 2, kDrivePitch = 4 * kDrivePlane;
   static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);
 };
 
@@ -33,11 +35,12 @@ struct BwdPlan {
   int64_t channel_blocks;  ///< of a row
   int64_t chunk_steps;     ///< a multiple of the tile
   int chunks;
-  int64_t dBC;                                                      ///< [channel_block][token][2 d_state]
+  int64_t expanded;  ///< the states that the forward did not keep: bwd_expand.cuh
+  int64_t dBC;       ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [chunk * batch][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [chunk * batch][d_inner]
   int64_t carry;      ///< [chunk * batch][d_inner][d_state]: what a chunk hands to the one before it, entered with 0
-  int64_t delta_sum;  ///< [chunk * batch][d_inner], in units of ln 2
+  int64_t delta_sum;  ///< [chunk * batch][d_inner], in units of kDeltaUnit
   int64_t floats;     ///< in all
 };
 
@@ -57,11 +60,10 @@ struct BwdLane {
   }
 };
 
-/// Place of a channel in a row of drive: even channels, then odd ones, so that neither pairs written together nor the
-/// channels a warp reads share a bank.
+/// Place of a channel in a row of drive.
 template <typename Shape>
 __device__ __forceinline__ int drive_slot(int channel) {
-  return (channel >> 1) + (channel & 1) * (Shape::kChannels / 2 + 4);
+  return (channel & 3) * Shape::kDrivePlane + (channel >> 2);
 }
 
 }  // namespace mpeft::kernels

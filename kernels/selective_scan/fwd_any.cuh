@@ -27,13 +27,16 @@ template <typename scalar_t>
 __global__ void __launch_bounds__(kAnyWarps * 32)
     selective_scan_fwd_any_kernel(const SelectiveScanFwdParams<scalar_t> p) {
   constexpr int kLaneStates = kMaxDState / 32;
-  constexpr int kEvery = static_cast<int>(kSelectiveScanCheckpointEvery);
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kAnyWarps + threadIdx.x / 32;
   if (item >= p.batch * p.d_inner) return;
   const int64_t row = item / p.d_inner, channel = item - row * p.d_inner;
   const int lane = threadIdx.x % 32, d_state = static_cast<int>(p.d_state);
   const RowSpan span = row_span(p, row);
-  const int64_t length = span.length, first_checkpoint = first_row_part(p, row, span, kEvery);
+  const int64_t length = span.length;
+  const int last_of_every = static_cast<int>(p.checkpoint_every) - 1;  // a power of 2, less 1
+  float* kept = p.checkpoints == nullptr
+                    ? nullptr
+                    : p.checkpoints + (first_checkpoint(p, row, span) * p.d_inner + channel) * d_state;
 
   float A[kLaneStates], h[kLaneStates];
   StateTerms terms[kLaneStates];
@@ -60,23 +63,27 @@ __global__ void __launch_bounds__(kAnyWarps * 32)
     if (t_lane < length) {
       u = to_float(u_row[t_lane * p.u.time_stride]);
       const float raw = to_float(delta_row[t_lane * p.delta.time_stride]);
-      delta = softplus_log2<scalar_t>(raw, bias, p.delta_softplus).value;
+      delta = softplus_delta<scalar_t>(raw, bias, p.delta_softplus);
     }
     const int steps = static_cast<int>(min(int64_t{32}, length - first));
     for (int q = 0; q < steps; ++q) {
       const int64_t t = first + q;
       const float delta_q = __shfl_sync(0xffffffffu, delta, q);
-      const float delta_u = delta_q * kLn2 * __shfl_sync(0xffffffffu, u, q);
+      const float delta_u = delta_q * kDeltaUnit<scalar_t> * __shfl_sync(0xffffffffu, u, q);
+      if (kept != nullptr && (static_cast<int>(t) & last_of_every) == 0) {
+#pragma unroll
+        for (int i = 0; i < kLaneStates; ++i) {
+          if (lane + 32 * i < d_state) kept[lane + 32 * i] = h[i];
+        }
+        kept += p.d_inner * d_state;
+      }
       float sum = 0.f;
 #pragma unroll
       for (int i = 0; i < kLaneStates; ++i) {
         const int n = lane + 32 * i;
         if (32 * i < d_state && n < d_state) {
-          if (t % kEvery == 0 && p.checkpoints != nullptr) {
-            p.checkpoints[((first_checkpoint + t / kEvery) * p.d_inner + channel) * d_state + n] = h[i];
-          }
           const float B_t = terms[i].scaled_B(to_float(B[t * p.B.time_stride + n]));
-          h[i] = fmaf(exp2_approx(delta_q * A[i]), h[i], delta_u * B_t);
+          h[i] = fmaf(decay<scalar_t>(delta_q * A[i]), h[i], delta_u * B_t);
           sum = fmaf(terms[i].scaled_C(to_float(C[t * p.C.time_stride + n])), h[i] + terms[i].offset, sum);
         }
       }
@@ -87,9 +94,10 @@ __global__ void __launch_bounds__(kAnyWarps * 32)
       float out = 0.f;
       if (t_lane < length) {
         out = fmaf(D, u, y_lane) + offset;
+        if (p.y != nullptr) p.y[(span.first + t_lane) * p.d_inner + channel] = from_float<scalar_t>(out);
         if (p.z.data != nullptr) {
           const float z = to_float(p.z.data[row_offset(p.z, row, span) + t_lane * p.z.time_stride + channel]);
-          out *= z * sigmoid<scalar_t>(z);
+          out *= silu<scalar_t>(z).value;
         }
       }
       p.out[(span.first + t_lane) * p.d_inner + channel] = from_float<scalar_t>(out);

@@ -9,18 +9,25 @@
 namespace mpeft::kernels {
 namespace fwd {
 
-//                          lanes, states, channels a lane, warps, steps, polynomials of 8, blocks
-using DState8 = FwdShape<4, 2, 1, 4, 16, 0, 6>;
-using DState16FewChannels = FwdShape<8, 2, 1, 4, 32, 0, 5>;
-using DState16ManyChannels = FwdShape<4, 4, 2, 2, 16, 1, 8>;
-using DState16Wide = FwdShape<8, 2, 2, 4, 16, 0, 6>;
-using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 5>;
-using DState64 = FwdShape<16, 4, 1, 4, 16, 0, 4>;
+template <typename scalar_t>
+inline constexpr bool kMatrix = std::is_same_v<scalar_t, __nv_bfloat16>;
 
-template <typename Shape, typename scalar_t>
+//                  lanes, states, channels a lane, warps, steps, polynomials of 8, blocks, matrix sum, unroll
+using DState8 = FwdShape<4, 2, 1, 4, 16, 0, 6>;
+template <typename scalar_t>
+using DState16FewChannels = FwdShape<8, 2, 1, 4, 32, 0, 5, kMatrix<scalar_t>, 2>;
+using DState16Channels12k = FwdShape<8, 2, 2, 4, 32, 0, 5, false, 2>;
+using DState16Channels18k = FwdShape<4, 4, 1, 4, 32, 0, 5, false, 2>;
+using DState16Channels32k = FwdShape<4, 4, 2, 4, 16, 1, 4, false, 2>;
+template <typename scalar_t>
+using DState16Terms = FwdShape<8, 2, 1, 4, 32, 0, 4, kMatrix<scalar_t>, 1>;
+using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
+using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
+
+template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
-  selective_scan_fwd_kernel<scalar_t, Shape>
+  selective_scan_fwd_kernel<scalar_t, Shape, kWithTerms>
       <<<scan_grid(p.batch, p.d_inner, Shape::kChannels), Shape::kThreads, 0, stream>>>(p, state_vectors);
   return cudaGetLastError();
 }
@@ -36,18 +43,20 @@ cudaError_t launch_any(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t s
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.
 template <typename scalar_t>
 cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
+  if (has_terms(p)) return launch_tiled<DState16Terms<scalar_t>, true>(p, stream);
   if constexpr (!std::is_same_v<scalar_t, float>) {
     const int64_t channels = p.batch * p.d_inner;
-    if (channels >= 18000 && channels < 24000) return launch_tiled<DState16Wide>(p, stream);
-    if (channels >= 12000) return launch_tiled<DState16ManyChannels>(p, stream);
+    if (channels >= 32000) return launch_tiled<DState16Channels32k>(p, stream);
+    if (channels >= 18000) return launch_tiled<DState16Channels18k>(p, stream);
+    if (channels >= 12000) return launch_tiled<DState16Channels12k>(p, stream);
   }
-  return launch_tiled<DState16FewChannels>(p, stream);
+  return launch_tiled<DState16FewChannels<scalar_t>>(p, stream);
 }
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanFwdParams<scalar_t>& p) {
-  return !has_state_terms(p) && p.out_offset == nullptr && has_tile_shape(p) && is_tile_aligned(p.u) &&
-         is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_vector_aligned(p.out) &&
+  return (p.d_state == 16 || !has_terms(p)) && has_tile_shape(p) && is_tile_aligned(p.u) && is_tile_aligned(p.delta) &&
+         is_tile_aligned(p.z) && is_vector_aligned(p.out) && is_vector_aligned(p.y) &&
          is_vector_aligned(p.checkpoints) && is_vector_aligned(p.last_state);
 }
 
@@ -55,8 +64,10 @@ bool takes_tiles(const SelectiveScanFwdParams<scalar_t>& p) {
 
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
-  if (p.d_state < 1 || p.d_state > kMaxDState || p.seqlen > INT32_MAX) return cudaErrorInvalidValue;
-  if (p.checkpoints != nullptr && p.checkpoint_every != selective_scan_checkpoint_every()) return cudaErrorInvalidValue;
+  if (p.d_state < 1 || p.d_state > kMaxDState || p.seqlen > INT32_MAX - 64) return cudaErrorInvalidValue;
+  if (p.checkpoints != nullptr && !selective_scan_accepts_checkpoint_every(p.checkpoint_every)) {
+    return cudaErrorInvalidValue;
+  }
   if (p.batch == 0 || p.d_inner == 0) return cudaSuccess;
   if (!fwd::takes_tiles(p)) return fwd::launch_any(p, stream);
   switch (p.d_state) {

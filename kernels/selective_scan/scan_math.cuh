@@ -1,36 +1,108 @@
 #pragma once
 
 #include "kernels/common/cuda_math.cuh"
-#include "kernels/selective_scan/selective_scan_params.h"
+#include "kernels/selective_scan/selective_scan_launch.h"
 
-// defines: SoftplusLog2, softplus_log2, exp2_polynomial, add_channels, StateTerms, state_terms
+// defines: kDeltaUnit, decay, softplus_bias, softplus_delta, Silu, silu, exp2_polynomial, add_channels,
+// first_checkpoint, StateTerms, state_terms
 
 namespace mpeft::kernels {
+
+/// What delta is measured in. 16-bit I/O: ln 2, so that exp(delta A) is one instruction. float I/O: 1, and a decay that
+/// is as accurate as the library's, because what a step's rounding adds, thousands of steps keep.
+template <typename scalar_t>
+inline constexpr float kDeltaUnit = sizeof(scalar_t) == 4 ? 1.f : kLn2;
+
+/// exp(delta A), of their product with delta in units of kDeltaUnit.
+template <typename scalar_t>
+__device__ __forceinline__ float decay(float delta_A) {
+  if constexpr (sizeof(scalar_t) == 4) {
+    // expf is off by up to a unit in the last place: too much near 1, where thousands of steps multiply
+    return fabsf(delta_A) < 0.35f ? 1.f + expm1f(delta_A) : expf(delta_A);
+  } else {
+    return exp2_approx(delta_A);
+  }
+}
 
 /// Above this, softplus(x) = x to float accuracy.
 inline constexpr float kSoftplusLinear = 20.f;
 
-/// softplus in units of ln 2, so that exp(delta A) = exp2(value * A), and its derivative.
-struct SoftplusLog2 {
-  float value, derivative;
-};
-
-/// Of raw + bias; without softplus, raw + bias itself.
+/// A bias in the units that softplus_delta<scalar_t> takes it in.
 template <typename scalar_t>
-__device__ __forceinline__ SoftplusLog2 softplus_log2(float raw, float bias, bool softplus) {
-  const float x = fmaf(raw, kLog2e, bias * kLog2e), e = exp2_approx(x), one_plus = 1.f + e;
-  // log2(1 + e) loses digits of a small e to the 1; two terms of the series do not
-  const float value = e < 1e-3f ? e * fmaf(-0.5f * kLog2e, e, kLog2e) : log2_approx(one_plus);
-  const bool linear = !softplus || x > kSoftplusLinear * kLog2e;
-  return {linear ? x : value, linear ? 1.f : e * reciprocal_approx(one_plus)};
+__device__ __forceinline__ float softplus_bias(float bias) {
+  return sizeof(scalar_t) == 4 ? bias : bias * kLog2e;
 }
 
-/// float I/O: the library functions, within 2 units in the last place.
+/// value = softplus(raw + bias) in units of kDeltaUnit, and its derivative; without softplus raw + bias itself, and 1.
+/// bias: softplus_bias. derivative null: not wanted.
+template <typename scalar_t, int kN>
+__device__ __forceinline__ void softplus_delta(float (&value)[kN], float* derivative, const float (&raw)[kN],
+                                               const float (&bias)[kN], bool softplus) {
+  constexpr bool kFloat = sizeof(scalar_t) == 4;
+  if (!softplus) {
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      value[i] = kFloat ? raw[i] + bias[i] : fmaf(raw[i], kLog2e, bias[i]);
+      if (derivative != nullptr) derivative[i] = 1.f;
+    }
+    return;
+  }
+  if constexpr (kFloat) {  // the library functions, within 2 units in the last place
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      const float x = raw[i] + bias[i], e = expf(x);
+      value[i] = x > kSoftplusLinear ? x : log1pf(e);
+      if (derivative != nullptr) derivative[i] = x > kSoftplusLinear ? 1.f : e / (1.f + e);
+    }
+  } else {
+    constexpr float kSmall = 1e-3f, kLarge = 4.8e8f;  // e^kSoftplusLinear
+    float x[kN], least = 1.f, most = 1.f;
+#pragma unroll
+    for (int i = 0; i < kN; ++i) {
+      x[i] = fmaf(raw[i], kLog2e, bias[i]);
+      const float e = exp2_approx(x[i]), one_plus = 1.f + e;
+      least = fminf(least, e);
+      most = fmaxf(most, e);
+      value[i] = log2_approx(one_plus);
+      if (derivative != nullptr) derivative[i] = e * reciprocal_approx(one_plus);
+    }
+    if (least < kSmall || most > kLarge) {  // seldom, so all of them again
+#pragma unroll
+      for (int i = 0; i < kN; ++i) {
+        const float e = exp2_approx(x[i]);
+        // log2(1 + e) loses digits of a small e to the 1; two terms of the series do not
+        if (e < kSmall) value[i] = e * fmaf(-0.5f * kLog2e, e, kLog2e);
+        if (e > kLarge) {
+          value[i] = x[i];
+          if (derivative != nullptr) derivative[i] = 1.f;
+        }
+      }
+    }
+  }
+}
+
+/// One of them.
+template <typename scalar_t>
+__device__ __forceinline__ float softplus_delta(float raw, float bias, bool softplus, float* derivative = nullptr) {
+  float value[1];
+  const float raws[1] = {raw}, biases[1] = {softplus_bias<scalar_t>(bias)};
+  softplus_delta<scalar_t>(value, derivative, raws, biases, softplus);
+  return value[0];
+}
+
+/// x sigmoid(x) and its derivative.
+struct Silu {
+  float value, derivative;
+};
+template <typename scalar_t>
+__device__ __forceinline__ Silu silu(float x) {
+  const float s = sigmoid<scalar_t>(x), value = x * s;
+  return {value, fmaf(value, 1.f - s, s)};
+}
 template <>
-__device__ __forceinline__ SoftplusLog2 softplus_log2<float>(float raw, float bias, bool softplus) {
-  const float x = raw + bias, e = expf(x);
-  const bool linear = !softplus || x > kSoftplusLinear;
-  return {(linear ? x : log1pf(e)) * kLog2e, linear ? 1.f : e / (1.f + e)};
+__device__ __forceinline__ Silu silu<__nv_bfloat16>(float x) {
+  const float half = 0.5f * x, tanh = tanh_approx(half), s = fmaf(0.5f, tanh, 0.5f), value = fmaf(half, tanh, half);
+  return {value, fmaf(value, 1.f - s, s)};
 }
 
 /// 2^x for x <= 0 on the fused multiply-add pipe, for kernels whose limit is the special function unit: round to
@@ -79,6 +151,13 @@ template <>
 __device__ __forceinline__ void add_channels<__nv_bfloat16>(float (&sums)[4], const float (&products)[4],
                                                             float selector0, float selector1) {
   detail::mma_tf32(sums, products, selector0, selector1);
+}
+
+/// The row's first kept state. Both distances are constants here: a 64-bit division costs registers.
+template <typename Params>
+__device__ __forceinline__ int64_t first_checkpoint(const Params& p, int64_t row, const RowSpan& span) {
+  return p.checkpoint_every == kSelectiveScanCompactEvery ? first_row_part(p, row, span, kSelectiveScanCompactEvery)
+                                                          : first_row_part(p, row, span, kSelectiveScanCheckpointEvery);
 }
 
 /// What turns B, C and h of one channel and state into B', C' and h + state_offset; neutral by default.

@@ -186,7 +186,7 @@ void fill_inputs(const Inputs& in, kernels::SelectiveScanInputs<scalar_t>& p) {
 // --- forward ---
 
 struct ForwardOutputs {
-  Tensor out, last_state, checkpoints;
+  Tensor out, last_state, checkpoints, y;
 };
 
 // (batch or, packed, 1; kept states of a row or, packed, of all; d_inner; d_state)
@@ -197,9 +197,10 @@ std::vector<int64_t> checkpoint_sizes(const Inputs& in, int64_t every) {
   return {every > 0 ? outer : 0, kept, in.d_inner(), in.d_state()};
 }
 
-ForwardOutputs allocate_forward(const Inputs& in, int64_t checkpoint_every) {
+ForwardOutputs allocate_forward(const Inputs& in, int64_t checkpoint_every, bool keep_y) {
   return {at::empty(in.u.sizes(), in.u.options()), at::empty({in.rows(), in.d_inner(), in.d_state()}, in.acc_options()),
-          at::empty(checkpoint_sizes(in, checkpoint_every), in.acc_options())};
+          at::empty(checkpoint_sizes(in, checkpoint_every), in.acc_options()),
+          keep_y ? at::empty(in.u.sizes(), in.u.options()) : at::empty({0}, in.u.options())};
 }
 
 template <typename scalar_t>
@@ -212,43 +213,53 @@ kernels::SelectiveScanFwdParams<scalar_t> forward_params(const Inputs& in, const
   p.last_state = mutable_pointer_of<acc_t>(outputs.last_state);
   p.checkpoint_every = checkpoint_every;
   if (checkpoint_every > 0) p.checkpoints = mutable_pointer_of<acc_t>(outputs.checkpoints);
+  if (outputs.y.numel() > 0) p.y = mutable_pointer_of<scalar_t>(outputs.y);
   return p;
 }
 
 // The cadence belongs to the device's kernels: they accept no other.
-void check_checkpoint_every(int64_t checkpoint_every, int64_t expected, const Inputs& in) {
-  TORCH_CHECK(checkpoint_every == 0 || checkpoint_every == expected, kOp, ": checkpoint_every must be 0 or ", expected,
-              " on ", in.u.device(), ", got ", checkpoint_every);
+void check_kept(const Inputs& in, int64_t checkpoint_every, bool with_y) {
+  if (in.u.is_cuda()) {
+#ifdef MPEFT_HAS_CUDA
+    TORCH_CHECK(checkpoint_every == 0 || kernels::selective_scan_accepts_checkpoint_every(checkpoint_every), kOp,
+                ": checkpoint_every must be 0, ", kernels::kSelectiveScanCheckpointEvery, " or ",
+                kernels::kSelectiveScanCompactEvery, " on ", in.u.device(), ", got ", checkpoint_every);
+#endif
+    return;
+  }
+  TORCH_CHECK(checkpoint_every == 0 || checkpoint_every == kernels::kCpuCheckpointEvery, kOp,
+              ": checkpoint_every must be 0 or ", kernels::kCpuCheckpointEvery, " on the CPU, got ", checkpoint_every);
+  TORCH_CHECK(!with_y, kOp, ": the backward on the CPU computes y itself; keep_y is for CUDA");
 }
 
-std::tuple<Tensor, Tensor, Tensor> forward_cpu(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward_cpu(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every, bool keep_y) {
   const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
-  check_checkpoint_every(checkpoint_every, kernels::kCpuCheckpointEvery, in);
-  const ForwardOutputs outputs = allocate_forward(in, checkpoint_every);
+  check_kept(in, checkpoint_every, keep_y);
+  const ForwardOutputs outputs = allocate_forward(in, checkpoint_every, keep_y);
   dispatch_cpu_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
     kernels::selective_scan_fwd_cpu(forward_params<scalar_t>(in, outputs, checkpoint_every), at_parallel_for);
   });
-  return {outputs.out, outputs.last_state, outputs.checkpoints};
+  return {outputs.out, outputs.last_state, outputs.checkpoints, outputs.y};
 }
 
 #ifdef MPEFT_HAS_CUDA
-std::tuple<Tensor, Tensor, Tensor> forward_cuda(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward_cuda(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every, bool keep_y) {
   const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
-  check_checkpoint_every(checkpoint_every, kernels::selective_scan_checkpoint_every(), in);
+  check_kept(in, checkpoint_every, keep_y);
   const c10::cuda::CUDAGuard guard(u.device());
-  const ForwardOutputs outputs = allocate_forward(in, checkpoint_every);
+  const ForwardOutputs outputs = allocate_forward(in, checkpoint_every, keep_y);
   if (outputs.last_state.numel() > 0) {
     dispatch_cuda_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
       C10_CUDA_CHECK(kernels::launch_selective_scan_fwd(forward_params<scalar_t>(in, outputs, checkpoint_every),
                                                         c10::cuda::getCurrentCUDAStream().stream()));
     });
   }
-  return {outputs.out, outputs.last_state, outputs.checkpoints};
+  return {outputs.out, outputs.last_state, outputs.checkpoints, outputs.y};
 }
 #endif
 
 // Shapes only, symbolic ones too (torch.compile, opcheck).
-std::tuple<Tensor, Tensor, Tensor> forward_meta(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward_meta(MPEFT_SCAN_PARAMETERS, int64_t checkpoint_every, bool keep_y) {
   const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
   const auto batch = u.sym_size(0), seqlen = u.sym_size(1), d_inner = u.sym_size(2), d_state = A.sym_size(1);
   const auto rows = in.packed() ? in.cu_seqlens.sym_size(0) - 1 : batch;
@@ -259,7 +270,8 @@ std::tuple<Tensor, Tensor, Tensor> forward_meta(MPEFT_SCAN_PARAMETERS, int64_t c
   }
   return {at::empty_symint({batch, seqlen, d_inner}, u.options()),
           at::empty_symint({rows, d_inner, d_state}, in.acc_options()),
-          at::empty_symint({keeps ? batch : c10::SymInt(0), kept, d_inner, d_state}, in.acc_options())};
+          at::empty_symint({keeps ? batch : c10::SymInt(0), kept, d_inner, d_state}, in.acc_options()),
+          keep_y ? at::empty_symint({batch, seqlen, d_inner}, u.options()) : at::empty({0}, u.options())};
 }
 
 auto forward_op() {
@@ -285,7 +297,8 @@ GradientArray allocate_gradients(const Inputs& in, const Mask& mask) {
 template <typename scalar_t>
 kernels::SelectiveScanBwdParams<scalar_t> backward_params(const Inputs& in, const Tensor& dout,
                                                           const Tensor& dlast_state, const Tensor& checkpoints,
-                                                          int64_t checkpoint_every, const GradientArray& grads) {
+                                                          int64_t checkpoint_every, const Tensor& y,
+                                                          const GradientArray& grads) {
   using acc_t = kernels::acc_type_t<scalar_t>;
   kernels::SelectiveScanBwdParams<scalar_t> p;
   fill_inputs(in, p);
@@ -293,6 +306,7 @@ kernels::SelectiveScanBwdParams<scalar_t> backward_params(const Inputs& in, cons
   p.dlast_state = pointer_of<acc_t>(dlast_state);
   p.checkpoint_every = checkpoint_every;
   p.checkpoints = pointer_of<acc_t>(checkpoints);
+  p.y = pointer_of<scalar_t>(y);
   p.du = mutable_sequence_of<scalar_t>(grads[kU]);
   p.ddelta = mutable_sequence_of<scalar_t>(grads[kDelta]);
   p.dz = mutable_sequence_of<scalar_t>(grads[kZ]);
@@ -315,7 +329,8 @@ kernels::SelectiveScanBwdParams<scalar_t> backward_params(const Inputs& in, cons
 // state's.
 template <typename Launch>
 Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlast_state_in, const Inputs& in,
-                       const Tensor& checkpoints, int64_t checkpoint_every, const Mask& mask, const Launch& launch) {
+                       const Tensor& checkpoints, int64_t checkpoint_every, const Tensor& y, const Mask& mask,
+                       const Launch& launch) {
   const auto device = in.u.device();
   Tensor dout = value_or_undefined(dout_in);
   if (!dout.defined()) dout = at::zeros(in.u.sizes(), in.u.options());
@@ -330,6 +345,10 @@ Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlas
   check_tensor(kOp, "checkpoints", checkpoints, checkpoint_sizes(in, checkpoint_every),
                accumulation_dtype(in.u.scalar_type()), device);
   TORCH_CHECK(checkpoints.is_contiguous(), kOp, ": checkpoints must be as the forward left them");
+  if (y.defined()) {
+    check_tensor(kOp, "y", y, in.u.sizes(), in.u.scalar_type(), device);
+    TORCH_CHECK(y.is_contiguous(), kOp, ": y must be as the forward left it");
+  }
 
   auto grads = allocate_gradients(in, mask);
   launch(dout, dlast_state, grads);
@@ -340,47 +359,50 @@ Gradients run_backward(const OptionalTensor& dout_in, const OptionalTensor& dlas
 }
 
 Gradients backward_cpu(const OptionalTensor& dout, const OptionalTensor& dlast_state, MPEFT_SCAN_PARAMETERS,
-                       const Tensor& checkpoints, int64_t checkpoint_every, Mask mask) {
+                       const Tensor& checkpoints, int64_t checkpoint_every, const OptionalTensor& y, Mask mask) {
   const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
-  check_checkpoint_every(checkpoint_every, kernels::kCpuCheckpointEvery, in);
-  return run_backward(dout, dlast_state, in, checkpoints, checkpoint_every, mask,
+  check_kept(in, checkpoint_every, y.has_value());
+  const Tensor kept_y = value_or_undefined(y);
+  return run_backward(dout, dlast_state, in, checkpoints, checkpoint_every, kept_y, mask,
                       [&](const Tensor& dout_rows, const Tensor& dlast, const GradientArray& grads) {
                         dispatch_cpu_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
-                          kernels::selective_scan_bwd_cpu(
-                              backward_params<scalar_t>(in, dout_rows, dlast, checkpoints, checkpoint_every, grads),
-                              at_parallel_for);
+                          kernels::selective_scan_bwd_cpu(backward_params<scalar_t>(in, dout_rows, dlast, checkpoints,
+                                                                                    checkpoint_every, kept_y, grads),
+                                                          at_parallel_for);
                         });
                       });
 }
 
 #ifdef MPEFT_HAS_CUDA
 Gradients backward_cuda(const OptionalTensor& dout, const OptionalTensor& dlast_state, MPEFT_SCAN_PARAMETERS,
-                        const Tensor& checkpoints, int64_t checkpoint_every, Mask mask) {
+                        const Tensor& checkpoints, int64_t checkpoint_every, const OptionalTensor& y, Mask mask) {
   const Inputs in = checked_inputs(MPEFT_SCAN_ARGUMENTS);
-  check_checkpoint_every(checkpoint_every, kernels::selective_scan_checkpoint_every(), in);
+  check_kept(in, checkpoint_every, y.has_value());
   const c10::cuda::CUDAGuard guard(u.device());
-  return run_backward(
-      dout, dlast_state, in, checkpoints, checkpoint_every, mask,
-      [&](const Tensor& dout_rows, const Tensor& dlast, const GradientArray& grads) {
-        if (u.numel() == 0) {  // nothing to launch on: the state passes through, the sums are empty
-          for (const Tensor& grad : grads) {
-            if (grad.defined()) grad.zero_();
-          }
-          if (grads[kInitialState].defined() && dlast.defined()) grads[kInitialState].copy_(dlast);
-          return;
-        }
-        dispatch_cuda_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
-          const auto params = backward_params<scalar_t>(in, dout_rows, dlast, checkpoints, checkpoint_every, grads);
-          const Tensor workspace = cuda_workspace(kernels::selective_scan_bwd_workspace_bytes(params), u);
-          C10_CUDA_CHECK(kernels::launch_selective_scan_bwd(params, workspace.mutable_data_ptr(),
-                                                            c10::cuda::getCurrentCUDAStream().stream()));
-        });
-      });
+  const Tensor kept_y = value_or_undefined(y);
+  return run_backward(dout, dlast_state, in, checkpoints, checkpoint_every, kept_y, mask,
+                      [&](const Tensor& dout_rows, const Tensor& dlast, const GradientArray& grads) {
+                        if (u.numel() == 0) {  // nothing to launch on: the state passes through, the sums are empty
+                          for (const Tensor& grad : grads) {
+                            if (grad.defined()) grad.zero_();
+                          }
+                          if (grads[kInitialState].defined() && dlast.defined()) grads[kInitialState].copy_(dlast);
+                          return;
+                        }
+                        dispatch_cuda_dtype(kOp, u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+                          const auto params = backward_params<scalar_t>(in, dout_rows, dlast, checkpoints,
+                                                                        checkpoint_every, kept_y, grads);
+                          const Tensor workspace =
+                              cuda_workspace(kernels::selective_scan_bwd_workspace_bytes(params), u);
+                          C10_CUDA_CHECK(kernels::launch_selective_scan_bwd(
+                              params, workspace.mutable_data_ptr(), c10::cuda::getCurrentCUDAStream().stream()));
+                        });
+                      });
 }
 #endif
 
 Gradients backward_meta(const OptionalTensor&, const OptionalTensor&, MPEFT_SCAN_PARAMETERS, const Tensor&, int64_t,
-                        Mask mask) {
+                        const OptionalTensor&, Mask mask) {
   const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
   const auto inputs = in.differentiable();
   GradientArray grads;
@@ -397,11 +419,11 @@ auto backward_op() {
 
 // The backward's own autograd kernel: computes, then makes its results refuse a second differentiation.
 Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dlast_state, MPEFT_SCAN_PARAMETERS,
-                            const Tensor& checkpoints, int64_t checkpoint_every, Mask mask) {
+                            const Tensor& checkpoints, int64_t checkpoint_every, const OptionalTensor& y, Mask mask) {
   Gradients grads;
   {
     at::AutoDispatchBelowADInplaceOrView below;
-    grads = backward_op().call(dout, dlast_state, MPEFT_SCAN_ARGUMENTS, checkpoints, checkpoint_every, mask);
+    grads = backward_op().call(dout, dlast_state, MPEFT_SCAN_ARGUMENTS, checkpoints, checkpoint_every, y, mask);
   }
   std::vector<Tensor> inputs{value_or_undefined(dout), value_or_undefined(dlast_state)};
   const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
@@ -412,22 +434,36 @@ Gradients backward_autograd(const OptionalTensor& dout, const OptionalTensor& dl
 
 // --- the public operator ---
 
-// Steps between two states that the device's kernels keep for the backward.
-int64_t checkpoint_every_on([[maybe_unused]] const at::Device& device) {
+// What the device's kernels keep for the backward.
+struct Kept {
+  int64_t every;  // steps between two states
+  bool y;
+};
+
+Kept what_to_keep([[maybe_unused]] const Inputs& in, [[maybe_unused]] bool compact_states) {
 #ifdef MPEFT_HAS_CUDA
-  if (device.is_cuda()) return kernels::selective_scan_checkpoint_every();
+  if (in.u.is_cuda()) {
+    if (compact_states) return {kernels::kSelectiveScanCompactEvery, false};
+    Kept kept{kernels::kSelectiveScanCheckpointEvery, false};
+    dispatch_cuda_dtype(kOp, in.u.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
+      kernels::SelectiveScanInputs<scalar_t> p;
+      fill_inputs(in, p);
+      kept.y = kernels::selective_scan_keeps_y(p);
+    });
+    return kept;
+  }
 #endif
-  return kernels::kCpuCheckpointEvery;
+  return {kernels::kCpuCheckpointEvery, false};
 }
 
 class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunction> {
  public:
-  static variable_list forward(AutogradContext* ctx, MPEFT_SCAN_PARAMETERS) {
+  static variable_list forward(AutogradContext* ctx, MPEFT_SCAN_PARAMETERS, bool compact_states) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const int64_t every = checkpoint_every_on(u.device());
-    auto [out, last_state, checkpoints] = forward_op().call(MPEFT_SCAN_ARGUMENTS, every);
     const Inputs in = given_inputs(MPEFT_SCAN_ARGUMENTS);
-    std::vector<Tensor> saved{in.lengths, in.cu_seqlens, checkpoints};
+    const Kept kept = what_to_keep(in, compact_states);
+    auto [out, last_state, checkpoints, y] = forward_op().call(MPEFT_SCAN_ARGUMENTS, kept.every, kept.y);
+    std::vector<Tensor> saved{in.lengths, in.cu_seqlens, checkpoints, kept.y ? y : Tensor()};
     for (const Tensor* input : in.differentiable()) saved.push_back(*input);
     ctx->save_for_backward(saved);
     // needs_input_grad counts the tensors in the order of this function's arguments: lengths stand between.
@@ -436,7 +472,7 @@ class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunc
     edges.erase(edges.begin() + kInitialState + 1);
     ctx->saved_data["edges"] = edges;
     ctx->saved_data["delta_softplus"] = delta_softplus;
-    ctx->saved_data["checkpoint_every"] = every;
+    ctx->saved_data["checkpoint_every"] = kept.every;
     ctx->set_materialize_grads(false);  // an unused output's gradient stays undefined: nothing to add up
     return {out, last_state};
   }
@@ -447,32 +483,34 @@ class SelectiveScanFunction : public torch::autograd::Function<SelectiveScanFunc
     Mask mask{};
     for (size_t i = 0; i < kGradients; ++i) mask[i] = wants_gradient(*ctx, edges[i]);
     const auto optional = [](const Tensor& tensor) { return tensor.defined() ? OptionalTensor(tensor) : std::nullopt; };
-    const auto input = [&](Gradient which) -> const Tensor& { return saved[3 + which]; };
+    const auto input = [&](Gradient which) -> const Tensor& { return saved[4 + which]; };
     const auto grads = backward_op().call(
         optional(grad_outputs[0]), optional(grad_outputs[1]), input(kU), input(kDelta), input(kA), input(kB), input(kC),
         optional(input(kD)), optional(input(kZ)), optional(input(kDeltaBias)), optional(input(kInitialState)),
         optional(saved[0]), ctx->saved_data["delta_softplus"].toBool(), optional(input(kStateOffset)),
         optional(input(kOutOffset)), optional(input(kBScale)), optional(input(kBBias)), optional(input(kCScale)),
-        optional(input(kCBias)), optional(saved[1]), saved[2], ctx->saved_data["checkpoint_every"].toInt(), mask);
+        optional(input(kCBias)), optional(saved[1]), saved[2], ctx->saved_data["checkpoint_every"].toInt(),
+        optional(saved[3]), mask);
     auto list = std::apply([](const auto&... g) { return variable_list{g...}; }, grads);
     list.insert(list.begin() + kInitialState + 1, {Tensor(), Tensor()});  // lengths, delta_softplus
-    list.emplace_back();                                                  // cu_seqlens
+    list.insert(list.end(), {Tensor(), Tensor()});                        // cu_seqlens, compact_states
     return list;
   }
 };
 
-std::tuple<Tensor, Tensor> scan_without_graph(MPEFT_SCAN_PARAMETERS) {
-  auto [out, last_state, checkpoints] = forward_op().call(MPEFT_SCAN_ARGUMENTS, /*checkpoint_every=*/0);
+std::tuple<Tensor, Tensor> scan_without_graph(MPEFT_SCAN_PARAMETERS, bool) {
+  auto [out, last_state, checkpoints, y] =
+      forward_op().call(MPEFT_SCAN_ARGUMENTS, /*checkpoint_every=*/0, /*keep_y=*/false);
   return {out, last_state};
 }
 
-std::tuple<Tensor, Tensor> scan_autograd(MPEFT_SCAN_PARAMETERS) {
+std::tuple<Tensor, Tensor> scan_autograd(MPEFT_SCAN_PARAMETERS, bool compact_states) {
   if (!needs_graph(u, delta, A, B, C, D, z, delta_bias, initial_state, state_offset, out_offset, B_scale, B_bias,
                    C_scale, C_bias)) {
     at::AutoDispatchBelowADInplaceOrView below;
-    return scan_without_graph(MPEFT_SCAN_ARGUMENTS);
+    return scan_without_graph(MPEFT_SCAN_ARGUMENTS, compact_states);
   }
-  auto outputs = SelectiveScanFunction::apply(MPEFT_SCAN_ARGUMENTS);
+  auto outputs = SelectiveScanFunction::apply(MPEFT_SCAN_ARGUMENTS, compact_states);
   return {outputs[0], outputs[1]};
 }
 
@@ -486,7 +524,7 @@ std::tuple<Tensor, Tensor> selective_scan(const SelectiveScanArgs& args) {
   static const auto op = find_op<std::remove_pointer_t<decltype(&scan_autograd)>>("mpeft::selective_scan");
   return op.call(args.u, args.delta, args.A, args.B, args.C, args.D, args.z, args.delta_bias, args.initial_state,
                  args.lengths, args.delta_softplus, args.state_offset, args.out_offset, args.B_scale, args.B_bias,
-                 args.C_scale, args.C_bias, args.cu_seqlens);
+                 args.C_scale, args.C_bias, args.cu_seqlens, args.compact_states);
 }
 
 void register_selective_scan(torch::Library& library) {
@@ -499,13 +537,17 @@ void register_selective_scan(torch::Library& library) {
     }
     return text;
   };
-  library.def(torch::schema(("selective_scan(" + inputs("=None") + ") -> (Tensor out, Tensor last_state)").c_str()));
-  library.def(torch::schema(("selective_scan_forward(" + inputs("") +
-                             ", int checkpoint_every) -> (Tensor out, Tensor last_state, Tensor checkpoints)")
-                                .c_str()));
+  library.def(torch::schema(
+      ("selective_scan(" + inputs("=None") + ", bool compact_states=False) -> (Tensor out, Tensor last_state)")
+          .c_str()));
+  library.def(torch::schema(
+      ("selective_scan_forward(" + inputs("") +
+       ", int checkpoint_every, bool keep_y) -> (Tensor out, Tensor last_state, Tensor checkpoints, Tensor y)")
+          .c_str()));
   library.def(torch::schema(
       ("selective_scan_backward(Tensor? dout, Tensor? dlast_state, " + inputs("") +
-       ", Tensor checkpoints, int checkpoint_every, bool[15] output_mask) -> (Tensor du, Tensor ddelta, Tensor dA, "
+       ", Tensor checkpoints, int checkpoint_every, Tensor? y, bool[15] output_mask) -> (Tensor du, Tensor ddelta, "
+       "Tensor dA, "
        "Tensor dB, Tensor dC, Tensor dD, Tensor dz, Tensor ddelta_bias, Tensor dinitial_state, Tensor dstate_offset, "
        "Tensor dout_offset, Tensor dB_scale, Tensor dB_bias, Tensor dC_scale, Tensor dC_bias)")
           .c_str()));

@@ -31,6 +31,8 @@ struct SelectiveScanArgs {
   std::optional<at::Tensor> C_bias = {};        ///< (d_inner, d_state)
   std::optional<at::Tensor> cu_seqlens = {};    ///< (rows + 1) int32, ascending from 0: row r is steps cu_seqlens[r] to
                                                 ///< cu_seqlens[r + 1] of a batch of 1; not together with lengths
+  bool compact_states = false;  ///< keep 2 instead of 10 bytes (bf16, 16 states) a step and channel for the backward,
+                                ///< which then takes longer; no effect on the CPU
 };
 
 /// (out (batch, seqlen, d_inner) in u's dtype, last_state (rows, d_inner, d_state) fp32), differentiable in every

@@ -8,8 +8,8 @@
 
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: kSelectiveScanCheckpointEvery, selective_scan_checkpoint_every, selective_scan_bwd_workspace_bytes,
-// launch_selective_scan_fwd, launch_selective_scan_bwd
+// defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, selective_scan_accepts_checkpoint_every,
+// selective_scan_keeps_y, selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd, launch_selective_scan_bwd
 //
 // scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
 // params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of
@@ -17,10 +17,20 @@
 
 namespace mpeft::kernels {
 
-/// Steps between two kept states. A forward that keeps checkpoints sets params.checkpoint_every to this number and
-/// gives room for (batch, ceil(seqlen / checkpoint_every), d_inner, d_state) floats.
-inline constexpr int64_t kSelectiveScanCheckpointEvery = 8;
-inline constexpr int64_t selective_scan_checkpoint_every() { return kSelectiveScanCheckpointEvery; }
+/// Steps between two kept states: as the backward wants them, and when memory is short: it then recomputes those in
+/// between into its workspace. A forward that keeps checkpoints sets params.checkpoint_every to one of the two and
+/// gives room for (n_row_parts(...), d_inner, d_state) floats.
+inline constexpr int64_t kSelectiveScanCheckpointEvery = 8, kSelectiveScanCompactEvery = 32;
+inline constexpr bool selective_scan_accepts_checkpoint_every(int64_t every) {
+  return every == kSelectiveScanCheckpointEvery || every == kSelectiveScanCompactEvery;
+}
+
+/// True when the backward is faster with y from the forward, which then costs sizeof(scalar_t) bytes a step and
+/// channel; y is rounded once more, as Mamba's own kernels do.
+template <typename scalar_t>
+bool selective_scan_keeps_y(const SelectiveScanInputs<scalar_t>& p) {
+  return sizeof(scalar_t) == 2 && p.d_state == 16 && p.z.data != nullptr && !has_terms(p);
+}
 
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& params, cudaStream_t stream);

@@ -5,7 +5,7 @@
 #include "kernels/common/dtypes.h"
 #include "kernels/common/sequence.h"
 
-// defines: SelectiveScanInputs, SelectiveScanFwdParams, SelectiveScanBwdParams, has_state_terms, move_to_row
+// defines: SelectiveScanInputs, SelectiveScanFwdParams, SelectiveScanBwdParams, has_state_terms, has_terms, move_to_row
 //
 // The recurrence (Gu and Dao 2023), channels-last, per row and channel:
 //   delta'_t = softplus(delta_t + delta_bias)                           (bias, softplus optional)
@@ -50,6 +50,8 @@ struct SelectiveScanFwdParams : SelectiveScanInputs<scalar_t> {
   using acc_t = acc_type_t<scalar_t>;
   scalar_t* out = nullptr;       ///< (batch, seqlen, d_inner), contiguous
   acc_t* last_state = nullptr;   ///< (batch, d_inner, d_state), optional
+  scalar_t* y = nullptr;         ///< (batch, seqlen, d_inner), contiguous, optional: y for a backward that wants it;
+                                 ///< CUDA only
   int64_t checkpoint_every = 0;  ///< steps; set when checkpoints are kept
   acc_t* checkpoints = nullptr;  ///< (n_row_parts, d_inner, d_state), optional: of each row the states before its
                                  ///< steps k * checkpoint_every
@@ -62,6 +64,7 @@ struct SelectiveScanBwdParams : SelectiveScanInputs<scalar_t> {
   const acc_t* dlast_state = nullptr;  ///< (batch, d_inner, d_state), optional
   int64_t checkpoint_every = 0;
   const acc_t* checkpoints = nullptr;  ///< as the forward left them
+  const scalar_t* y = nullptr;         ///< as the forward left it, optional
   // Gradients; null: not wanted, not computed.
   Sequence<scalar_t> du, ddelta, dz;  ///< (batch, seqlen, d_inner)
   Sequence<scalar_t> dB, dC;          ///< (batch, seqlen, d_state)
@@ -82,6 +85,12 @@ template <typename scalar_t>
 MPEFT_INLINE bool has_state_terms(const SelectiveScanInputs<scalar_t>& p) {
   return p.state_offset != nullptr || p.B_scale != nullptr || p.B_bias != nullptr || p.C_scale != nullptr ||
          p.C_bias != nullptr;
+}
+
+/// True when one of those or an out_offset is there.
+template <typename scalar_t>
+MPEFT_INLINE bool has_terms(const SelectiveScanInputs<scalar_t>& p) {
+  return p.out_offset != nullptr || has_state_terms(p);
 }
 
 /// Moves the tensors that have steps to step 0 of the row.

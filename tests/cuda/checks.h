@@ -5,8 +5,8 @@
 
 #include "tests/cuda/comparison.h"
 
-// defines: DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan, check_conv,
-// check_norm, time_all
+// defines: DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan,
+// check_scan_repeats, check_scan_far_apart, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -22,6 +22,7 @@ struct ScanCase {
   int initial_state = 0;  ///< 1: shared, 2: per row
   bool lengths = false, last_state = true, dlast_state = false;
   bool strided = false, misaligned = false, extreme = false;
+  bool compact = false;             ///< states kept every 32 steps
   unsigned terms = 0;               ///< bits: state_offset out_offset B_scale B_bias C_scale C_bias
   int packed = 0;                   ///< rows packed into a batch of 1, some empty or of one step
   unsigned wanted = kAllGradients;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state, then those of terms
@@ -51,6 +52,10 @@ inline std::vector<int32_t> packed_starts(int rows, int64_t seqlen) {
 }
 
 void check_scan(const ScanCase& c, DType dtype, Report& report);
+/// 100 repeats, and replays of a captured graph, bitwise.
+void check_scan_repeats(const ScanCase& c, DType dtype, Report& report);
+/// Rows more than 2^31 elements apart (needs 5 GB).
+void check_scan_far_apart(Report& report);
 void check_conv(const ConvCase& c, DType dtype, Report& report);
 void check_norm(const NormCase& c, DType dtype, Report& report);
 

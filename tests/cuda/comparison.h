@@ -15,7 +15,7 @@
 
 #include "tests/cuda/device_array.h"
 
-// defines: to_double, from_double, dtype_name, Tensor, Report
+// defines: to_double, from_double, dtype_name, Tensor, relative_error, Report
 
 namespace mpeft::cuda_check {
 
@@ -105,6 +105,21 @@ class Tensor {
   std::vector<double> host_;
   DeviceArray<scalar_t> device_;
 };
+
+/// ||got - x|| / ||x|| over the used columns of x's values; got as it lies in x's array.
+template <typename scalar_t, typename T>
+double relative_error(Tensor<scalar_t>& x, const std::vector<T>& got) {
+  const std::vector<double>& want = x.values();
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const int64_t column = static_cast<int64_t>(i) - x.offset();
+    if (column < 0 || column % x.pitch() >= x.n()) continue;
+    const double d = static_cast<double>(got[i]) - want[i];
+    difference += d * d;
+    norm += want[i] * want[i];
+  }
+  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+}
 
 /// Collects relative L2 errors, the worst of each (operator, dtype, tensor), and failures.
 class Report {

@@ -1,6 +1,9 @@
 // Bare test of the CUDA kernels, without LibTorch: every output and gradient against the fp64 references at odd shapes,
-// each twice (the second run must be bitwise the first), then times. Usage: kernel_check [check] [small] [time]
-//   check: the whole grid; small: a few cases, for compute-sanitizer; time: medians at the shapes of published models.
+// each twice (the second run must be bitwise the first), then times.
+// Usage: kernel_check [check] [grid] [repeats] [small] [smallest] [time]
+//   check: every option and shape class; grid: the grids of the published kernels' tests and more; repeats: 100
+//   repeats, graph replay, rows far apart; small, smallest (bf16): a few cases, for compute-sanitizer; time: medians at
+//   the shapes of models.
 #include <atomic>
 #include <functional>
 #include <thread>
@@ -60,18 +63,20 @@ ScanCase with_terms(ScanCase c, int i) {
   c = with_options(c, i);
   c.terms = i % 4 == 0 ? 63u : i % 4 == 1 ? 1u << (i / 4 % 6) : i % 4 == 2 ? 0u : 63u & ~(1u << (i / 4 % 6));
   c.wanted = i % 3 == 1 ? 1u << (i % 15) : ScanCase::kAllGradients;
+  c.compact = i % 3 == 2;
   if (i % 2 == 0) c.batch = 1, c.lengths = false, c.packed = 1 + i / 2 % 9;
   return c;
 }
 
-std::vector<Job> small_jobs() {
+/// A few cases of every kernel, for compute-sanitizer.
+std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
   std::vector<Job> jobs;
   int option = 0;
   for (const int64_t d_state : {8, 16, 32, 64, 20}) {
     for (const int64_t seqlen : {1, 37}) {
       ScanCase c;
       c.seqlen = seqlen, c.d_state = d_state, c.d_inner = 40;
-      add(jobs, with_options(c, option++), kAll);
+      add(jobs, with_options(c, option++), dtypes);
     }
   }
   ScanCase chunked;
@@ -80,29 +85,31 @@ std::vector<Job> small_jobs() {
   for (int i = 0; i < 8; ++i) {
     ScanCase c;
     c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
-    add(jobs, with_terms(c, i), i < 4 ? kAll : kBf16);
+    if (dtypes.size() > 1 || i % 3 == 0) add(jobs, with_terms(c, i), i < 4 ? dtypes : kBf16);
   }
-  ScanCase many;
-  many.d_inner = 6400, many.seqlen = 18;  // the forward for many channels
-  add(jobs, many, kBf16);
+  if (dtypes.size() > 1) {
+    ScanCase many;
+    many.d_inner = 6400, many.seqlen = 18;  // the forward for many channels
+    add(jobs, many, kBf16);
+  }
   for (const int i : {0, 1, 2}) {
     ConvCase c;
     c.initial_state = i, c.lengths = i == 1, c.width = 2 + i, c.misaligned = i == 2;
-    add(jobs, c, kAll);
+    add(jobs, c, dtypes);
     c.batch = 1, c.lengths = false, c.packed = 5 + i, c.initial_state = 2 - i;
-    add(jobs, c, kAll);
+    add(jobs, c, dtypes);
   }
   for (const int64_t d_model : {24, 2560, 9000}) {
     NormCase c;
     c.d_model = d_model;
-    add(jobs, c, kAll);
+    add(jobs, c, dtypes);
   }
   add_loss_and_decode(jobs, /*all=*/false);
   return jobs;
 }
 
 std::vector<Job> all_jobs() {
-  std::vector<Job> jobs = small_jobs();
+  std::vector<Job> jobs = small_jobs(kAll);
   int option = 0;
   for (const int64_t d_state : {4, 8, 16, 32, 64}) {
     for (const int64_t seqlen : {1, 2, 8, 15, 16, 17, 33, 37, 64, 600, 1100}) {
@@ -116,10 +123,10 @@ std::vector<Job> all_jobs() {
       }
     }
   }
-  for (int i = 0; i < 32; ++i) {  // every option at the main state size
+  for (int i = 0; i < 64; ++i) {  // every option at the main state size
     ScanCase c;
-    c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3;
-    add(jobs, with_options(c, i), kAll);
+    c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3, c.compact = i >= 32;
+    add(jobs, with_options(c, i % 32), kAll);
   }
   option = 0;
   for (const int64_t d_state : {16, 8, 32, 64, 12, 200}) {
@@ -143,7 +150,7 @@ std::vector<Job> all_jobs() {
     misaligned.misaligned = true, misaligned.d_state = d_state, misaligned.strided = true;
     add(jobs, misaligned, kAll);
   }
-  for (const int64_t d_inner : {5120, 12800}) {  // the forward's other shapes: 20480 and 51200 channels
+  for (const int64_t d_inner : {4096, 5120, 12800}) {  // the forward's other shapes: 16384, 20480 and 51200 channels
     ScanCase many;
     many.batch = 4, many.d_inner = d_inner, many.seqlen = 19;
     add(jobs, many, {DType::kBFloat16, DType::kFloat16});
@@ -183,6 +190,88 @@ std::vector<Job> all_jobs() {
   return jobs;
 }
 
+/// The grids of the published kernels' own tests, and what they leave out: every length to 65, around multiples of 32,
+/// widths that are no multiple of 32, up to 33 rows. Options rotate instead of multiplying.
+std::vector<Job> grid_jobs() {
+  std::vector<Job> jobs;
+  int option = 0;
+  for (const int64_t seqlen : {8, 16, 32, 64, 128, 256, 372, 512, 784, 1024, 1134, 2048, 4096}) {
+    for (int i = 0; i < 16; ++i) {  // mamba: tests/ops/test_selective_scan.py
+      ScanCase c;
+      c.batch = 2, c.seqlen = seqlen, c.d_inner = i % 2 == 0 ? 4 : 8, c.d_state = 8;
+      c.last_state = i % 2 == 0, c.delta_bias = i / 2 % 2 == 0, c.softplus = i / 4 % 2 == 0, c.z = i / 8 % 2 == 0;
+      c.D = option++ % 2 == 0;
+      add(jobs, c, kAll);
+    }
+  }
+  for (const int64_t d_state : {16, 32, 64}) {
+    for (const int64_t d_inner : {2048, 2064, 4096}) {  // mamba: tests/ops/triton/test_selective_state_update.py
+      ScanCase c;
+      c.batch = 2, c.seqlen = 1, c.d_inner = d_inner, c.d_state = d_state, c.initial_state = 2, c.z = option++ % 2 == 0;
+      add(jobs, c, kAll);
+    }
+  }
+  for (int64_t seqlen = 1; seqlen <= 65; ++seqlen) {
+    ScanCase c;
+    c.seqlen = seqlen, c.d_inner = seqlen % 3 == 0 ? 72 : 40, c.batch = 1 + seqlen % 4,
+    c.d_state = seqlen % 5 == 0 ? 32 : 16;
+    add(jobs, with_options(c, option++), kAll);
+  }
+  for (const int64_t seqlen : {95, 97, 127, 129, 255, 257, 511, 513}) {
+    for (const int64_t d_inner : {64, 1536, 4128}) {
+      if (d_inner > 64 && seqlen > 129) continue;
+      ScanCase c;
+      c.seqlen = seqlen, c.d_inner = d_inner, c.batch = 1;
+      add(jobs, with_options(c, option++), kAll);
+    }
+  }
+  for (const int64_t batch : {1, 2, 7, 33}) {
+    for (const int64_t d_state : {8, 16, 32, 64}) {
+      ScanCase c;
+      c.batch = batch, c.d_state = d_state, c.seqlen = 50, c.d_inner = 136;
+      add(jobs, with_terms(c, option++), kAll);
+    }
+  }
+  ScanCase memory;  // decays near 1 over 8192 steps
+  memory.seqlen = 8192, memory.d_inner = 8, memory.batch = 1;
+  add(jobs, memory, kAll);
+  for (const int64_t d_inner : {64, 4128}) {  // causal-conv1d: tests/test_causal_conv1d.py
+    for (const int64_t seqlen : {1, 2, 8, 16, 32, 64, 128, 129, 130, 151, 256, 372, 512, 784, 1024, 1134, 2048, 4096}) {
+      if (d_inner > 64 && seqlen > 600) continue;
+      for (const int64_t width : {2, 3, 4}) {
+        ConvCase c;
+        c.batch = 2, c.seqlen = seqlen, c.d_inner = d_inner, c.width = width, c.strided = true;
+        c.silu = option % 2 == 0, c.bias = option / 2 % 2 == 0, c.initial_state = option % 3;
+        add(jobs, c, kAll);
+        c.batch = 1, c.packed = 1 + option % 4;
+        if (seqlen > 2) add(jobs, c, kAll);
+        ++option;
+      }
+    }
+  }
+  return jobs;
+}
+
+std::vector<Job> repeat_jobs() {
+  std::vector<Job> jobs;
+  auto repeat = [&](const ScanCase& c) {
+    for (const DType dtype : kAll) jobs.push_back([=](Report& report) { check_scan_repeats(c, dtype, report); });
+  };
+  ScanCase c;
+  c.batch = 3, c.seqlen = 300, c.d_inner = 264, c.initial_state = 2, c.dlast_state = true;
+  repeat(c);
+  c.compact = true;
+  repeat(c);
+  c.terms = 63;
+  repeat(c);
+  c.compact = false, c.batch = 1, c.packed = 7;
+  repeat(c);
+  c.d_state = 20;
+  repeat(c);
+  jobs.emplace_back(check_scan_far_apart);
+  return jobs;
+}
+
 /// The references are slow: cases run on all cores, each thread on its own stream.
 bool run(const std::vector<Job>& jobs, unsigned threads) {
   Report report;
@@ -209,12 +298,19 @@ int main(int argc, char** argv) {
   for (const std::string& mode : modes) {
     if (mode == "check") {
       ok = run(all_jobs(), cores) && ok;
+    } else if (mode == "grid") {
+      ok = run(grid_jobs(), cores) && ok;
+    } else if (mode == "repeats") {
+      ok = run(repeat_jobs(), 1) && ok;
     } else if (mode == "small") {
-      ok = run(small_jobs(), 1) && ok;
+      ok = run(small_jobs(kAll), 1) && ok;
+    } else if (mode == "smallest") {
+      ok = run(small_jobs(kBf16), 1) && ok;
     } else if (mode == "time") {
       time_all();
     } else {
-      std::fprintf(stderr, "usage: kernel_check [check] [small] [time]; not '%s'\n", mode.c_str());
+      std::fprintf(stderr, "usage: kernel_check [check] [grid] [repeats] [small] [smallest] [time]; not '%s'\n",
+                   mode.c_str());
       return 2;
     }
   }

@@ -1,4 +1,8 @@
 // Times of the kernels at the shapes of published models, bf16: medians of CUDA-event timings.
+#include <algorithm>
+#include <chrono>
+#include <functional>
+
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
 #include "kernels/rms_norm/rms_norm_launch.h"
 #include "kernels/selective_scan/selective_scan_launch.h"
@@ -12,6 +16,11 @@ double median_ms(const std::function<void()>& launch) {
   cudaEvent_t start, stop;
   MPEFT_CUDA_REQUIRE(cudaEventCreate(&start));
   MPEFT_CUDA_REQUIRE(cudaEventCreate(&stop));
+  const auto end_of_warming = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+  do {  // an idle device runs at a low clock
+    launch();
+    MPEFT_CUDA_REQUIRE(cudaDeviceSynchronize());
+  } while (std::chrono::steady_clock::now() < end_of_warming);
   std::vector<float> times;
   for (int i = 0; i < 28; ++i) {
     MPEFT_CUDA_REQUIRE(cudaEventRecord(start));
@@ -47,7 +56,7 @@ void time_scan(const Shape& s, int64_t d_state, bool peers) {
   auto delta = drawn<scalar_t>(inner, -2, -1), x_dbl = drawn<scalar_t>(tokens * columns);
   auto A = drawn<float>(s.d_inner * d_state, -8.5, -0.5), D = drawn<float>(s.d_inner);
   auto bias = drawn<float>(s.d_inner, -1, 0);
-  DeviceArray<scalar_t> out(static_cast<size_t>(inner)), du(static_cast<size_t>(inner));
+  DeviceArray<scalar_t> out(static_cast<size_t>(inner)), y(static_cast<size_t>(inner)), du(static_cast<size_t>(inner));
   DeviceArray<scalar_t> ddelta(static_cast<size_t>(inner)), dz(static_cast<size_t>(2 * inner));
   DeviceArray<scalar_t> dx_dbl(static_cast<size_t>(tokens * columns));
   DeviceArray<float> checkpoints(static_cast<size_t>(s.batch * ((s.seqlen + 7) / 8) * s.d_inner * d_state));
@@ -66,11 +75,12 @@ void time_scan(const Shape& s, int64_t d_state, bool peers) {
   };
   SelectiveScanFwdParams<scalar_t> f;
   inputs(f);
-  f.out = out.data(), f.checkpoint_every = selective_scan_checkpoint_every(), f.checkpoints = checkpoints.data();
+  f.out = out.data(), f.checkpoint_every = kSelectiveScanCheckpointEvery, f.checkpoints = checkpoints.data();
+  if (selective_scan_keeps_y(f)) f.y = y.data();
   SelectiveScanBwdParams<scalar_t> b;
   inputs(b);
   b.dout = sequence(constant(dout.data()), s.d_inner);
-  b.checkpoint_every = f.checkpoint_every, b.checkpoints = checkpoints.data();
+  b.checkpoint_every = f.checkpoint_every, b.checkpoints = checkpoints.data(), b.y = f.y;
   b.du = sequence(du.data(), s.d_inner), b.ddelta = sequence(ddelta.data(), s.d_inner);
   b.dz = sequence(dz.data() + s.d_inner, 2 * s.d_inner);
   b.dB = sequence(dx_dbl.data() + rank, columns), b.dC = sequence(dx_dbl.data() + rank + d_state, columns);
@@ -81,13 +91,17 @@ void time_scan(const Shape& s, int64_t d_state, bool peers) {
   const double fwd = median_ms(forward), bwd = median_ms(backward);
   b.dA = b.dD = b.ddelta_bias = nullptr;
   const double frozen = median_ms(backward);
+  f.checkpoint_every = b.checkpoint_every = kSelectiveScanCompactEvery, f.y = nullptr, b.y = nullptr;
+  b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
+  workspace = DeviceArray<char>(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
+  const double compact_fwd = median_ms(forward), compact_bwd = median_ms(backward);
   f.checkpoints = nullptr;
   const double inference = median_ms(forward);
   std::printf("scan %2d,%5d,%5d N%-3d fwd %.4f", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state, fwd);
   if (peers && s.peer_scan_fwd > 0) std::printf(" (%.2f)", fwd / s.peer_scan_fwd);
   std::printf("  without checkpoints %.4f  bwd %.4f", inference, bwd);
   if (peers && s.peer_scan_bwd > 0) std::printf(" (%.2f)", bwd / s.peer_scan_bwd);
-  std::printf("  without dA dD dbias %.4f\n", frozen);
+  std::printf("  without dA dD dbias %.4f  compact %.4f %.4f\n", frozen, compact_fwd, compact_bwd);
   std::fflush(stdout);
 }
 
@@ -165,6 +179,8 @@ void time_all() {
   time_copy();
   for (const Shape& s : shapes) time_scan(s, 16, true);
   for (const int64_t d_state : {8, 12, 32, 64, 128}) time_scan({4, 1536, 512, 0, 0, 0, 0}, d_state, false);
+  for (const int64_t seqlen : {500, 600, 1000, 1100, 1500}) time_scan({4, 1536, seqlen, 0, 0, 0, 0}, 16, false);
+  for (const int64_t seqlen : {500, 600, 1100}) time_scan({4, 4096, seqlen, 0, 0, 0, 0}, 16, false);
   for (const int64_t rows : {1, 5, 80}) time_scan({rows, 1536, 1, 0, 0, 0, 0}, 16, false);
   for (const Shape& s : shapes) time_conv(s);
   time_conv({5, 1536, 1, 0, 0, 0, 0});

@@ -1,4 +1,6 @@
 // Correctness of the selective scan's CUDA kernels against the fp64 reference.
+#include <deque>
+#include <functional>
 #include <memory>
 
 #include "kernels/selective_scan/reference.h"
@@ -45,6 +47,7 @@ class ScanCheck {
         initial_state(c.initial_state == 2 ? rows_ : 1, c.d_inner, c.d_state),
         dlast_state(rows_, c.d_inner, c.d_state),
         out(c.batch, c.seqlen, c.d_inner),
+        y_(c.batch, c.seqlen, c.d_inner),
         last_state(rows_, c.d_inner, c.d_state),
         du(c.batch, c.seqlen, c.d_inner),
         ddelta(c.batch, c.seqlen, c.d_inner),
@@ -61,6 +64,37 @@ class ScanCheck {
       dterms_.emplace_back(1, c.d_inner, columns);
     }
     draw();
+  }
+
+  /// 100 repeats and a replay of a captured graph give the bits of the first run.
+  void run_repeats() {
+    launch_forward();
+    launch_backward();
+    const auto first = results();
+    for (int i = 0; i < 100; ++i) {
+      launch_forward();
+      launch_backward();
+      report_.require(results() == first, name() + ": differs at repeat " + std::to_string(i));
+    }
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    MPEFT_CUDA_REQUIRE(cudaStreamCreate(&stream));
+    DeviceArray<char> workspace = make_workspace();
+    MPEFT_CUDA_REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(forward_params(), stream));
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
+    MPEFT_CUDA_REQUIRE(cudaStreamEndCapture(stream, &graph));
+    MPEFT_CUDA_REQUIRE(cudaGraphInstantiate(&executable, graph, 0));
+    for (int i = 0; i < 3; ++i) {
+      poison();
+      MPEFT_CUDA_REQUIRE(cudaGraphLaunch(executable, stream));
+      MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(stream));
+      report_.require(results() == first, name() + ": a graph's replay differs from the launches");
+    }
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+    cudaStreamDestroy(stream);
   }
 
   void run() {
@@ -95,13 +129,106 @@ class ScanCheck {
     for (int i = 0; i < kTerms; ++i) {
       if (has_term(i)) check(kTermGradients[i], dterms_[static_cast<size_t>(i)], tol.sums, w >> (9 + i) & 1);
     }
+    if constexpr (sizeof(scalar_t) == 4) require_float_accuracy();
   }
 
  private:
+  /// The same numbers in float, for the plain loops in float.
+  class InFloat {
+   public:
+    template <typename T>
+    kernels::Sequence<float> operator()(Tensor<T>& x) {
+      const std::vector<double>& values = x.values();
+      copies_.emplace_back(values.begin(), values.end());
+      const auto host = x.host();
+      return {copies_.back().data() + x.offset(), host.batch_stride, host.time_stride};
+    }
+    const std::vector<float>& last() const { return copies_.back(); }
+
+   private:
+    std::deque<std::vector<float>> copies_;
+  };
+
+  /// Float I/O is at most 1.2 times as far from the truth as the plain loops in float are, which is how far plain
+  /// tensor code is; errors below 3e-7 are the storage's rounding.
+  void require_float_accuracy() {
+    InFloat in_float;
+    auto data = [&](auto& x) { return in_float(x).data; };
+    auto constant = [&](auto& x) {
+      const auto s = in_float(x);
+      return kernels::Sequence<const float>{s.data, s.batch_stride, s.time_stride};
+    };
+    auto inputs = [&](SelectiveScanInputs<float>& p) {
+      sizes(p);
+      p.u = constant(u), p.delta = constant(delta), p.B = constant(B), p.C = constant(C);
+      if (c_.z) p.z = constant(z);
+      p.A = data(A);
+      if (c_.D) p.D = data(D);
+      if (c_.delta_bias) p.delta_bias = data(delta_bias);
+      if (c_.initial_state) p.initial_state = data(initial_state);
+      if (c_.lengths) p.lengths = lengths_.data();
+      if (c_.packed > 0) p.cu_seqlens = starts_.data();
+      set_terms(p, data);
+    };
+    auto judge = [&](const char* tensor, auto& x, const std::vector<float>& plain) {
+      const double ours = relative_error(x, x.array().download()), theirs = relative_error(x, plain);
+      char text[120];
+      std::snprintf(text, sizeof text, ": %s error %.2e, of plain loops in float %.2e", tensor, ours, theirs);
+      report_.require(ours <= 1.2 * theirs + 3e-7, name() + text);
+    };
+    SelectiveScanFwdParams<float> f;
+    inputs(f);
+    f.out = data(out);
+    const std::vector<float>& out_plain = in_float.last();
+    kernels::selective_scan_fwd_reference(f);
+    judge("out", out, out_plain);
+    SelectiveScanBwdParams<float> b;
+    inputs(b);
+    b.dout = constant(dout);
+    if (c_.dlast_state) b.dlast_state = data(dlast_state);
+    std::vector<std::function<void()>> judgements;
+    auto keep = [&](auto& x) {
+      const auto s = in_float(x);
+      const std::vector<float>* const plain = &in_float.last();
+      judgements.push_back([&judge, &x, plain] { judge("a gradient", x, *plain); });
+      return s;
+    };
+    gradients(
+        b, keep, [&](auto& x) { return keep(x).data; }, c_.wanted);
+    kernels::selective_scan_bwd_reference(b);
+    for (const auto& judgement : judgements) judgement();
+  }
+
+  std::vector<std::vector<char>> results() {
+    std::vector<std::vector<char>> bytes;
+    auto take = [&](auto& x) {
+      const auto values = x.array().download();
+      const auto* const begin = reinterpret_cast<const char*>(values.data());
+      bytes.emplace_back(begin, begin + values.size() * sizeof(values[0]));
+    };
+    for (Tensor<scalar_t>* x : {&out, &du, &ddelta, &dz, &dB, &dC}) take(*x);
+    for (Tensor<float>* x : {&last_state, &dA, &dD, &ddelta_bias, &dinitial_state}) take(*x);
+    for (Tensor<float>& x : dterms_) take(x);
+    return bytes;
+  }
+  void poison() {
+    for (Tensor<scalar_t>* x : {&out, &du, &ddelta, &dz, &dB, &dC}) x->array().poison();
+    for (Tensor<float>* x : {&last_state, &dA, &dD, &ddelta_bias, &dinitial_state}) x->array().poison();
+    for (Tensor<float>& x : dterms_) x.array().poison();
+  }
+
   static constexpr int kTerms = 6, kOutOffset = 1;
   static constexpr const char* kTermGradients[] = {"dstate_offset", "dout_offset", "dB_scale",
                                                    "dB_bias",       "dC_scale",    "dC_bias"};
   bool has_term(int i) const { return c_.terms >> i & 1; }
+  int64_t every() const {
+    return c_.compact ? kernels::kSelectiveScanCompactEvery : kernels::kSelectiveScanCheckpointEvery;
+  }
+  bool keeps_y() {
+    SelectiveScanInputs<scalar_t> p;
+    device_inputs(p);
+    return !c_.compact && kernels::selective_scan_keeps_y(p);
+  }
 
   void draw() {
     std::mt19937 random(static_cast<unsigned>(c_.batch * 7919 + c_.seqlen * 31 + c_.d_inner * 7 + c_.d_state));
@@ -134,8 +261,7 @@ class ScanCheck {
       x.upload();
     }
     for (Tensor<float>* x : {&A, &D, &delta_bias, &initial_state, &dlast_state}) x->upload();
-    const int64_t kept =
-        kernels::n_row_parts(rows_, c_.seqlen, c_.packed > 0, kernels::selective_scan_checkpoint_every());
+    const int64_t kept = kernels::n_row_parts(rows_, c_.seqlen, c_.packed > 0, every());
     checkpoints_ = std::make_unique<DeviceArray<float>>(static_cast<size_t>(kept * c_.d_inner * c_.d_state));
   }
 
@@ -180,15 +306,19 @@ class ScanCheck {
     }
   }
 
-  void launch_forward() {
+  SelectiveScanFwdParams<scalar_t> forward_params() {
     SelectiveScanFwdParams<scalar_t> p;
     device_inputs(p);
     p.out = out.device_data();
     if (c_.last_state) p.last_state = last_state.device_data();
-    p.checkpoint_every = kernels::selective_scan_checkpoint_every();
+    p.checkpoint_every = every();
     p.checkpoints = checkpoints_->data();
-    out.array().poison();
-    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(p, cudaStreamPerThread));
+    if (keeps_y()) p.y = y_.device_data();
+    return p;
+  }
+  void launch_forward() {
+    for (auto* x : {&out, &y_}) x->array().poison();
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(forward_params(), cudaStreamPerThread));
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
   }
   void forward() {
@@ -216,21 +346,27 @@ class ScanCheck {
       ++i;
     }
   }
-  void launch_backward() {
+  SelectiveScanBwdParams<scalar_t> backward_params() {
     SelectiveScanBwdParams<scalar_t> p;
     device_inputs(p);
     p.dout = dout.template device<const scalar_t>();
     if (c_.dlast_state) p.dlast_state = dlast_state.device_data();
-    p.checkpoint_every = kernels::selective_scan_checkpoint_every();
+    p.checkpoint_every = every();
     p.checkpoints = checkpoints_->data();
+    if (keeps_y()) p.y = y_.device_data();
     gradients(
         p, [](auto& x) { return x.device(); }, [](auto& x) { return x.device_data(); }, c_.wanted);
+    return p;
+  }
+  DeviceArray<char> make_workspace() {
+    return DeviceArray<char>(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(backward_params())));
+  }
+  void launch_backward() {
     for (Tensor<scalar_t>* x : {&du, &ddelta, &dz, &dB, &dC}) x->array().poison();
     for (Tensor<float>* x : {&dA, &dD, &ddelta_bias, &dinitial_state}) x->array().poison();
     for (Tensor<float>& x : dterms_) x.array().poison();
-    const int64_t bytes = kernels::selective_scan_bwd_workspace_bytes(p);
-    DeviceArray<char> workspace(static_cast<size_t>(bytes));
-    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(p, workspace.data(), cudaStreamPerThread));
+    const DeviceArray<char> workspace = make_workspace();
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), cudaStreamPerThread));
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
   }
   void backward() {
@@ -248,10 +384,10 @@ class ScanCheck {
     char text[240];
     std::snprintf(text, sizeof text,
                   "scan %s B%d L%d D%d N%d rank%d z%d D%d bias%d h0%d len%d last%d dlast%d sp%d st%d mis%d ext%d "
-                  "terms%x packed%d w%x",
+                  "terms%x packed%d compact%d w%x",
                   Report::dtype, (int)c_.batch, (int)c_.seqlen, (int)c_.d_inner, (int)c_.d_state, (int)c_.rank, c_.z,
                   c_.D, c_.delta_bias, c_.initial_state, c_.lengths, c_.last_state, c_.dlast_state, c_.softplus,
-                  c_.strided, c_.misaligned, c_.extreme, c_.terms, c_.packed, c_.wanted);
+                  c_.strided, c_.misaligned, c_.extreme, c_.terms, c_.packed, c_.compact, c_.wanted);
     return text;
   }
 
@@ -260,7 +396,7 @@ class ScanCheck {
   int64_t rows_, x_dbl_columns_, pad_;
   Tensor<scalar_t> u, delta, z, dout, B, C;
   Tensor<float> A, D, delta_bias, initial_state, dlast_state;
-  Tensor<scalar_t> out;
+  Tensor<scalar_t> out, y_;
   Tensor<float> last_state;
   Tensor<scalar_t> du, ddelta, dz, dB, dC;
   Tensor<float> dA, dD, ddelta_bias, dinitial_state;
@@ -272,19 +408,87 @@ class ScanCheck {
 
 }  // namespace
 
-void check_scan(const ScanCase& c, DType dtype, Report& report) {
+namespace {
+
+template <typename Run>
+void with_dtype(const ScanCase& c, DType dtype, Report& report, const Run& run) {
   Report::dtype = name_of(dtype);
   switch (dtype) {
     case DType::kBFloat16:
-      ScanCheck<__nv_bfloat16>(c, report).run();
-      break;
+      return run(std::make_unique<ScanCheck<__nv_bfloat16>>(c, report));
     case DType::kFloat16:
-      ScanCheck<__half>(c, report).run();
-      break;
+      return run(std::make_unique<ScanCheck<__half>>(c, report));
     case DType::kFloat32:
-      ScanCheck<float>(c, report).run();
-      break;
+      return run(std::make_unique<ScanCheck<float>>(c, report));
   }
+}
+
+}  // namespace
+
+void check_scan(const ScanCase& c, DType dtype, Report& report) {
+  with_dtype(c, dtype, report, [](const auto& check) { check->run(); });
+}
+
+void check_scan_repeats(const ScanCase& c, DType dtype, Report& report) {
+  with_dtype(c, dtype, report, [](const auto& check) { check->run_repeats(); });
+}
+
+void check_scan_far_apart(Report& report) {
+  using scalar_t = __nv_bfloat16;
+  constexpr int64_t kRows = 2, kSteps = 70, kChannels = 64, kStates = 16, kFar = (int64_t{1} << 31) + 4096;
+  Report::dtype = "bf16";
+  // near: rows next to each other; far: the second row begins more than 2^31 elements behind the first
+  auto run = [&](int64_t stride) {
+    const size_t size = static_cast<size_t>(stride + kSteps * kChannels);
+    const DeviceArray<scalar_t> buffer(6 * kSteps * kChannels + size);
+    auto place = [&](int64_t i) {
+      return kernels::Sequence<scalar_t>{buffer.data() + i * kSteps * kChannels, stride, kChannels};
+    };
+    const DeviceArray<scalar_t> out(kRows * kSteps * kChannels);
+    const DeviceArray<scalar_t> BC(std::vector<scalar_t>(kRows * kSteps * kStates, __float2bfloat16(0.5f)));
+    const DeviceArray<float> A(std::vector<float>(kChannels * kStates, -1.f));
+    const DeviceArray<float> checkpoints(kRows * 9 * kChannels * kStates);
+    std::vector<scalar_t> values(kSteps * kChannels);
+    for (int i = 0; i < 4; ++i) {
+      for (int64_t row = 0; row < kRows; ++row) {
+        std::mt19937 random(static_cast<unsigned>(10 * i + row));
+        std::normal_distribution<double> normal;
+        for (scalar_t& x : values) from_double(normal(random), x);
+        MPEFT_CUDA_REQUIRE(cudaMemcpy(place(i).data + row * stride, values.data(), values.size() * sizeof(scalar_t),
+                                      cudaMemcpyHostToDevice));
+      }
+    }
+    auto constant = [](const kernels::Sequence<scalar_t>& s) {
+      return kernels::Sequence<const scalar_t>{s.data, s.batch_stride, s.time_stride};
+    };
+    auto inputs = [&](SelectiveScanInputs<scalar_t>& p) {
+      p.batch = kRows, p.seqlen = kSteps, p.d_inner = kChannels, p.d_state = kStates, p.delta_softplus = true;
+      p.u = constant(place(0)), p.delta = constant(place(1)), p.z = constant(place(2));
+      p.B = {BC.data(), kSteps * kStates, kStates}, p.C = p.B, p.A = A.data();
+    };
+    SelectiveScanFwdParams<scalar_t> f;
+    inputs(f);
+    f.out = out.data(), f.checkpoints = checkpoints.data(), f.checkpoint_every = kernels::kSelectiveScanCheckpointEvery;
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(f, cudaStreamPerThread));
+    SelectiveScanBwdParams<scalar_t> b;
+    inputs(b);
+    b.dout = constant(place(3)), b.checkpoints = f.checkpoints, b.checkpoint_every = f.checkpoint_every;
+    b.du = place(4), b.ddelta = place(5);
+    const DeviceArray<char> workspace(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(b)));
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(b, workspace.data(), cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+    std::vector<double> results;
+    for (const scalar_t x : out.download()) results.push_back(to_double(x));
+    for (int i = 4; i < 6; ++i) {
+      for (int64_t row = 0; row < kRows; ++row) {
+        MPEFT_CUDA_REQUIRE(cudaMemcpy(values.data(), place(i).data + row * stride, values.size() * sizeof(scalar_t),
+                                      cudaMemcpyDeviceToHost));
+        for (const scalar_t x : values) results.push_back(to_double(x));
+      }
+    }
+    return results;
+  };
+  report.require(run(6 * kSteps * kChannels) == run(kFar), "scan: rows more than 2^31 elements apart");
 }
 
 }  // namespace mpeft::cuda_check

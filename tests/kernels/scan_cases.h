@@ -88,8 +88,10 @@ inline std::vector<Named> scan_leaves(const SelectiveScanArgs& a) {
 
 using Scan = std::function<std::tuple<at::Tensor, at::Tensor>(const SelectiveScanArgs&)>;
 
-/// out, last_state, and the gradient of every leaf that asks for one, of a fixed random combination of both outputs.
-inline std::vector<Named> scan_results(const SelectiveScanArgs& a, const Scan& scan) {
+/// out, last_state, and the gradient of every leaf that asks for one, of a fixed random combination of both outputs,
+/// whose weights are rounded to `weights` (default: out's dtype).
+inline std::vector<Named> scan_results(const SelectiveScanArgs& a, const Scan& scan,
+                                       std::optional<at::ScalarType> weights = {}) {
   const auto [out, last_state] = scan(a);
   std::vector<Named> results{{"out", out.detach()}, {"last_state", last_state.detach()}};
   std::vector<Named> wanted;
@@ -99,9 +101,10 @@ inline std::vector<Named> scan_results(const SelectiveScanArgs& a, const Scan& s
   if (wanted.empty()) return results;
   std::vector<at::Tensor> tensors;
   for (const auto& leaf : wanted) tensors.push_back(leaf.tensor);
-  const auto gradients = torch::autograd::grad(
-      {out, last_state}, tensors,
-      {seeded(20, out.sizes()).to(out.options()), seeded(21, last_state.sizes()).to(last_state.options())});
+  const auto gradients =
+      torch::autograd::grad({out, last_state}, tensors,
+                            {seeded(20, out.sizes()).to(weights.value_or(out.scalar_type())).to(out.options()),
+                             seeded(21, last_state.sizes()).to(last_state.options())});
   for (size_t i = 0; i < wanted.size(); ++i) results.push_back({"d" + wanted[i].name, gradients[i]});
   return results;
 }

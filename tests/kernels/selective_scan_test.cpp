@@ -1,6 +1,7 @@
 #include "kernels/selective_scan/selective_scan.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <gmock/gmock.h>
 
 #include "kernels/common/cpu_features.h"
@@ -182,6 +183,19 @@ TEST_P(SelectiveScanTest, NeutralTermsChangeNothing) {
   }
 }
 
+TEST_P(SelectiveScanTest, CompactStatesGiveTheSameGradients) {
+  for (const ScanCase& c :
+       {ScanCase{.seqlen = 75, .d_inner = 24, .with_state = true},
+        ScanCase{.seqlen = 75, .d_inner = 24, .with_state = true, .with_terms = true},
+        ScanCase{.dtype = at::kBFloat16, .d_inner = 24, .with_state = true, .packed = {33, 1, 0, 64, 40}},
+        ScanCase{.seqlen = 40, .d_inner = 13, .d_state = 5}}) {
+    SCOPED_TRACE(::testing::PrintToString(c));
+    auto args = scan_inputs(c, device());
+    args.compact_states = true;
+    expect_as_accurate(run_scan(args), scan_results(args, naive_scan), run_scan(in_double(args)));
+  }
+}
+
 TEST_P(SelectiveScanTest, ChainedChunksEqualTheUnchunkedRun) {
   const ScanCase c{.seqlen = 75, .d_inner = 24, .with_state = true};
   const auto args = scan_inputs(c, device());
@@ -347,6 +361,26 @@ void expect_refused(const SelectiveScanArgs& args, const std::string& text) {
   } catch (const c10::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr(text));
   }
+}
+
+TEST(SelectiveScanCpu, KeepsStatesAtItsOwnDistanceAndNoY) {
+  const auto args = scan_inputs({});
+  const auto expect_refused_by_forward = [&](int64_t every, bool keep_y, const std::string& text) {
+    torch::jit::Stack stack{args.u, args.delta, args.A, args.B, args.C, args.D, args.z, args.delta_bias};
+    for (int i = 0; i < 2; ++i) stack.emplace_back();  // initial_state, lengths
+    stack.emplace_back(true);
+    for (int i = 0; i < 7; ++i) stack.emplace_back();  // state_offset ... cu_seqlens
+    stack.emplace_back(every);
+    stack.emplace_back(keep_y);
+    try {
+      c10::Dispatcher::singleton().findSchemaOrThrow("mpeft::selective_scan_forward", "").callBoxed(&stack);
+      FAIL() << "accepted: " << text;
+    } catch (const c10::Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(text));
+    }
+  };
+  expect_refused_by_forward(8, false, "checkpoint_every must be 0 or 16 on the CPU, got 8");
+  expect_refused_by_forward(16, true, "keep_y is for CUDA");
 }
 
 TEST(SelectiveScan, NamesTheTensorThatIsWrong) {
