@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains every method on one task cut from real data and writes the table: score, parameters, step time, memory.
 
-  scripts/compare_methods.py --data-root data --device 0 --jobs 8          # the published table
+  scripts/compare_methods.py --data-root data --device 0 --jobs 8          # on one GPU; --device 0 1 shares the runs out
   scripts/compare_methods.py --data-root data --device cpu --jobs 2 --micro --only LORA SD_LORA
 
 A small Mamba is trained from random weights on DART's records that are not about restaurants and on tinyshakespeare;
@@ -51,13 +51,13 @@ class Comparison:
         threads = max(1, (os.cpu_count() or 1) // args.jobs)
         self.environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
-    def common(self, records):
+    def common(self, records, device):
         return {"data": f"jsonl:{self.work}/data/{records}.jsonl",
                 "data_options": {"input": "{input}", "target": "text", "val_file": f"{self.work}/data/{records}-val.jsonl",
                                  "metrics": ["bleu", "rouge"]},
                 "tokenizer": str(self.args.data_root / "tokenizer" / "20B_tokenizer.json"),
-                "prec": "fp32" if self.args.device == "cpu" else "bf16", "max_length": 256, "num_data_workers": 2,
-                "max_steps": self.size["max_steps"], "device": self.args.device, "resume": True}
+                "prec": "fp32" if device == "cpu" else "bf16", "max_length": 256, "num_data_workers": 2,
+                "max_steps": self.size["max_steps"], "device": device, "resume": True}
 
     def train(self, name, text, log):
         """Runs `train` on an experiment; returns seconds, or the reason why it failed."""
@@ -75,7 +75,7 @@ class Comparison:
         write_text(self.work / "cfg" / "model.yaml", experiment(d_model=size["d_model"], n_layer=size["n_layer"],
                                                                 vocab_size=50280))
         return self.train("base", experiment(
-            model=str(self.work / "cfg" / "model.yaml"), **self.common("base"), num_epochs=size["base_epochs"],
+            model=str(self.work / "cfg" / "model.yaml"), **self.common("base", self.args.device[0]), num_epochs=size["base_epochs"],
             batch_size=size["base_batch"], learning_rate=2e-3, warmup_steps=0 if self.args.micro else 100,
             lr_scheduler="cosine", skip_eval=True, save_total_limit=1, output_dir=str(self.work / "base")),
             self.work / "log" / "base.txt")
@@ -94,14 +94,14 @@ class Comparison:
         write_text(path, json.dumps(fields, indent=2) + "\n")
         return str(path)
 
-    def keys(self, method, seed):
-        return {"model": str(self.model), "peft": self.adapter(method), **self.common("task"),
+    def keys(self, method, seed, device):
+        return {"model": str(self.model), "peft": self.adapter(method), **self.common("task", device),
                 "num_epochs": self.size["epochs"], "batch_size": self.size["batch"],
                 "learning_rate": method.learning_rate, "seed": seed, "save_total_limit": 1}
 
-    def run(self, method, seed):
+    def run(self, method, seed, device):
         name = f"{method.name}-{seed}"
-        text = experiment(**self.keys(method, seed), eval_epochs=1000, eval_batch_size=self.size["validation"],
+        text = experiment(**self.keys(method, seed, device), eval_epochs=1000, eval_batch_size=self.size["validation"],
                           eval_gen={"max_new_tokens": 80, "num_beams": 1}, log_steps=20,
                           output_dir=str(self.work / "runs" / name))
         return self.train(name, text, self.work / "log" / f"{name}.txt")
@@ -109,7 +109,7 @@ class Comparison:
     def time_alone(self, method):
         """A few steps with the device for itself."""
         name = f"{method.name}-timed"
-        keys = self.keys(method, 1)
+        keys = self.keys(method, 1, self.args.device[0])
         steps = self.size["timed_steps"]
         keys.update(max_steps=steps, resume=False)  # nothing is saved, so nothing can be resumed
         if method.is_staged and keys["peft"]:
@@ -127,7 +127,7 @@ def parse():
     parser.add_argument("--bin-dir", type=pathlib.Path, help="folder of `train` (default: the newest build/*/bin)")
     parser.add_argument("--data-root", type=pathlib.Path, default=pathlib.Path(os.environ.get("MPEFT_DATA_ROOT", "data")))
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "weights" / "methods", help="runs, logs and table")
-    parser.add_argument("--device", default="0", help="number of a GPU, or cpu")
+    parser.add_argument("--device", nargs="+", default=["0"], help="numbers of GPUs, or cpu; runs take them in turn")
     parser.add_argument("--jobs", type=int, default=8, help="runs side by side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="methods by name or by peft_type")
@@ -180,7 +180,8 @@ def main():
     # Full fine-tuning first: the longest run should not be the last to start.
     runs = sorted(((m, seed) for seed in args.seeds for m in methods), key=lambda run: run[0].peft_type != "-")
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        pending = {pool.submit(comparison.run, method, seed): (method.name, seed) for method, seed in runs}
+        pending = {pool.submit(comparison.run, method, seed, args.device[i % len(args.device)]): (method.name, seed)
+                   for i, (method, seed) in enumerate(runs)}
         for done in concurrent.futures.as_completed(pending):
             name, seed = pending[done]
             result = done.result()
