@@ -13,7 +13,7 @@ namespace {
 
 int64_t checkpoint_every([[maybe_unused]] at::Device device) {
 #ifdef MPEFT_HAS_CUDA
-  if (device.is_cuda()) return kernels::selective_scan_checkpoint_every();
+  if (device.is_cuda()) return kernels::kSelectiveScanCheckpointEvery;
 #endif
   return kernels::kCpuCheckpointEvery;
 }

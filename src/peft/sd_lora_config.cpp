@@ -43,7 +43,8 @@ void read_frozen(MethodConfig& config, SdLoraConfig& sd) {
       config.problem(mpeft::str("num_freeze.", key), "expected a fraction in [0, 1) or a count, got " + number.dump());
       continue;
     }
-    (key == std::string("state") ? sd.frozen_states : sd.frozen_channels) = {number.get<double>(), is_fraction};
+    (key == std::string("state") ? sd.frozen_states : sd.frozen_channels) =
+        SdLoraConfig::Frozen{number.get<double>(), is_fraction};
   }
 }
 

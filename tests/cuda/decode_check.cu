@@ -282,8 +282,8 @@ std::vector<DecodeCase> decode_cases(bool all) {
 }
 
 void time_decode() {
-  for (const int64_t rows : {1, 5, 16, 40, 80, 128}) time_layer(rows, 768, 48);
-  for (const int64_t rows : {5, 80}) time_layer(rows, 2048, 128);
+  for (const int64_t rows : {int64_t{1}, int64_t{5}, int64_t{16}, kMaxDecodeRows}) time_layer(rows, 768, 48);
+  time_layer(5, 2048, 128);
 }
 
 }  // namespace mpeft::cuda_check

@@ -194,8 +194,10 @@ TEST_F(SpiderRealTest, SplitsAreEqualIndexForIndex) {
     throw std::runtime_error("splits.json has no case of 7000 records");
   };
   const auto tvt = of_7000(golden.at("numpy"), 123);
-  EXPECT_EQ(fs::sha256(joined(records_of(read("spider-tvt", Split::kTrain)))), tvt.at("train_sha256"));
-  EXPECT_EQ(fs::sha256(joined(records_of(read("spider-tvt", Split::kValidation)))), tvt.at("test_sha256"));
+  EXPECT_EQ(fs::sha256(joined(records_of(read("spider-tvt", Split::kTrain)))),
+            tvt.at("train_sha256").get<std::string>());
+  EXPECT_EQ(fs::sha256(joined(records_of(read("spider-tvt", Split::kValidation)))),
+            tvt.at("test_sha256").get<std::string>());
   EXPECT_EQ(read("spider-tvt", Split::kTest).examples.size(), 1034U);
   const auto subset = records_of(read("spider_1000", Split::kTrain));
   ASSERT_EQ(subset.size(), 1000U);

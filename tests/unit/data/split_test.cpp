@@ -26,11 +26,11 @@ TEST(SplitTest, NumpyPermutationsAreEqualIndexForIndex) {
   for (const auto& expected : cases) {
     const int64_t n = expected["n"];
     const uint64_t seed = expected["seed"];
-    EXPECT_EQ(digest(numpy_permutation(n, seed)), expected["order_sha256"]) << n << " " << seed;
+    EXPECT_EQ(digest(numpy_permutation(n, seed)), expected["order_sha256"].get<std::string>()) << n << " " << seed;
     const auto parts = numpy_train_test_split(n, 0.2, seed);
     EXPECT_EQ(static_cast<int64_t>(parts.test.size()), expected["n_test"]);
-    EXPECT_EQ(digest(parts.train), expected["train_sha256"]) << n << " " << seed;
-    EXPECT_EQ(digest(parts.test), expected["test_sha256"]) << n << " " << seed;
+    EXPECT_EQ(digest(parts.train), expected["train_sha256"].get<std::string>()) << n << " " << seed;
+    EXPECT_EQ(digest(parts.test), expected["test_sha256"].get<std::string>()) << n << " " << seed;
   }
 }
 
@@ -40,11 +40,11 @@ TEST(SplitTest, PythonShufflesAreEqualIndexForIndex) {
   for (const auto& expected : cases) {
     const int64_t n = expected["n"];
     const uint64_t seed = expected["seed"];
-    EXPECT_EQ(digest(python_shuffle(n, seed)), expected["order_sha256"]) << n << " " << seed;
+    EXPECT_EQ(digest(python_shuffle(n, seed)), expected["order_sha256"].get<std::string>()) << n << " " << seed;
     const auto parts = python_train_test_split(n, 0.8, seed);
     EXPECT_EQ(static_cast<int64_t>(parts.train.size()), expected["n_train"]);
-    EXPECT_EQ(digest(parts.train), expected["train_sha256"]) << n << " " << seed;
-    EXPECT_EQ(digest(parts.test), expected["test_sha256"]) << n << " " << seed;
+    EXPECT_EQ(digest(parts.train), expected["train_sha256"].get<std::string>()) << n << " " << seed;
+    EXPECT_EQ(digest(parts.test), expected["test_sha256"].get<std::string>()) << n << " " << seed;
   }
 }
 

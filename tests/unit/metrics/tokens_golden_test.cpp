@@ -48,7 +48,8 @@ TEST(Treebank, EqualsTheReference) {
 TEST(Unicode, LowersAsPython) {
   for_each_text([](const std::string&, const nlohmann::json& line) {
     for (size_t i = 0; i < line.at("words").size(); ++i) {
-      EXPECT_EQ(encode_utf8(to_lower(decode_utf8(line["words"][i].get<std::string>()))), line.at("lower").at(i));
+      EXPECT_EQ(encode_utf8(to_lower(decode_utf8(line["words"][i].get<std::string>()))),
+                line.at("lower").at(i).get<std::string>());
     }
   });
 }
