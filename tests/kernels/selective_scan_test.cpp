@@ -231,7 +231,9 @@ TEST_P(SelectiveScanTest, LargeDecaysAreExactlyZeroAndNothingOverflows) {
     // Nothing of earlier steps is left: the last state is that of the last step alone.
     const auto last_u = args.u.detach().select(1, c.seqlen - 1).to(at::kFloat),
                last_B = args.B.detach().select(1, c.seqlen - 1).to(at::kFloat);
-    EXPECT_TRUE(at::equal(results[1].tensor, (last_u * 30.0f).unsqueeze(2) * last_B.unsqueeze(1)));
+    // Rounding alone may differ: on CUDA delta of 16-bit types is kept in units of ln 2.
+    const auto want = (last_u * 30.0f).unsqueeze(2) * last_B.unsqueeze(1);
+    EXPECT_TRUE(at::allclose(results[1].tensor, want, /*rtol=*/5e-7, /*atol=*/0.0));
   }
 }
 
