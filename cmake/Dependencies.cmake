@@ -1,5 +1,6 @@
 # Third-party libraries. All come from Debian/Ubuntu packages except LibTorch (scripts/setup.sh).
 find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(LibTorch 2.6 REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)

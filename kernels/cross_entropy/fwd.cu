@@ -162,8 +162,8 @@ __global__ void __launch_bounds__(kRowThreads, 2)
   write_zeros(dlogits, p.n_valid, p.columns);
 }
 
-/// Bytes of shared memory for the row: all of it where two blocks fit on a multiprocessor with that.
-cudaError_t cache_bytes(int64_t wanted, int& bytes) {
+/// The most shared memory that a row may take, bytes: two blocks fit on a multiprocessor with that.
+cudaError_t cache_capacity(int& bytes) {
   int device = 0, per_block = 0, per_sm = 0, reserved = 0;
   if (const cudaError_t e = cudaGetDevice(&device); e != cudaSuccess) return e;
   if (const cudaError_t e = cudaDeviceGetAttribute(&per_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
@@ -176,8 +176,7 @@ cudaError_t cache_bytes(int64_t wanted, int& bytes) {
       e != cudaSuccess)
     return e;
   constexpr int kStatic = 1024;  // of_warp, rounded up
-  const int half = std::min(per_sm / 2 - reserved, per_block) - kStatic;
-  bytes = static_cast<int>(std::min<int64_t>(wanted, std::max(half, 0) / 16 * 16));
+  bytes = std::max(std::min(per_sm / 2 - reserved, per_block) - kStatic, 0) / 16 * 16;
   return cudaSuccess;
 }
 
@@ -187,10 +186,13 @@ cudaError_t launch(const CrossEntropyFwdParams<scalar_t>& p, cudaStream_t stream
   int bytes = 0;
   if (p.dlogits != nullptr) {
     const int64_t row_bytes = p.n_valid * static_cast<int64_t>(sizeof(scalar_t)) / 16 * 16;
-    if (const cudaError_t e = cache_bytes(row_bytes, bytes); e != cudaSuccess) return e;
-    if (const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    int capacity = 0;
+    if (const cudaError_t e = cache_capacity(capacity); e != cudaSuccess) return e;
+    // Always the same limit: another thread that launches this kernel for shorter rows must not lower it in between.
+    if (const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, capacity);
         e != cudaSuccess)
       return e;
+    bytes = static_cast<int>(std::min<int64_t>(row_bytes, capacity));
   }
   kernel<<<static_cast<unsigned>(p.rows), kRowThreads, bytes, stream>>>(p, bytes / 16);
   return cudaGetLastError();

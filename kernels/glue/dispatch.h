@@ -2,13 +2,13 @@
 
 #include <type_traits>
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "kernels/common/half.h"
+#include "kernels/glue/parallel.h"
 
-// defines: dispatch_cpu_dtype, at_parallel_for, find_op
+// defines: dispatch_cpu_dtype, find_op
 
 namespace mpeft::ops {
 
@@ -27,11 +27,6 @@ void dispatch_cpu_dtype(const char* op, at::ScalarType dtype, const Body& body) 
     default:
       TORCH_CHECK(false, op, ": no CPU kernel for dtype ", dtype);
   }
-}
-
-/// The thread pool of LibTorch, for the kernels, which do not know it.
-inline void at_parallel_for(int64_t n, const std::function<void(int64_t, int64_t)>& body) {
-  at::parallel_for(0, n, 1, body);
 }
 
 /// The dispatcher's handle of mpeft::name; Signature is the C++ function type of its schema.
