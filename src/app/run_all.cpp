@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <iterator>
+#include <map>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -118,6 +119,16 @@ void print_summary(const Schedule& schedule) {
   for (const auto& run : schedule.runs()) {
     if (is_cut && run.state == RunState::kFailed)
       std::printf("%s: %s\n", run.experiment.name.c_str(), run.note.c_str());
+  }
+  // Many experiments fail for the same reason.
+  std::map<std::string, std::vector<std::string>> experiments_of;
+  for (const auto& run : schedule.runs()) {
+    if (!run.error.empty()) experiments_of[run.error].push_back(run.experiment.name);
+  }
+  for (const auto& [error, names] : experiments_of) {
+    const std::string who =
+        names.size() == 1 ? names.front() : mpeft::str(names.size(), " experiments (", names.front(), ", …)");
+    std::printf("\n%s: %s\n", who.c_str(), error.c_str());
   }
   std::fflush(stdout);
 }

@@ -259,7 +259,8 @@ TEST_F(RunAllTrain, ChecksEveryExperimentWithDryRunForTheChildren) {
   EXPECT_FALSE(sfs::exists(folder_ / "out"));
   const auto failing = run(command_ + " -- --dry-run --set data_root=/nowhere");
   EXPECT_EQ(failing.exit_code, 3) << failing.output;
-  EXPECT_THAT(failing.output, HasSubstr("/nowhere"));
+  EXPECT_THAT(failing.output, HasSubstr("\n2 experiments (")) << "one reason, said once and whole: no file keeps it";
+  EXPECT_THAT(failing.output, HasSubstr("\n  python3 scripts/prepare_data.py dart --output /nowhere"));
 }
 
 TEST_F(RunAllTrain, AnInterruptedStudyGoesOn) {

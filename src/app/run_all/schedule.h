@@ -32,6 +32,7 @@ struct Run {
   int n_attempts = 0;
   ChildExit exit = {};  ///< of the last attempt
   std::string note;     ///< why it failed, where its output lies
+  std::string error;    ///< all that its process said of the failure, where no file keeps it
   RunProgress progress = {};
   double seconds = 0;            ///< of all attempts that have ended
   Clock::time_point begin = {};  ///< of the running attempt

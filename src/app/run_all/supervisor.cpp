@@ -69,7 +69,7 @@ uint64_t size_of(const sfs::path& path) {
   return error ? 0 : size;
 }
 
-// The last error that a child's output from byte `begin` on names, in one line; "" when it names none.
+// The last error that a child's output from byte `begin` on names, all its lines; "" when it names none.
 std::string last_error(const sfs::path& console, uint64_t begin) {
   constexpr uint64_t kTail = 1 << 16;
   std::string text = "\n";
@@ -84,7 +84,7 @@ std::string last_error(const sfs::path& console, uint64_t begin) {
   const size_t at = text.rfind(kMark);
   if (at == std::string::npos) return "";
   const auto message = std::string_view(text).substr(at + kMark.size());
-  return to_valid_utf8(trim(message.substr(0, message.find('\n'))));
+  return to_valid_utf8(trim(message));
 }
 
 class Supervisor {
@@ -247,8 +247,9 @@ class Supervisor {
     } else if (exit.exit_code() != 0) {
       state = RunState::kFailed;
       const std::string error = exit.signal == 0 ? last_error(child.console, child.console_begin) : "";
-      note = error.empty() ? describe(exit) : error;
+      note = error.empty() ? describe(exit) : error.substr(0, error.find('\n'));
       if (!options_.check_only) note += " (" + child.console.string() + ")";
+      if (options_.check_only) run.error = error;
     } else if (!options_.check_only && !is_finished_run(run.experiment.output_dir)) {
       state = RunState::kTaken;  // `train --lock` steps back from a run that another process holds
     }
