@@ -4,6 +4,7 @@
 
 #include "mpeft/checkpoint/adapter_folder.h"
 #include "mpeft/checkpoint/match_tensors.h"
+#include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 
 namespace mpeft::peft {
@@ -43,6 +44,11 @@ void load_parameters(const PeftMethod& method, const checkpoint::TensorMap& valu
   checkpoint::TensorShapes expected;
   for (const auto& parameter : method.parameters()) expected.emplace(parameter.name, parameter.tensor.sizes().vec());
   checkpoint::match_tensors(expected, values).throw_if_any(where);
+  for (const auto& [name, value] : values) {
+    if (value.is_floating_point()) continue;
+    throw CheckpointError(mpeft::str(where, ": ", name, ": expected floating-point values, found ",
+                                     c10::toString(value.scalar_type()), ": not the weights of an adapter"));
+  }
   for (auto& parameter : method.parameters()) parameter.tensor.copy_(values.at(parameter.name));
 }
 

@@ -90,10 +90,30 @@ json pattern_of(const std::vector<Fused>& all, const Value& common, const std::f
 
 }  // namespace
 
-checkpoint::AdapterFolder export_lora(const LoraConfig& config, const std::vector<AttachedLora>& adapters,
-                                      const std::vector<NamedParameter>& other, const std::string& base_model,
-                                      int64_t n_layer) {
+std::optional<LoraParts> join_lora(std::vector<LoraParts> all) {
+  LoraParts joined = all.at(0);
+  for (size_t i = 1; i < all.size(); ++i) {
+    auto& [config, adapters, other] = all[i];
+    if (config.use_dora != joined.config.use_dora) return std::nullopt;
+    if (config.lr_ratio != joined.config.lr_ratio) joined.config.lr_ratio = 1.0;  // of no effect on what is trained
+    joined.adapters.insert(joined.adapters.end(), adapters.begin(), adapters.end());
+    joined.other.insert(joined.other.end(), other.begin(), other.end());
+    auto& modules = joined.config.modules_to_save;
+    modules.insert(modules.end(), config.modules_to_save.begin(), config.modules_to_save.end());
+  }
+  // The name of a bias hangs on which adapter's targets its module is one of.
+  for (const auto& part : all) {
+    if (part.config.bias != "none") return std::nullopt;
+  }
+  for (const auto& adapter : joined.adapters) {
+    if (adapter.target.conv) return std::nullopt;
+  }
+  return joined;
+}
+
+checkpoint::AdapterFolder export_lora(const LoraParts& lora, const std::string& base_model, int64_t n_layer) {
   const torch::NoGradGuard no_grad;
+  const auto& [config, adapters, other] = lora;
   std::vector<std::pair<std::string, std::vector<const AttachedLora*>>> groups;  // by projection, in order
   checkpoint::AdapterFolder result;
   std::map<std::string, int64_t> n_targets;  // by module name
@@ -107,12 +127,13 @@ checkpoint::AdapterFolder export_lora(const LoraConfig& config, const std::vecto
                      adapter.target.out_features, " channels): write the merged model with --format transformers"));
     }
     const std::string path = parent_of(adapter.target.path) + whole_name(adapter);
-    if (groups.empty() || groups.back().first != path) {
-      groups.emplace_back(path, std::vector<const AttachedLora*>());
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& item) { return item.first == path; });
+    if (group == groups.end()) {
+      group = groups.insert(group, {path, {}});
       ++n_targets[whole_name(adapter)];
       paths.push_back(path);
     }
-    groups.back().second.push_back(&adapter);
+    group->second.push_back(&adapter);
   }
 
   std::vector<Fused> all;

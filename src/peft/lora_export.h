@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,12 +20,29 @@ struct AttachedLora {
   at::Tensor A0, B0;                       ///< PiSSA's initial values, whose product the base has lost; else undefined
 };
 
+/// A LORA method, as an export needs it.
+struct LoraParts {
+  LoraConfig config;
+  std::vector<AttachedLora> adapters;
+  std::vector<NamedParameter> other;  ///< saved as they are: embedding, biases, whole modules
+};
+
+/// What a method is besides a PeftMethod when it is LoRA alone.
+class LoraPartsOwner {
+ public:
+  virtual ~LoraPartsOwner() = default;
+  virtual LoraParts lora_parts() const = 0;
+};
+
+/// Adapters of several configurations, on different targets, as those of one; nothing where one configuration of PEFT's
+/// cannot say them: with DoRA in some only, biases, or the convolution. Dropout, which acts in training alone, is the
+/// first one's.
+std::optional<LoraParts> join_lora(std::vector<LoraParts> all);
+
 /// The adapters as Hugging Face PEFT's on whole modules, exactly (fp32): slices become one block-diagonal pair of their
 /// projection, A' = [A_x; A_z] and B' = diag(B_x, B_z) in the slices' rows, at the sum of their ranks; PiSSA's pair
-/// becomes [A; A0], [B, -B0], which needs no decomposition on loading. `other` are saved as they are (embedding,
-/// biases, whole modules). Throws ConfigError for what PEFT has not: an adapter on the convolution.
-checkpoint::AdapterFolder export_lora(const LoraConfig& config, const std::vector<AttachedLora>& adapters,
-                                      const std::vector<NamedParameter>& other, const std::string& base_model,
-                                      int64_t n_layer);
+/// becomes [A; A0], [B, -B0], which needs no decomposition on loading. Throws ConfigError for what PEFT has not: an
+/// adapter on the convolution.
+checkpoint::AdapterFolder export_lora(const LoraParts& lora, const std::string& base_model, int64_t n_layer);
 
 }  // namespace mpeft::peft

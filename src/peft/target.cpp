@@ -60,6 +60,18 @@ void reject_shared_rows(const std::vector<Target>& selected, const std::string& 
   }
 }
 
+std::string no_match(const std::vector<Target>& all, const std::string& name, const std::string& where) {
+  std::vector<std::string> names;
+  for (const auto& target : all) {
+    names.push_back(target.name);
+    if (has_suffix(target.path, canonical(name))) {
+      return mpeft::str(where, ": target_modules: '", name,
+                        "' matches modules, but none that layers_to_transform and exclude_modules leave");
+    }
+  }
+  return mpeft::str(where, ": target_modules: '", name, "' matches no module", did_you_mean(name, names));
+}
+
 }  // namespace
 
 std::vector<Target> list_targets(model::MambaLM& model) {
@@ -103,6 +115,7 @@ std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection&
                                     model->config().n_layer - 1));
     }
   }
+  if (!problems.empty()) throw ConfigError(join(problems, "\n"));  // nothing lies in layers that are not there
   if (selection.regex == "all-linear") {
     for (size_t i = 0; i < all.size(); ++i)
       chosen[i] = all[i].layer >= 0 && all[i].projection && !all[i].is_slice && in_scope(all[i]);
@@ -122,12 +135,7 @@ std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection&
         matched = true;
       }
     }
-    if (!matched) {
-      std::vector<std::string> names;
-      for (const auto& target : all) names.push_back(target.name);
-      problems.push_back(
-          mpeft::str(where, ": target_modules: '", name, "' matches no module", did_you_mean(name, names)));
-    }
+    if (!matched) problems.push_back(no_match(all, name, where));
   }
   if (!problems.empty()) throw ConfigError(join(problems, "\n"));
 

@@ -8,7 +8,6 @@
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
@@ -30,7 +29,6 @@ namespace mpeft::peft {
 namespace {
 
 namespace sfs = std::filesystem;
-using nlohmann::json;
 
 constexpr size_t kConfigFiles = 129;  // reference/peft_configs.tsv
 
@@ -191,12 +189,6 @@ std::map<std::string, at::Tensor> copies(model::MambaLM& model, bool trained) {
 class EveryPeftMethod : public ::testing::TestWithParam<Case> {
  protected:
   static void SetUpTestSuite() { at::set_num_threads(1); }  // the operations are tiny
-
-  void SetUp() override {
-    const auto known = peft_method_names();
-    if (json::parse(GetParam().json).at("peft_type") != "SD_LORA") return;
-    if (std::find(known.begin(), known.end(), "SD_LORA") == known.end()) GTEST_SKIP() << "SD_LORA is not registered";
-  }
 };
 
 TEST(EveryPeftConfig, IsThere) { EXPECT_EQ(config_files().size(), kConfigFiles); }

@@ -132,7 +132,7 @@ def check_theirs(table, arguments, folder, number, name, fields):
 
 def train_adapter(arguments, folder, base_folder, fields):
     """Trains for a few steps and returns the adapter's folder."""
-    (folder / "adapter.json").write_text(json.dumps({"peft_type": "LORA", "lora_dropout": 0.0, **fields}))
+    (folder / "adapter.json").write_text(json.dumps(fields if "peft_type" in fields else {"peft_type": "LORA", "lora_dropout": 0.0, **fields}))
     config = {"model": str(base_folder), "tokenizer": str(TOKENIZER), "peft": str(folder / "adapter.json"), "data": "dart",
               "data_root": str(ROOT / "data/sample"), "data_options": {"train_file": "trips-train.json", "val_file": "trips-dev.json"},
               "num_epochs": 1, "batch_size": 4, "learning_rate": 0.02, "prec": "fp32", "skip_eval": True, "debug": True,
@@ -173,6 +173,34 @@ def check_exported(table, arguments, folder, base_folder, name, fields):
         compare(table, f"exported to PEFT: {name}", ours, peft_logits(theirs, lists), base)
 
 
+# What PEFT has not: `mpeft export --format peft` writes the weights that it changes, whole, for transformers' own model.
+DELTAS = {
+    "SD_LORA": {"peft_type": "SD_LORA", "num_freeze": {"state": 0.75, "channel": 0.9}, "num_warmup_it": 1, "proj_lora_r": 2,
+                "target_modules": ["A_log", "x_proj_B", "x_proj_C", "out_proj"]},
+    "LAYER_FREEZE on slices": {"peft_type": "LAYER_FREEZE", "trainable_layers": ["x_proj_B", "conv1d", "norm_f"]},
+    "several adapters": {"peft_type": "COMPOSITE", "adapters": [{"peft_type": "LORA", "r": 2, "target_modules": ["in_proj_x"]},
+                                                                {"peft_type": "BITFIT"}]},
+}
+
+# Several LoRAs are one of PEFT's.
+COMPOSITE = {"peft_type": "COMPOSITE", "adapters": [{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["in_proj_x", "dt_proj"]},
+                                                    {"peft_type": "LORA", "r": 5, "lora_alpha": 5, "target_modules": ["in_proj_z", "x_proj"]}]}
+
+
+def check_delta(table, arguments, folder, base_folder, name, fields):
+    model = MambaForCausalLM.from_pretrained(base_folder, dtype=torch.float32).eval()
+    lists = random_lists(model.config.vocab_size, LENGTHS, 96)
+    base = logits(model, lists)
+    adapter = train_adapter(arguments, folder, base_folder, fields)
+    ours = mpeft_logits(arguments, base_folder, lists, folder, "--prec", "fp32", "--adapter", adapter)
+    with temporary_folder() as out:
+        run([executable(arguments, "mpeft"), "export", "--model", base_folder, "--adapter", adapter, "--format", "peft",
+             "--output", out / "exported"])
+        loaded = model.load_state_dict(load_file(out / "exported/delta.safetensors"), strict=False)
+    table.holds(f"delta in transformers: {name}: every tensor is taken", not loaded.unexpected_keys, str(loaded.unexpected_keys))
+    compare(table, f"delta in transformers: {name}", ours, logits(model, lists), base)
+
+
 def check_state_spaces(table, arguments, folder, base_folder):
     """The merged checkpoint as mamba_ssm reads it: torch.load without executing anything, its names, and the same logits here."""
     fields = {"target_modules": ["in_proj_x", "out_proj"], "r": 4, "lora_alpha": 8}
@@ -209,6 +237,11 @@ def main():
         for name, fields in EXPORTED.items():
             with table.case(f"exported to PEFT: {name}"):
                 check_exported(table, arguments, folder, base_folder, name, fields)
+        with table.case("exported to PEFT: several adapters"):
+            check_exported(table, arguments, folder, base_folder, "several adapters", COMPOSITE)
+        for name, fields in DELTAS.items():
+            with table.case(f"delta in transformers: {name}"):
+                check_delta(table, arguments, folder, base_folder, name, fields)
         with table.case("state-spaces"):
             check_state_spaces(table, arguments, folder, base_folder)
     table.finish()

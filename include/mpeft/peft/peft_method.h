@@ -56,6 +56,10 @@ class PeftMethod {
   /// ConfigError with merge_obstacle() where there is one, before anything has changed.
   virtual void merge(model::MambaLM& model) = 0;
 
+  /// True when merge() changes the model's sizes. Of methods applied together such a one merges last: what the others
+  /// change is laid out as in the base.
+  virtual bool merge_changes_sizes() const { return false; }
+
   /// The same adapter as Hugging Face PEFT's, in the files that PEFT loads on the same base; none where PEFT has no
   /// such method. Throws ConfigError for an adapter of a method of PEFT's that PEFT cannot express.
   virtual std::optional<checkpoint::AdapterFolder> to_peft(model::MambaLM& model, const std::string& base_model) const;

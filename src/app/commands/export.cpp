@@ -31,11 +31,12 @@ struct Written {
   std::vector<std::string> notes;
 };
 
-// One safetensors file in a folder, with the adapter's configuration beside it.
+// One safetensors file in a folder, with the adapter's configuration beside it, and the model's where it is given.
 void write_tensor_folder(const sfs::path& folder, const std::string& file, const checkpoint::TensorMap& tensors,
-                         const std::string& config_json) {
+                         const std::string& config_json, const std::string& model_json = "") {
   fs::write_folder_atomic(folder, [&](const sfs::path& temporary) {
     fs::write_file_atomic(temporary / "adapter_config.json", config_json);
+    if (!model_json.empty()) fs::write_file_atomic(temporary / "config.json", model_json);
     checkpoint::write_safetensors(temporary / file, tensors, {{"format", "pt"}});
   });
 }
@@ -67,7 +68,8 @@ Written write_state(const Options& options, AdaptedModel& adapted, const std::st
 
 std::vector<std::string> notes_for_peft(const std::string& config_json) {
   std::vector<std::string> notes;
-  const auto modules = nlohmann::json::parse(config_json).at("target_modules");
+  const auto config = nlohmann::json::parse(config_json);
+  const auto modules = config.value("target_modules", nlohmann::json::array());  // prompts have none
   const auto touches = [&](const std::string& name) {
     return std::any_of(modules.begin(), modules.end(), [&](const nlohmann::json& module) {
       const auto text = module.get<std::string>();
@@ -114,14 +116,19 @@ Written export_adapter(const Options& options) {
   if (const auto obstacle = method.merge_obstacle(adapted.model); !obstacle.empty()) {
     return write_state(options, adapted, obstacle);
   }
+  const std::string sizes_before = adapted.model->config().to_json();
   const double worst = merge_checked(adapted, options.tolerance);
   Written written{"model", {mpeft::str("merged; logits before and after differ by ", worst, " (relative L2)")}};
   if (options.format == "peft") {
-    write_tensor_folder(options.output, "delta.safetensors", changed_weights(options, adapted.model), config);
+    const std::string sizes = adapted.model->config().to_json();
+    const bool has_other_sizes = sizes != sizes_before;
+    write_tensor_folder(options.output, "delta.safetensors", changed_weights(options, adapted.model), config,
+                        has_other_sizes ? sizes : "");
     written.kind = "delta";
-    written.notes.insert(
-        written.notes.begin(),
-        "PEFT has no " + method.type() + ": the file holds every weight of the base that has changed, whole");
+    written.notes.insert(written.notes.begin(),
+                         mpeft::str("PEFT cannot say this ", method.type(),
+                                    ": the file holds every weight of the base that has changed, whole"));
+    if (has_other_sizes) written.notes.emplace_back("the model has other sizes now: config.json says which");
   } else if (options.format == "transformers") {
     model::save_model(adapted.model, options.output);
     copy_tokenizer(adapted.source, options.output);

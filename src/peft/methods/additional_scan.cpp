@@ -56,6 +56,8 @@ class AdditionalScan : public PeftMethod {
 
   std::string merge_obstacle(const model::MambaLM&) const override { return ""; }
 
+  bool merge_changes_sizes() const override { return true; }
+
   void merge(model::MambaLM& model) override {
     for (auto& block : model->backbone->layers) block->mixer->x_proj->merge_adapters();  // before its rows move
     model->absorb_extra_states();

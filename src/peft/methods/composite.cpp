@@ -7,6 +7,7 @@
 #include "mpeft/peft/target.h"
 
 #include "peft/base_parameters.h"
+#include "peft/lora_export.h"
 #include "peft/method_config.h"
 
 namespace mpeft::peft {
@@ -128,7 +129,25 @@ class Composite : public PeftMethod, public StagedMethod {
   void merge(model::MambaLM& model) override {
     if (const auto obstacle = merge_obstacle(model); !obstacle.empty()) throw ConfigError(obstacle);
     merge_rows(model);  // a method may change the rows of a projection, which must be whole by then
-    for (auto& part : parts_) part.method->merge(model);
+    for (const bool changes_sizes : {false, true}) {
+      for (auto& part : parts_) {
+        if (part.method->merge_changes_sizes() == changes_sizes) part.method->merge(model);
+      }
+    }
+  }
+
+  // Several LORAs are one adapter of PEFT's where its one configuration can say what each of them is.
+  std::optional<checkpoint::AdapterFolder> to_peft(model::MambaLM& model,
+                                                   const std::string& base_model) const override {
+    std::vector<LoraParts> all;
+    for (const auto& part : parts_) {
+      const auto* lora = dynamic_cast<const LoraPartsOwner*>(part.method.get());
+      if (lora == nullptr) return std::nullopt;
+      all.push_back(lora->lora_parts());
+    }
+    const auto joined = join_lora(std::move(all));
+    if (!joined) return std::nullopt;
+    return export_lora(*joined, base_model, model->config().n_layer);
   }
 
   checkpoint::TensorMap export_state(model::MambaLM& model) const override {
@@ -164,7 +183,20 @@ class Composite : public PeftMethod, public StagedMethod {
 std::vector<std::string> make_composite_examples() {
   return {R"({"peft_type": "COMPOSITE", "adapters": [
                 {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["in_proj_x", "out_proj"]},
-                {"peft_type": "LORA", "r": 5, "lora_alpha": 5, "target_modules": ["in_proj_z", "x_proj_C"]}]})"};
+                {"peft_type": "LORA", "r": 5, "lora_alpha": 5, "target_modules": ["in_proj_z", "x_proj_C"]}]})",
+          R"({"peft_type": "COMPOSITE", "adapters": [
+                {"peft_type": "ADDITIONAL_SCAN", "scan_addition_num": 2},
+                {"peft_type": "SD_LORA", "num_freeze": {"state": 0.75, "channel": 0.9}, "proj_lora_r": 2,
+                 "target_modules": ["A_log", "x_proj_B", "x_proj_C", "out_proj"]},
+                {"peft_type": "BITFIT"}]})",
+          R"({"peft_type": "COMPOSITE", "adapters": [
+                {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3},
+                {"peft_type": "AFFIX_TUNING"},
+                {"peft_type": "SSMPEFT", "scan": {"type": "init_state", "init": "random"}},
+                {"peft_type": "STATE_OFFSET_TUNING", "tuning_mode": "STATE_OFFSET_TUNING"},
+                {"peft_type": "PARAM_TRANSFORM", "parameters": ["B"], "scale_shape": "dn"},
+                {"peft_type": "ADDITIONAL_SCAN", "scan_addition_num": 2},
+                {"peft_type": "LAYER_FREEZE", "trainable_layers": ["D", "x_proj_B"]}]})"};
 }
 
 std::unique_ptr<PeftMethod> compose(std::vector<json> configs, std::vector<std::string> where) {

@@ -18,7 +18,7 @@
 namespace mpeft::peft {
 namespace {
 
-class Lora : public PeftMethod {
+class Lora : public PeftMethod, public LoraPartsOwner {
  public:
   Lora(LoraConfig config, std::string where) : config_(std::move(config)), where_(std::move(where)) {}
 
@@ -61,6 +61,10 @@ class Lora : public PeftMethod {
 
   std::optional<checkpoint::AdapterFolder> to_peft(model::MambaLM& model,
                                                    const std::string& base_model) const override {
+    return export_lora(lora_parts(), base_model, model->config().n_layer);
+  }
+
+  LoraParts lora_parts() const override {
     std::vector<NamedParameter> other;
     for (const auto& parameter : parameters_) {
       const bool is_projections = std::any_of(adapters_.begin(), adapters_.end(), [&](const AttachedLora& adapter) {
@@ -70,7 +74,7 @@ class Lora : public PeftMethod {
       });
       if (!is_projections) other.push_back(parameter);
     }
-    return export_lora(config_, adapters_, other, base_model, model->config().n_layer);
+    return {config_, adapters_, other};
   }
 
  private:

@@ -196,9 +196,25 @@ TEST(LoraTest, ErrorsSayWhatToDo) {
               HasSubstr("lora_bias: this value is not supported"));
   EXPECT_THAT(inject(R"({"peft_type": "LORRA"})"), HasSubstr("unknown method 'LORRA' (did you mean 'LORA'?)"));
   EXPECT_THAT(inject(lora_json(R"("(a+)+$x")")), HasSubstr("matches no module"));
+  EXPECT_EQ(inject(lora_json(R"(["out_proj"])", R"(, "layers_to_transform": [1, 9])")),
+            "t.json: layers_to_transform: 9 is not a layer: the model has 0 to 1");
+  EXPECT_EQ(inject(lora_json(R"(["out_proj", "in_proj"])", R"(, "exclude_modules": ["in_proj"])")),
+            "t.json: target_modules: 'in_proj' matches modules, but none that layers_to_transform and exclude_modules "
+            "leave");
   EXPECT_THAT(inject("{"), HasSubstr("not valid JSON"));
   EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "modules_to_save": ["lm_head"])")),
               HasSubstr("tied to the embedding"));
+}
+
+TEST(AdapterTest, RefusesValuesThatAreNoNumbersOfAnAdapter) {
+  auto model = test::make_tiny_model();
+  const auto method = make_peft_method(lora_json(R"(["out_proj"])"), "t.json");
+  method->inject(model, 7);
+  checkpoint::TensorMap values;
+  for (const auto& parameter : method->parameters()) values[parameter.name] = parameter.tensor.detach().to(at::kLong);
+  EXPECT_THAT(message_of([&] { load_parameters(*method, values, "adapter"); }),
+              HasSubstr("adapter: base_model.model.backbone.layers.0.mixer.out_proj.lora_A.weight: expected "
+                        "floating-point values, found Long"));
 }
 
 TEST(AdapterTest, NamesEveryTensorThatDoesNotFit) {

@@ -258,6 +258,46 @@ TEST(LoraExportTest, DoraOnASliceKeepsTheNormsOfTheOtherRows) {
   EXPECT_TRUE(at::allclose(again->forward(ids), model->forward(ids), 1e-4, 1e-5));
 }
 
+TEST(LoraExportTest, SeveralLorasAreOneAdapterOfPefts) {
+  auto model = test::make_tiny_model(), again = test::make_tiny_model();
+  const auto method = make_peft_method(
+      R"({"peft_type": "COMPOSITE", "adapters": [
+            {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "lora_dropout": 0.1, "target_modules": ["in_proj_z", "out_proj"]},
+            {"peft_type": "LORA", "r": 3, "lora_alpha": 3, "target_modules": ["embeddings", "in_proj_x", "x_proj_C"]},
+            {"peft_type": "LORA", "r": 1, "lora_alpha": 5, "init_lora_weights": "pissa", "target_modules": ["dt_proj"]}]})",
+      "t.json");
+  method->inject(model, 7);
+  const torch::NoGradGuard no_grad;
+  for (auto& parameter : method->parameters()) parameter.tensor.add_(wave(parameter.tensor.sizes().vec(), 1) * 0.1);
+  const auto exported = method->to_peft(model, "some/base");
+  ASSERT_TRUE(exported.has_value());
+  const auto loaded = make_peft_method(exported->config_json, "exported");
+  EXPECT_EQ(loaded->type(), "LORA");
+  loaded->inject(again, 0);
+  load_parameters(*loaded, exported->tensors, "exported");
+  // In each layer one pair for in_proj (of two adapters), x_proj, dt_proj and out_proj.
+  EXPECT_EQ(loaded->parameters().size(), 2U + 2U * 2U * 4U);
+  model->eval();
+  again->eval();  // without the first one's dropout
+  const at::Tensor ids = at::tensor({3, 17, 60, 5}, at::kLong).unsqueeze(0);
+  EXPECT_TRUE(at::allclose(again->forward(ids), model->forward(ids), 1e-4, 1e-5));
+}
+
+TEST(LoraExportTest, WhatOneConfigurationCannotSayIsNoAdapterOfPefts) {
+  const std::string plain = R"({"peft_type": "LORA", "r": 2, "target_modules": ["in_proj_x"]})";
+  for (const std::string other : {R"({"peft_type": "LORA", "r": 2, "use_dora": true, "target_modules": ["out_proj"]})",
+                                  R"({"peft_type": "LORA", "r": 2, "bias": "all", "target_modules": ["out_proj"]})",
+                                  R"({"peft_type": "LORA", "r": 2, "target_modules": ["conv1d"]})",
+                                  R"({"peft_type": "LAYER_FREEZE", "trainable_layers": ["D"]})"}) {
+    auto model = test::make_tiny_model();
+    const auto method =
+        make_peft_method(R"({"peft_type": "COMPOSITE", "adapters": [)" + plain + ", " + other + "]}", "t.json");
+    method->inject(model, 7);
+    EXPECT_FALSE(method->to_peft(model, "some/base").has_value()) << other;
+    EXPECT_EQ(method->merge_obstacle(model), "") << other;  // so it is exported as the weights that it changes
+  }
+}
+
 TEST(LoraExportTest, RefusesTheConvolution) {
   auto model = test::make_tiny_model();
   const auto method = make_peft_method(R"({"peft_type": "LORA", "r": 2, "target_modules": ["conv1d"]})", "t.json");
