@@ -16,6 +16,7 @@ namespace {
 
 struct Vec {
   static constexpr int64_t kLanes = 8;
+  static constexpr int kSideBySide = 1;  // of 16 registers: two exponentials side by side leave none for the states
   __m256 v;
 
   static inline Vec broadcast(float x) { return {_mm256_set1_ps(x)}; }
@@ -87,6 +88,30 @@ inline Exponent round_exponent(Vec x) {
 /// p 2^n
 inline Vec times_power_of_two(Vec p, const Exponent& e) {
   return p * Vec{_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(e.code.v), 23))};
+}
+
+// Powers of two of a product, in eighths: a b = n + f, n a multiple of 1/8. Adding 1.5 * 2^20 + 127 rounds to it and
+// leaves n + 127, in units of 1/8, in the low mantissa bits. Shifted by 20 they are the exponent field, as above, with
+// the eighths behind it, for which a table then puts the mantissa of their power of two.
+constexpr bool kSplitsToEighths = true;
+constexpr float kRoundToEighth = 1572864.0f + 127.0f;
+
+struct SplitProduct {
+  Vec f, code;
+};
+/// |a b| may be infinite.
+inline SplitProduct split_product(Vec a, Vec b) {
+  const Vec x = limit_exponent(a * b);
+  const Vec code = x + Vec::broadcast(kRoundToEighth);
+  return {x - (code - Vec::broadcast(kRoundToEighth)), code};
+}
+/// 2^n; numbers below the normal ones have lost their value, which DenormalsAreZero makes 0.
+inline Vec power_of_two(const SplitProduct& s) {
+  // bits of 2^(i / 8), less those of 1, less i << 20
+  const __m256i mantissas = _mm256_setr_epi32(0, -289342, -509968, -655657, -719629, -694486, -572163, -343865);
+  const __m256i code = _mm256_castps_si256(s.code.v);
+  const __m256i mantissa = _mm256_permutevar8x32_epi32(mantissas, code);
+  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(code, 20), mantissa))};
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ namespace {
 
 struct Vec {
   static constexpr int64_t kLanes = 16;
+  static constexpr int kSideBySide = 4;
   static constexpr __mmask16 kAll = 0xffff;
   __m512 v;
 
@@ -89,6 +90,30 @@ inline Exponent round_exponent(Vec x) {
 }
 /// p 2^n
 inline Vec times_power_of_two(Vec p, Exponent e) { return {_mm512_maskz_scalef_ps(Vec::kAll, p.v, e.n.v)}; }
+
+// Powers of two of a product, in eighths: a b = n + f, n a multiple of 1/8. Adding 1.5 * 2^20 rounds to it and leaves
+// the eighths in the low mantissa bits, where the table look-up wants them; scaling by 2^floor(n) is one instruction.
+// Neither the product nor its fraction is rounded.
+constexpr bool kSplitsToEighths = true;
+
+struct SplitProduct {
+  Vec f, n, code;
+};
+/// |a b| <= 2^60: beyond, f times f times f overflows.
+inline SplitProduct split_product(Vec a, Vec b) {
+  const Vec code = fma(a, b, Vec::broadcast(1572864.0f));
+  const Vec n = code - Vec::broadcast(1572864.0f);
+  return {{_mm512_fmsub_ps(a.v, b.v, n.v)}, n, code};
+}
+/// 2^n
+inline Vec power_of_two(const SplitProduct& s) {
+  const __m512 eighths =
+      _mm512_setr_ps(1.0f, 1.09050775f, 1.18920708f, 1.29683959f, 1.41421354f, 1.54221082f, 1.68179286f,
+                     1.8340081f,  // i / 8, twice: the look-up takes four bits of the code
+                     1.0f, 1.09050775f, 1.18920708f, 1.29683959f, 1.41421354f, 1.54221082f, 1.68179286f, 1.8340081f);
+  const __m512 mantissa = _mm512_maskz_permutexvar_ps(Vec::kAll, _mm512_castps_si512(s.code.v), eighths);
+  return {_mm512_maskz_scalef_ps(Vec::kAll, mantissa, s.n.v)};
+}
 
 }  // namespace
 }  // namespace mpeft::kernels

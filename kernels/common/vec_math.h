@@ -9,7 +9,7 @@
 
 #include "kernels/common/sequence.h"
 
-// defines: decay_exp2, exp, sigmoid, softplus, load_lanes, store_lanes, widen, DenormalsAreZero
+// defines: exp2_of_products, kLargestExponent, exp, sigmoid, softplus, load_lanes, store_lanes, widen, DenormalsAreZero
 //
 // Elementary functions over Vec (include a vec_*.h first). Polynomials are minimax fits (Lawson's iteration, relative
 // error) with the constant term fixed at 1, so that 2^0 is exactly 1; errors below are measured over the whole range,
@@ -18,20 +18,36 @@
 namespace mpeft::kernels {
 namespace {
 
-/// 2^x to 1.7e-7 relative; exactly 0 below the smallest normal number, infinity above the largest: a state that decays
-/// away is gone, not subnormal.
-inline Vec decay_exp2(Vec x) {
-  x = limit_exponent(x);
-  const Exponent e = round_exponent(x);
-  const Vec f = x - e.n;  // in [-0.5, 0.5]
-  Vec p = Vec::broadcast(1.326472707e-03f);
-  p = fma(p, f, Vec::broadcast(9.671512649e-03f));
-  p = fma(p, f, Vec::broadcast(5.550733744e-02f));
-  p = fma(p, f, Vec::broadcast(2.402224209e-01f));
-  p = fma(p, f, Vec::broadcast(6.931469776e-01f));
-  p = fma(p, f, Vec::broadcast(1.0f));
-  return times_power_of_two(p, e);
+/// 2^(a b_i) of k products, to 1.7e-7 relative; exactly 0 below the smallest normal number (while DenormalsAreZero),
+/// infinity above the largest: a state that decays away is gone, not subnormal. |a b_i| <= kLargestExponent.
+///
+/// The k go through each step side by side: one after another, the 35 cycles of each would have to be hidden by the
+/// processor's looking ahead.
+template <int k>
+inline void exp2_of_products(Vec a, const Vec (&b)[k], Vec (&result)[k]) {
+  SplitProduct s[k];
+  Vec p[k];
+#pragma GCC unroll 8
+  for (int i = 0; i < k; ++i) s[i] = split_product(a, b[i]);
+  const auto horner = [&](auto... coefficients) __attribute__((always_inline)) {
+    const float c[] = {coefficients...};
+#pragma GCC unroll 8
+    for (int i = 0; i < k; ++i) p[i] = Vec::broadcast(c[0]);
+#pragma GCC unroll 8
+    for (size_t j = 1; j < sizeof...(coefficients); ++j) {
+#pragma GCC unroll 8
+      for (int i = 0; i < k; ++i) p[i] = fma(p[i], s[i].f, Vec::broadcast(c[j]));
+    }
+  };
+  if constexpr (kSplitsToEighths) {
+    horner(5.549621955e-02f, 2.402576357e-01f, 6.931472421e-01f, 1.0f);
+  } else {
+    horner(1.326472707e-03f, 9.671512649e-03f, 5.550733744e-02f, 2.402224209e-01f, 6.931469776e-01f, 1.0f);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < k; ++i) result[i] = p[i] * power_of_two(s[i]);
 }
+constexpr float kLargestExponent = 0x1p60f;
 
 /// e^x to 1.5e-7 relative: x is reduced with ln 2 in two parts, so large arguments lose nothing.
 inline Vec exp(Vec x) {

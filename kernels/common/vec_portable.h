@@ -13,6 +13,7 @@ namespace {
 
 struct Vec {
   static constexpr int64_t kLanes = 4;
+  static constexpr int kSideBySide = 1;
   typedef float Floats __attribute__((vector_size(16)));
   typedef int32_t Ints __attribute__((vector_size(16)));
   Floats v;
@@ -69,6 +70,22 @@ inline Exponent round_exponent(Vec x) {
 }
 /// p 2^n
 inline Vec times_power_of_two(Vec p, const Exponent& e) { return p * Vec{(Vec::Floats)((Vec::Ints)e.code.v << 23)}; }
+
+// Powers of two of a product: a b = n + f, n an integer.
+constexpr bool kSplitsToEighths = false;
+
+struct SplitProduct {
+  Vec f;
+  Exponent n;
+};
+/// |a b| may be infinite.
+inline SplitProduct split_product(Vec a, Vec b) {
+  const Vec x = limit_exponent(a * b);
+  const Exponent e = round_exponent(x);
+  return {x - e.n, e};
+}
+/// 2^n
+inline Vec power_of_two(const SplitProduct& s) { return times_power_of_two(Vec::broadcast(1.0f), s.n); }
 
 }  // namespace
 }  // namespace mpeft::kernels

@@ -25,32 +25,33 @@ inline void add_to(float* sum, Vec x) { (Vec::load(sum) + x).store(sum); }
 /// tile in, before it out. dA is added to.
 /// With terms also: terms, from state n0, and the sums of their gradients, which are added to.
 template <int kStates, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_states(const BwdTile& tile, int64_t n0, const float* A2, const StateTerms& terms,
+inline void bwd_states(const BwdTile tile, int64_t n0, const float* A2, const StateTerms& terms,
                        const StateTerms& dterms, const float* kept, int64_t kept_stride, int64_t lanes, float* dh,
                        float* dA) {
+  constexpr int kTogether = together(kStates);
   const int64_t N = tile.d_state;
   const float* const B = tile.B + n0;
   const float* const C = tile.C + n0;
-  Vec a2[kStates];
   {
     Vec h[kStates];
 #pragma GCC unroll 8
-    for (int j = 0; j < kStates; ++j) {
-      a2[j] = Vec::load(A2 + (n0 + j) * kLanes);
-      h[j] = load_lanes(kept + (n0 + j) * kept_stride, lanes);
-    }
+    for (int j = 0; j < kStates; ++j) h[j] = load_lanes(kept + (n0 + j) * kept_stride, lanes);
     for (int64_t t = 0; t < tile.steps; ++t) {
       const Vec dt = tile.delta.get(t), dtu = tile.delta_u.get(t);
-      float* const decays = tile.decays + t * kStates * kLanes;
+      float* const tile_decays = tile.decays + t * kStates * kLanes;
       float* const decayed = tile.decayed + t * kStates * kLanes;
 #pragma GCC unroll 8
-      for (int j = 0; j < kStates; ++j) {
-        const Vec decay = decay_exp2(dt * a2[j]);
-        const Vec w = decay * h[j];
-        decay.store(decays + j * kLanes);
-        w.store(decayed + j * kLanes);
-        const Vec b = Vec::broadcast(B[t * N + j]);
-        h[j] = fma(dtu, kWithTerms ? terms.scaled_B(j, b) : b, w);
+      for (int i = 0; i < kStates; i += kTogether) {
+        Vec decay[kTogether];
+        decays(dt, A2 + (n0 + i) * kLanes, decay);
+#pragma GCC unroll 8
+        for (int j = i; j < i + kTogether; ++j) {
+          const Vec w = decay[j - i] * h[j];
+          decay[j - i].store(tile_decays + j * kLanes);
+          w.store(decayed + j * kLanes);
+          const Vec b = Vec::broadcast(B[t * N + j]);
+          h[j] = fma(dtu, kWithTerms ? terms.scaled_B(j, b) : b, w);
+        }
       }
     }
   }
@@ -76,7 +77,7 @@ inline void bwd_states(const BwdTile& tile, int64_t n0, const float* A2, const S
       const Vec gt = fma(dy, c, g[j]);
       const Vec gw = gt * w;
       sum_B = fma(gt, b, sum_B);
-      sum_A = fma(gw, a2[j], sum_A);
+      sum_A = fma(gw, Vec::load(A2 + (n0 + j) * kLanes), sum_A);
       sum_C = fma(h, c, sum_C);
       if constexpr (kWithA) dA_sum[j] = fma(gw, dt, dA_sum[j]);
       float* const dB = kWithBC ? tile.dB + (t * N + n0 + j) * kLanes : nullptr;
@@ -123,7 +124,7 @@ inline void bwd_group(const BwdTile& tile, const float* A2, const StateTerms& te
 }
 
 inline int64_t bwd_scratch(int64_t d_state, bool with_terms) {
-  const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 3 * kLanes;
+  const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 4 * kLanes;
   return kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state + (8 + 2 * 4) * kTile * kLanes;
 }
 
@@ -135,7 +136,7 @@ struct BwdRows {
 /// Fills the tile's rows from the inputs.
 template <typename scalar_t>
 inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, int64_t d, int64_t lanes,
-                         const BwdTile& tile, const BwdRows& rows) {
+                         const ChunkA2& A, int64_t group, const BwdTile& tile, const BwdRows& rows) {
   const Vec one = Vec::broadcast(1.0f);
   const Vec bias = load_or_zero(p.delta_bias, d, lanes);
   for (int64_t t = 0; t < tile.steps; ++t) {
@@ -148,7 +149,7 @@ inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, 
     const Vec raw = load_lanes(at_step(p.delta, t0 + t) + d, lanes) + bias;
     Softplus dt{raw, one};
     if (p.delta_softplus) dt = softplus(raw);
-    tile.delta.set(t, dt.value);
+    tile.delta.set(t, A.limit_delta(group, dt.value));
     tile.delta_u.set(t, dt.value * u);
     rows.softplus_slope.set(t, dt.derivative);
     if (p.z.data) {
@@ -223,7 +224,8 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   tile.dB = arena.take(kTile * N * kLanes);
   tile.dC = arena.take(kTile * N * kLanes);
   const int64_t group_states = chunk.n_groups * N * kLanes;
-  const GroupStates A2{arena.take(group_states), N}, dh{arena.take(group_states), N}, dA{arena.take(group_states), N};
+  const ChunkA2 A{{arena.take(group_states), N}, arena.take(chunk.n_groups * kLanes)};
+  const GroupStates dh{arena.take(group_states), N}, dA{arena.take(group_states), N};
   float* const sums = arena.take(chunk.n_groups * 3 * kLanes);
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
@@ -233,7 +235,7 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   const ChunkTerms terms{with_terms ? arena.take(kTerms * group_states) : nullptr, N};
   const ChunkTerms dterms{with_terms ? arena.take(kTerms * group_states) : nullptr, N};
 
-  load_A2(p, chunk, A2);
+  load_A2(p, chunk, A);
   load_terms(p, chunk, terms);
   if (with_terms) fill_zero(dterms.data, kTerms * group_states);
   fill_zero(dA.data, group_states);
@@ -258,11 +260,11 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
       const int64_t d = chunk.begin + g * kLanes;
       const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
       const float* const kept = p.checkpoints + (first_tile + index) * N * D + d;
-      bwd_prologue(p, t0, d, lanes, tile, rows);
+      bwd_prologue(p, t0, d, lanes, A, g, tile, rows);
       auto* const run = with_terms ? bwd_group<true, true, true>
                         : with_bc  ? (with_a ? bwd_group<true, true, false> : bwd_group<true, false, false>)
                                    : (with_a ? bwd_group<false, true, false> : bwd_group<false, false, false>);
-      run(tile, A2.group(g), terms.group(g), dterms.group(g), kept, D, lanes, dh.group(g), dA.group(g));
+      run(tile, A.A2.group(g), terms.group(g), dterms.group(g), kept, D, lanes, dh.group(g), dA.group(g));
       bwd_epilogue(p, t0, d, lanes, tile, rows, sums + g * 3 * kLanes);
     }
     const int64_t first = (chunk_index * n_tokens(params) + span.first + t0) * N;

@@ -25,6 +25,10 @@ constexpr int64_t kLanes = Vec::kLanes;
 constexpr int64_t kGroups = (kScanChunk + kLanes - 1) / kLanes;  // of a chunk
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
+constexpr float kLargestFloat = 3.40282347e38f;
+
+/// States of `n` whose decays are computed side by side.
+constexpr int together(int n) { return n < Vec::kSideBySide ? n : Vec::kSideBySide; }
 
 /// One step's values for the lanes of a group, a tile long.
 struct TileRow {
@@ -65,6 +69,16 @@ inline void load_states(const float* from, int64_t lanes, int64_t d_state, float
 inline void store_states(const float* from, int64_t lanes, int64_t d_state, float* to) {
   for (int64_t i = 0; i < lanes; ++i) {
     for (int64_t n = 0; n < d_state; ++n) to[i * d_state + n] = from[n * kLanes + i];
+  }
+}
+
+/// Keeps a chunk's states: of each state a run of neighbouring channels. Group by group instead, every line would open
+/// another page.
+inline void store_kept(const GroupStates& h, int64_t n_channels, float* kept, int64_t d_inner) {
+  for (int64_t n = 0; n < h.d_state; ++n) {
+    for (int64_t c = 0; c < n_channels; c += kLanes) {
+      store_lanes(Vec::load(h.group(c / kLanes) + n * kLanes), kept + n * d_inner + c, lanes_left(n_channels, c));
+    }
   }
 }
 
@@ -114,13 +128,42 @@ inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t 
   }
 }
 
-/// A in units of log2, so that exp(delta A) = 2^(delta A2).
+/// A of a chunk in units of log2, so that exp(delta A) = 2^(delta A2), and how large delta may be for that: beyond,
+/// where |delta A2| would pass 2^60, a channel is as gone (or as infinite) as it is there.
+struct ChunkA2 {
+  GroupStates A2;
+  float* largest_delta;  // (n_groups, kLanes)
+
+  inline Vec limit_delta(int64_t g, Vec delta) const {
+    const Vec largest = Vec::load(largest_delta + g * kLanes);
+    return clamp(delta, Vec::zero() - largest, largest);
+  }
+};
+
 template <typename scalar_t>
-inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const GroupStates& A2) {
+inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkA2& to) {
   for (int64_t g = 0; g < chunk.n_groups; ++g) {
     const int64_t d = chunk.begin + g * kLanes;
-    load_states(p.A + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, kLog2E, A2.group(g));
+    float* const A2 = to.A2.group(g);
+    load_states(p.A + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, kLog2E, A2);
+    for (int64_t i = 0; i < kLanes; ++i) {
+      float largest_A2 = kLargestExponent / kLargestFloat;
+      for (int64_t n = 0; n < p.d_state; ++n) {
+        const float size = A2[n * kLanes + i] < 0.0f ? -A2[n * kLanes + i] : A2[n * kLanes + i];
+        if (size > largest_A2) largest_A2 = size;
+      }
+      to.largest_delta[g * kLanes + i] = kLargestExponent / largest_A2;
+    }
   }
+}
+
+/// exp(delta A) of neighbouring states.
+template <int k>
+inline void decays(Vec delta, const float* A2, Vec (&decay)[k]) {
+  Vec a2[k];
+#pragma GCC unroll 8
+  for (int i = 0; i < k; ++i) a2[i] = Vec::load(A2 + i * kLanes);
+  exp2_of_products(delta, a2, decay);
 }
 
 /// What turns B, C and h of one group into B', C' and h + state_offset, (d_state, kLanes) each.

@@ -12,26 +12,28 @@ namespace {
 /// Advances kStates states of a group over a tile and adds C' . (h + offset) to y.
 template <int kStates, bool kWithTerms>
 inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const float* B, const float* C,
-                       const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y,
-                       float* h) {
-  Vec a2[kStates], state[kStates];
+                       const StateTerms& terms, TileRow delta, TileRow delta_u, TileRow y, float* h) {
+  constexpr int kTogether = together(kStates);
+  Vec state[kStates];
 #pragma GCC unroll 8
-  for (int j = 0; j < kStates; ++j) {
-    a2[j] = Vec::load(A2 + j * kLanes);
-    state[j] = Vec::load(h + j * kLanes);
-  }
+  for (int j = 0; j < kStates; ++j) state[j] = Vec::load(h + j * kLanes);
   for (int64_t t = 0; t < steps; ++t) {
     const Vec dt = delta.get(t), dtu = delta_u.get(t);
     Vec sum = y.get(t);
 #pragma GCC unroll 8
-    for (int j = 0; j < kStates; ++j) {
-      Vec b = Vec::broadcast(B[t * d_state + j]), c = Vec::broadcast(C[t * d_state + j]);
-      if constexpr (kWithTerms) {
-        b = terms.scaled_B(j, b);
-        c = terms.scaled_C(j, c);
+    for (int i = 0; i < kStates; i += kTogether) {
+      Vec decay[kTogether];
+      decays(dt, A2 + i * kLanes, decay);
+#pragma GCC unroll 8
+      for (int j = i; j < i + kTogether; ++j) {
+        Vec b = Vec::broadcast(B[t * d_state + j]), c = Vec::broadcast(C[t * d_state + j]);
+        if constexpr (kWithTerms) {
+          b = terms.scaled_B(j, b);
+          c = terms.scaled_C(j, c);
+        }
+        state[j] = fma(decay[j - i], state[j], dtu * b);
+        sum = fma(kWithTerms ? terms.offset_state(j, state[j]) : state[j], c, sum);
       }
-      state[j] = fma(decay_exp2(dt * a2[j]), state[j], dtu * b);
-      sum = fma(kWithTerms ? terms.offset_state(j, state[j]) : state[j], c, sum);
     }
     y.set(t, sum);
   }
@@ -54,7 +56,7 @@ inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B,
 
 inline int64_t fwd_scratch(int64_t d_state, bool with_terms) {
   return (2 + (with_terms ? kTerms : 0)) * kGroups * d_state * kLanes + 2 * kTile * d_state + 3 * kTile * kLanes +
-         kLanes;
+         kGroups * kLanes;
 }
 
 template <typename scalar_t>
@@ -69,11 +71,12 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
   const bool with_terms = has_state_terms(p);
   Arena arena(scratch);
   const TileRow delta{arena.take(kTile * kLanes)}, delta_u{arena.take(kTile * kLanes)}, y{arena.take(kTile * kLanes)};
-  const GroupStates A2{arena.take(chunk.n_groups * N * kLanes), N}, h{arena.take(chunk.n_groups * N * kLanes), N};
+  const GroupStates h{arena.take(chunk.n_groups * N * kLanes), N};
+  const ChunkA2 A{{arena.take(chunk.n_groups * N * kLanes), N}, arena.take(chunk.n_groups * kLanes)};
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
   const ChunkTerms terms{with_terms ? arena.take(kTerms * chunk.n_groups * N * kLanes) : nullptr, N};
-  load_A2(p, chunk, A2);
+  load_A2(p, chunk, A);
   load_terms(p, chunk, terms);
   load_initial_states(p, row, chunk, h);
 
@@ -83,15 +86,14 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
     const int64_t steps = length - t0 < kTile ? length - t0 : kTile;
     widen_tile(p.B, t0, steps, N, B);
     widen_tile(p.C, t0, steps, N, C);
+    if (p.checkpoints) {
+      store_kept(h, chunk.n_channels, p.checkpoints + (first_tile + tile) * N * D + chunk.begin, D);
+    }
     for (int64_t g = 0; g < chunk.n_groups; ++g) {
       const int64_t d = chunk.begin + g * kLanes;
       const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
       float* const hg = h.group(g);
-      const float* const Ag = A2.group(g);
-      if (p.checkpoints) {
-        float* const kept = p.checkpoints + (first_tile + tile) * N * D + d;
-        for (int64_t n = 0; n < N; ++n) store_lanes(Vec::load(hg + n * kLanes), kept + n * D, lanes);
-      }
+      const float* const Ag = A.A2.group(g);
       const Vec bias = load_or_zero(p.delta_bias, d, lanes);
       const Vec skip = load_or_zero(p.D, d, lanes), offset = load_or_zero(p.out_offset, d, lanes);
       const Sequence<scalar_t> out_rows{p.out, 0, D};
@@ -103,7 +105,7 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
         const Vec u = load_lanes(at_step(p.u, t0 + t) + d, lanes);
         Vec dt = load_lanes(at_step(p.delta, t0 + t) + d, lanes) + bias;
         if (p.delta_softplus) dt = softplus(dt).value;
-        delta.set(t, dt);
+        delta.set(t, A.limit_delta(g, dt));
         delta_u.set(t, dt * u);
         y.set(t, fma(skip, u, offset));
       }

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include "mpeft/core/logging.h"
+#include "mpeft/core/process_memory.h"
 
 #include "app/commands/command.h"
 #include "app/main_guard.h"
@@ -8,6 +9,7 @@
 
 int main(int argc, char** argv) {
   using namespace mpeft;
+  keep_freed_memory();
   return app::run_guarded([&] {
     CLI::App program{
         "mpeft: tools around the fine-tuning of Mamba.  `mpeft COMMAND --help` shows a command and an example."};

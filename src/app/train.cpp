@@ -2,6 +2,7 @@
 
 #include "mpeft/config/experiment.h"
 #include "mpeft/core/logging.h"
+#include "mpeft/core/process_memory.h"
 #include "mpeft/data/dataset.h"
 
 #include "app/main_guard.h"
@@ -11,6 +12,7 @@
 
 int main(int argc, char** argv) {
   using namespace mpeft;
+  keep_freed_memory();
   return app::run_guarded([&] {
     CLI::App program{
         "train: fine-tunes and evaluates a Mamba as an experiment file says.\n"
