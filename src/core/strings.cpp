@@ -64,7 +64,8 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
   int best_distance = static_cast<int>(name.size()) / 3 + 2;  // farther than this is another word
   for (const auto& candidate : candidates) {
     const int distance = edit_distance(name, candidate);
-    if (distance < best_distance) {
+    const bool keeps_a_letter = distance < static_cast<int>(std::max(name.size(), candidate.size()));
+    if (distance < best_distance && keeps_a_letter) {
       best_distance = distance;
       best = candidate;
     }

@@ -9,10 +9,21 @@
 namespace mpeft::data {
 
 std::string find_data_file(const std::string& folder, const std::string& name) {
-  std::error_code ignored;
+  std::string obstacle;
   for (const fs::Path& path : {fs::Path(folder) / name, fs::Path(name)}) {
-    if (std::filesystem::is_regular_file(path, ignored)) return path.string();
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    if (std::filesystem::is_regular_file(status)) return path.string();
+    if (!obstacle.empty()) continue;
+    if (std::filesystem::is_directory(status)) {
+      obstacle = path.string() + ": is a folder; expected a file";
+    } else if (std::filesystem::exists(status)) {
+      obstacle = path.string() + ": is not a regular file";
+    } else if (error && status.type() != std::filesystem::file_type::not_found) {
+      obstacle = path.string() + ": " + error.message();
+    }
   }
+  if (!obstacle.empty()) throw DataError(obstacle);
   return "";
 }
 

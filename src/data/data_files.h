@@ -6,7 +6,7 @@
 namespace mpeft::data {
 
 /// The path of a file that the user or the layout named: below `folder` if it is there, else as given (from the working
-/// folder), else "".
+/// folder), else "". Throws DataError when what is there is no file (a folder, a pipe) or cannot be looked at.
 std::string find_data_file(const std::string& folder, const std::string& name);
 
 /// A file of a published data set.

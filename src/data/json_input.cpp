@@ -30,7 +30,9 @@ nlohmann::json parse_json(std::string_view text, const std::string& where, const
 }
 
 nlohmann::json read_json_file(const std::string& path, const std::set<std::string>& unneeded) {
-  return parse_json(fs::read_file(path, kMaxBytes), path, unneeded);
+  const std::string text = fs::read_file(path, kMaxBytes);
+  if (trim(text).empty()) throw DataError(path + ": is empty; expected JSON");
+  return parse_json(text, path, unneeded);
 }
 
 }  // namespace mpeft::data

@@ -16,6 +16,12 @@ void RecordErrors::add(int64_t record, const std::string& reason) {
   if (first_.empty()) first_ = line;
 }
 
+bool RecordErrors::check_size(int64_t record, size_t n_bytes) {
+  if (n_bytes <= kMaxRecordBytes) return true;
+  add(record, str("is ", human_bytes(n_bytes), " long, more than ", human_bytes(kMaxRecordBytes)));
+  return false;
+}
+
 std::string RecordErrors::note() const {
   if (n_bad_ == 0) return "";
   return str(path_, ": ", n_bad_, n_bad_ == 1 ? " malformed record" : " malformed records", " skipped (first: ", first_,

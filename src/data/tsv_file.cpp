@@ -56,6 +56,7 @@ bool TsvFile::next(std::vector<std::string_view>& fields) {
   do {
     if (!next_line(line)) return false;
   } while (line.empty());
+  line_size_ = line.size();
   split_fields(line, fields);
   return true;
 }

@@ -22,6 +22,8 @@ class TsvFile {
   /// The next row that is not blank, as views into the file; false at its end. A row may have more or fewer fields than
   /// there are columns.
   bool next(std::vector<std::string_view>& fields);
+  /// Bytes of the line of that row.
+  size_t line_size() const { return line_size_; }
 
  private:
   bool next_line(std::string_view& line);
@@ -29,6 +31,7 @@ class TsvFile {
   std::string path_;
   fs::MappedFile file_;
   std::string_view rest_;
+  size_t line_size_ = 0;
   std::vector<std::string> columns_;
 };
 

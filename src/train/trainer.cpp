@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "mpeft/checkpoint/training_folder.h"
 #include "mpeft/core/check.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/logging.h"
@@ -227,9 +228,10 @@ void Trainer::check_finite(const StepStatistics& statistics, const std::vector<d
   if (statistics.consecutive_bad < kMaxConsecutiveBad) return;
   std::string where = first_not_finite(model_, batches.front());
   if (where.empty()) where = "the loss or a gradient (every layer's output is finite)";
+  const auto latest = checkpoint::latest_training_folder(options_.output_dir);
   throw TrainingStopped(mpeft::str("step ", run_step(), ": loss or gradient not finite for ",
                                    statistics.consecutive_bad, " steps; first not finite: ", where,
-                                   "\n  the last good checkpoint is intact in ", options_.output_dir.string(),
+                                   latest ? "\n  the last checkpoint is intact: " + latest->path.string() : "",
                                    "\n  try a smaller --set learning_rate=…, or --prec bf16 or fp32"));
 }
 

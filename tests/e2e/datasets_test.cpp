@@ -13,6 +13,7 @@
 namespace mpeft {
 namespace {
 
+namespace sfs = std::filesystem;
 using nlohmann::json;
 using test::kMpeft;
 using test::kTrain;
@@ -172,6 +173,22 @@ TEST(OwnData, EvalTakesTheSplitThatIsAskedFor) {
   EXPECT_EQ(evaluated("--split test"), of("tested", 2));
   EXPECT_EQ(evaluated("--set val_data_split=test"), of("tested", 2)) << "what train validates on";
   EXPECT_EQ(run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint x --split dev").exit_code, 2);
+
+  // What is no checkpoint is told before the records are read.
+  const auto refused = [&](const std::string& name) {
+    const auto outcome = run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint " + (folder / name).string());
+    EXPECT_EQ(outcome.exit_code, 3) << outcome.output;
+    return outcome.output;
+  };
+  EXPECT_THAT(refused("outt"), HasSubstr("no such run, checkpoint, adapter or model folder (did you mean 'out'?)"));
+  EXPECT_THAT(refused("model.yaml"), HasSubstr("model.yaml: is a file; expected a run, checkpoint"));
+  EXPECT_THAT(refused("."), HasSubstr("holds no adapter/ nor model/"));
+  const auto latest = folder / "out/checkpoint-2";
+  ASSERT_TRUE(sfs::exists(latest));
+  sfs::rename(folder / "out/model", folder / "elsewhere");
+  EXPECT_THAT(refused("out"),
+              HasSubstr("the run has not ended; it has 1 checkpoint: try --checkpoint " + latest.string()));
+  EXPECT_EQ(run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint " + latest.string()).exit_code, 0);
 }
 
 TEST(OwnData, SaysWhyNothingIsLeft) {
@@ -215,6 +232,14 @@ TEST(DataCommand, ShowsExamplesAndStatisticsByNameOrExperiment) {
   EXPECT_EQ(nameless.exit_code, 2);
   EXPECT_THAT(nameless.output, HasSubstr("expected the name of a data set, or --cfg FILE"));
   EXPECT_EQ(run(kMpeft + " data show glue_rte --n 0" + where).exit_code, 2);
+  const auto typo = run(kMpeft + " data show samsun");
+  EXPECT_EQ(typo.exit_code, 2);
+  EXPECT_THAT(typo.output, testing::StartsWith("error: samsun: unknown data set (did you mean 'samsum'?)"));
+  test::write(folder / "empty.jsonl", "\n");
+  const auto empty = run(kMpeft + " data show jsonl:" + (folder / "empty.jsonl").string() +
+                         " --set data_options.input=\"'{q}'\" --set data_options.target=a" + where);
+  EXPECT_EQ(empty.exit_code, 3);
+  EXPECT_THAT(empty.output, HasSubstr("no example for showing: no record is left of"));
   // Whatever a path holds, it is a path and no YAML.
   test::write(folder / "a: b #c.jsonl", "{\"q\": \"x\", \"a\": \"y\"}\n");
   const auto odd =

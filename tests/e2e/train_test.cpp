@@ -116,6 +116,20 @@ TEST(TrainProgram, AnInterruptedRunSavesItselfAndGoesOnBitForBit) {
 
 TEST(TrainProgram, AKilledRunGoesOnFromItsLastCheckpointBitForBit) { expect_resumed_equals_whole("KILL", 137, ""); }
 
+TEST(TrainProgram, StopsWhereTheLossStaysNotFinite) {
+  const test::TemporaryFolder folder;
+  const std::string settings = " --set learning_rate=900 --set max_grad_norm=0 --set num_epochs=20";
+  const auto unsaved = run(kTrain + " --cfg " + tiny_experiment(folder) + settings + " --set no_save=true");
+  EXPECT_EQ(unsaved.exit_code, 4) << unsaved.output;
+  EXPECT_THAT(unsaved.output, HasSubstr("loss or gradient not finite for "));
+  EXPECT_THAT(unsaved.output, HasSubstr("try a smaller --set learning_rate="));
+  EXPECT_THAT(unsaved.output, Not(HasSubstr("is intact"))) << "there is no checkpoint";
+  const auto saved = run(kTrain + " --overwrite --cfg " + tiny_experiment(folder) + settings);
+  EXPECT_EQ(saved.exit_code, 4) << saved.output;
+  EXPECT_THAT(saved.output, HasSubstr("the last checkpoint is intact: " + (folder / "out/checkpoint-").string()));
+  EXPECT_FALSE(sfs::exists(folder / "out/model"));
+}
+
 TEST(TrainProgram, LeavesFilesAloneThatNoRunWrote) {
   const test::TemporaryFolder folder;
   const std::string cfg = tiny_experiment(folder);

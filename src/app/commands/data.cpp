@@ -37,6 +37,7 @@ struct Options {
 };
 
 struct Loaded {
+  config::ExperimentConfig config;
   ExperimentTokenizer tokenizer;
   data::TextDataset text;
   data::TokenizedDataset tokens;
@@ -51,6 +52,11 @@ Loaded load(const Options& options) {
   if (options.name.empty() && options.cfg.empty())
     throw ConfigError("expected the name of a data set, or --cfg FILE; there are: " +
                       join(data::dataset_names(), ", "));
+  if (!options.name.empty()) {
+    // Where it is typed it has no key in front.
+    const std::string problem = data::dataset_name_problem(options.name);
+    if (!problem.empty()) throw ConfigError(problem);
+  }
   // Without an experiment file, one that says nothing: the same reading, checks and messages.
   const auto config =
       options.cfg.empty()
@@ -58,6 +64,7 @@ Loaded load(const Options& options) {
                                                 {.check_files = false, .data_problem = data::dataset_name_problem})
           : config::load_experiment(options.cfg, overrides, {.data_problem = data::dataset_name_problem});
   Loaded loaded;
+  loaded.config = config;
   loaded.tokenizer = open_tokenizer(config);
   const bool is_train = options.split == "train";
   auto request = dataset_request(config, is_train);
@@ -71,6 +78,7 @@ std::string dump(const json& value) { return value.dump(-1, ' ', false, json::er
 
 void show(const Options& options) {
   const auto loaded = load(options);
+  require_examples(loaded.config, loaded.text, loaded.tokens, "showing");
   json list = json::array();
   for (const auto& example : data::show_examples(loaded.tokens, *loaded.tokenizer.tokenizer, options.n)) {
     json ids = json::array(), loss = json::array();

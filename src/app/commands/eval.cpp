@@ -3,8 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "mpeft/checkpoint/model_folder.h"
+#include "mpeft/checkpoint/training_folder.h"
 #include "mpeft/config/experiment.h"
 #include "mpeft/core/error.h"
+#include "mpeft/core/fs.h"
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
@@ -37,25 +40,62 @@ void print_scores(const metrics::Scores& scores, bool as_json) {
   for (const auto& [name, value] : scores) std::cout << name << "  " << fixed(value, 6) << '\n';
 }
 
-// A checkpoint, run or output folder holds `adapter/` or `model/`; an adapter or model folder is one itself.
-model::MambaLM load_checkpoint(const config::ExperimentConfig& config, const sfs::path& path) {
-  const sfs::path adapter = sfs::exists(path / "adapter") ? path / "adapter" : path;
-  if (sfs::exists(adapter / "adapter_config.json")) {
-    auto loaded = model::make_model(config.model, config.seed);
-    peft::load_adapter(loaded.model, adapter);
-    return loaded.model;
+// What --checkpoint names: a trained adapter, or a whole model.
+struct Checkpoint {
+  sfs::path folder;
+  bool is_adapter;
+};
+
+// A run or checkpoint folder holds `adapter/` or `model/`; an adapter or model folder is one itself. A model's id
+// stands for its folder in the hub cache.
+Checkpoint find_checkpoint(const std::string& name) {
+  const sfs::path path = name;
+  const auto is_there = [](const sfs::path& file) {
+    std::error_code ignored;
+    return sfs::exists(file, ignored);
+  };
+  for (const sfs::path& folder : {path / "adapter", path}) {
+    if (is_there(folder / "adapter_config.json")) return {folder, true};
   }
-  const sfs::path folder = sfs::exists(path / "model") ? path / "model" : path;
-  return model::make_model(folder.string(), config.seed).model;
+  for (const sfs::path& folder : {path / "model", path}) {
+    if (is_there(folder / "config.json")) return {folder, false};
+  }
+  std::error_code ignored;
+  if (sfs::is_directory(path, ignored)) {
+    std::vector<std::string> steps;
+    for (const auto& folder : checkpoint::list_training_folders(path)) steps.push_back(folder.path.string());
+    if (steps.empty())
+      throw DataError(name +
+                      ": holds no adapter/ nor model/, and is neither itself (no adapter_config.json, no config.json)");
+    throw DataError(mpeft::str(name, ": the run has not ended; it has ", steps.size(),
+                               steps.size() == 1 ? " checkpoint" : " checkpoints", ": try --checkpoint ",
+                               steps.back()));
+  }
+  if (is_there(path)) throw DataError(name + ": is a file; expected a run, checkpoint, adapter or model folder");
+  try {
+    return {checkpoint::find_model_folder(name).path, false};
+  } catch (const CheckpointError&) {
+    const sfs::path parent = path.has_parent_path() ? path.parent_path() : sfs::path(".");
+    throw DataError(mpeft::str(name, ": no such run, checkpoint, adapter or model folder",
+                               did_you_mean(path.filename().string(), fs::list_folder(parent))));
+  }
+}
+
+model::MambaLM load_checkpoint(const config::ExperimentConfig& config, const Checkpoint& trained) {
+  if (!trained.is_adapter) return model::make_model(trained.folder.string(), config.seed).model;
+  auto loaded = model::make_model(config.model, config.seed);
+  peft::load_adapter(loaded.model, trained.folder);
+  return loaded.model;
 }
 
 void evaluate_checkpoint(const Options& options) {
   const auto config =
       config::load_experiment(options.cfg, options.overrides, {.data_problem = data::dataset_name_problem});
-  const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   // Training records are those of `data:`; the others are those of `val_data:`, where the experiment names one.
   auto request = dataset_request(config, options.split == "train");
   if (!options.split.empty()) request.split = data::split_from_string(options.split);
+  const Checkpoint trained = find_checkpoint(options.checkpoint);
+  const auto [tokenizer, tokenizer_path] = open_tokenizer(config);
   const auto dataset = data::read_dataset(request);
   const auto tokens = tokenize_dataset(config, dataset, *tokenizer, /*for_training=*/false);
   require_examples(config, dataset, tokens, "evaluation");
@@ -63,7 +103,7 @@ void evaluate_checkpoint(const Options& options) {
   for (const auto& note : dataset.notes) log::info(note);
   if (tokens.n_dropped > 0) log::info(mpeft::str(tokens.n_dropped, " examples dropped as too long"));
 
-  auto model = load_checkpoint(config, options.checkpoint);
+  auto model = load_checkpoint(config, trained);
   for (auto& parameter : model->parameters()) parameter.set_requires_grad(false);
   model::place_parameters(model, experiment_device(config), model::dtype_from_string(config.prec));
   model->eval();

@@ -37,6 +37,9 @@ std::string why_nothing(const std::string& argument) {
     const auto folders = there.empty() ? std::vector<std::string>{"."} : expand(there.string());
     std::vector<std::string> names;
     for (const auto& folder : folders) {
+      std::error_code error;
+      sfs::directory_iterator(folder, error);
+      if (error) return mpeft::str(folder, ": ", error.message());
       for (const auto& name : fs::list_folder(folder)) names.push_back(name);
     }
     const std::string near = nearest(part.string(), names);
@@ -51,11 +54,14 @@ std::string why_nothing(const std::string& argument) {
 
 std::vector<std::string> files_below(const std::string& folder) {
   std::vector<std::string> files;
-  for (const auto& entry : sfs::recursive_directory_iterator(folder)) {
-    const auto extension = entry.path().extension();
-    if (entry.is_regular_file() && (extension == ".yaml" || extension == ".yml"))
-      files.push_back(entry.path().string());
+  std::error_code error;
+  for (sfs::recursive_directory_iterator it(folder, error), end; it != end; it.increment(error)) {
+    const auto extension = it->path().extension();
+    std::error_code ignored;
+    if ((extension == ".yaml" || extension == ".yml") && it->is_regular_file(ignored))
+      files.push_back(it->path().string());
   }
+  if (error) throw ConfigError(mpeft::str("--cfg ", folder, ": a folder cannot be read: ", error.message()));
   std::sort(files.begin(), files.end());
   return files;
 }
@@ -78,11 +84,12 @@ std::vector<std::string> find_experiments(const std::vector<std::string>& argume
   std::vector<std::string> problems;
   for (const std::string& argument : arguments) {
     std::vector<std::string> found;
-    const bool exists = sfs::exists(argument);
+    std::error_code hidden;  // what cannot be looked at is not there; why_nothing says more
+    const bool exists = sfs::exists(argument, hidden);
     for (const auto& path : exists || !is_pattern(argument) ? std::vector{argument} : expand(argument)) {
-      if (sfs::is_directory(path)) {
+      if (sfs::is_directory(path, hidden)) {
         for (auto& file : files_below(path)) found.push_back(std::move(file));
-      } else if (sfs::exists(path)) {
+      } else if (sfs::exists(path, hidden)) {
         found.push_back(path);
       }
     }

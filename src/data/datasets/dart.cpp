@@ -47,6 +47,15 @@ std::string parse_record(const json& value, DartRecord& record) {
   return "";
 }
 
+size_t bytes_of(const DartRecord& record) {
+  size_t bytes = 0;
+  for (const auto& triple : record.triples) {
+    for (const auto& part : triple) bytes += part.size();
+  }
+  for (const auto& text : record.texts) bytes += text.size();
+  return bytes;
+}
+
 std::string linearize(const Tripleset& triples) {
   std::vector<std::string> parts;
   for (const auto& triple : triples) parts.push_back(triple[0] + " : " + triple[1] + " : " + triple[2]);
@@ -118,10 +127,10 @@ class Dart : public DatasetSource {
     for (size_t i = 0; i < document.size(); ++i) {
       DartRecord record;
       const std::string reason = parse_record(document[i], record);
-      if (reason.empty()) {
-        visit(static_cast<int64_t>(i), std::move(record));
-      } else {
+      if (!reason.empty()) {
         errors.add(static_cast<int64_t>(i) + 1, reason);
+      } else if (errors.check_size(static_cast<int64_t>(i) + 1, bytes_of(record))) {
+        visit(static_cast<int64_t>(i), std::move(record));
       }
     }
     if (const std::string note = errors.note(); !note.empty()) notes.push_back(note);

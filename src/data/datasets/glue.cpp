@@ -156,6 +156,7 @@ class Glue : public DatasetSource {
     int64_t n_broken = 0, n_unlabelled = 0;
     std::vector<std::string_view> fields;
     for (int64_t index = 0; file.next(fields); ++index) {
+      if (!errors.check_size(index + 1, file.line_size())) continue;
       if (fields.size() != file.n_columns()) {
         if (fields.size() < file.n_columns() && n_broken < n_broken_allowed) {
           ++n_broken;
@@ -179,8 +180,11 @@ class Glue : public DatasetSource {
       result.records.push_back({join(texts, kSeparator), {str(found - task_.labels.begin())}, index, group});
     }
     if (n_broken > 0)
-      result.notes.push_back(str(path, ": ", n_broken, " rows broken by a line end inside a text skipped"));
-    if (n_unlabelled > 0) result.notes.push_back(str(path, ": ", n_unlabelled, " records without a label (-) skipped"));
+      result.notes.push_back(
+          str(path, ": ", n_broken, n_broken == 1 ? " row" : " rows", " broken by a line end inside a text skipped"));
+    if (n_unlabelled > 0)
+      result.notes.push_back(
+          str(path, ": ", n_unlabelled, n_unlabelled == 1 ? " record" : " records", " without a label (-) skipped"));
     if (const std::string note = errors.note(); !note.empty()) result.notes.push_back(note);
   }
 

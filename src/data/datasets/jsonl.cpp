@@ -18,7 +18,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxLineBytes = size_t{64} << 20;
 constexpr double kValidationShare = 0.2;
 constexpr uint64_t kSplitSeed = 123;
 
@@ -153,8 +152,8 @@ class Jsonl : public DatasetSource {
       const std::string_view text = trim(rest.substr(0, end));
       rest.remove_prefix(std::min(end + 1, rest.size()));
       if (text.empty()) continue;
+      if (!errors.check_size(line, text.size())) continue;
       try {
-        if (text.size() > kMaxLineBytes) throw BadField{"a line of more than 64 MiB"};
         const json value = parse_json(text, "");
         if (!value.is_object()) throw BadField{"expected a JSON object"};
         result.records.push_back(parse_record(value, line - 1));

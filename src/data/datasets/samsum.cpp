@@ -55,6 +55,8 @@ class Samsum : public DatasetSource {
       std::string dialogue, summary;
       if (const std::string reason = parse_record(document[i], dialogue, summary); !reason.empty()) {
         errors.add(index + 1, reason);
+      } else if (!errors.check_size(index + 1, dialogue.size() + summary.size())) {
+        continue;
       } else if (trim(summary).empty()) {
         ++n_without_summary;  // there is nothing to learn or to compare with
       } else {
@@ -62,7 +64,8 @@ class Samsum : public DatasetSource {
       }
     }
     if (n_without_summary > 0)
-      result.notes.push_back(str(path, ": ", n_without_summary, " records without a summary skipped"));
+      result.notes.push_back(str(path, ": ", n_without_summary, n_without_summary == 1 ? " record" : " records",
+                                 " without a summary skipped"));
     if (const std::string note = errors.note(); !note.empty()) result.notes.push_back(note);
     return result;
   }

@@ -134,6 +134,7 @@ class Spider : public DatasetSource {
         errors.add(static_cast<int64_t>(i) + 1, reason);
         continue;
       }
+      if (!errors.check_size(static_cast<int64_t>(i) + 1, record.question.size() + record.query.size())) continue;
       SourceRecord source;
       source.input = std::string(trim(record.question)) + kSeparator + schemas.at(record.db_id);
       source.references = {spider_label(record.query, lowercase_)};

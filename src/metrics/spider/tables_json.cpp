@@ -22,8 +22,13 @@ json parse(const std::string& path) {
     if (opens && depth >= kMaxDepth) throw DataError(str(path, ": nested deeper than ", kMaxDepth, " levels"));
     return true;
   };
-  const json document = json::parse(text.begin(), text.end(), guard, /*allow_exceptions=*/false);
-  if (document.is_discarded()) throw DataError(path + ": not JSON");
+  if (trim(text).empty()) throw DataError(path + ": is empty; expected a JSON list of databases");
+  json document;
+  try {
+    document = json::parse(text.begin(), text.end(), guard);
+  } catch (const json::parse_error& e) {
+    throw DataError(str(path, ": not JSON (from byte ", e.byte, " of ", text.size(), ")"));
+  }
   if (!document.is_array()) throw DataError(path + ": expected a JSON list of databases");
   return document;
 }

@@ -35,6 +35,8 @@ TEST(StringsTest, SuggestionsAreNearOrAbsent) {
   EXPECT_EQ(did_you_mean("sed", keys), " (did you mean 'seed'?)");
   EXPECT_EQ(did_you_mean("qqqqqq", keys), "");
   EXPECT_EQ(nearest("x", {}), "");
+  EXPECT_EQ(nearest("b", {"a", "c"}), "") << "another letter is another name";
+  EXPECT_EQ(nearest("q", {"a", "qq"}), "qq");
 }
 
 TEST(StringsTest, NumbersForPeople) {

@@ -127,10 +127,12 @@ TEST_F(DartTest, MalformedRecordsAreNamedOrTolerated) {
 }
 
 TEST_F(DartTest, FilesThatAreNotTheFormatAreRefused) {
-  for (const std::string text : {"", "{", "[1", "\xff\xfe", "[\"\\ud800\"]"}) {
+  for (const std::string text : {"{", "[1", "\xff\xfe", "[\"\\ud800\"]"}) {
     write("dart/dart-v1.1.1-full-dev.json", text);
     EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr("full-dev.json: not JSON")) << text;
   }
+  write("dart/dart-v1.1.1-full-dev.json", "");
+  EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr("full-dev.json: is empty; expected JSON"));
   write("dart/dart-v1.1.1-full-dev.json", "{}");
   EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr("expected a JSON list"));
   write("dart/dart-v1.1.1-full-dev.json", std::string(100000, '['));

@@ -120,7 +120,7 @@ TEST_F(GlueTest, RecordsLeftOutAreCounted) {
   EXPECT_THAT(qqp.notes, ElementsAre(HasSubstr("QQP/train.tsv: 2 rows broken by a line end")));
   EXPECT_THAT(records_of(qqp), ElementsAre(0, 3));
   const auto mnli = read("glue_mnli", Split::kTrain);
-  EXPECT_THAT(mnli.notes, ElementsAre(HasSubstr("1 records without a label (-) skipped")));
+  EXPECT_THAT(mnli.notes, ElementsAre(HasSubstr("1 record without a label (-) skipped")));
   EXPECT_THAT(records_of(mnli), ElementsAre(0, 2, 3));
   EXPECT_THAT(read("glue_rte", Split::kTrain).notes, IsEmpty());
 }
@@ -177,6 +177,17 @@ TEST_F(GlueTest, FilesThatAreNotTheFormatAreRefused) {
               HasSubstr("RTE/train.tsv: no column 'label'; the first line names: index, sentence1, sentence2"));
   write("glue/RTE/train.tsv", "index\tsentence1\tsentence2\tlabels\n");
   EXPECT_THAT(error_of("glue_rte", Split::kTrain), HasSubstr("no column 'label' (did you mean 'labels'?)"));
+}
+
+TEST_F(GlueTest, WhatIsThereButNoFileIsToldFromWhatIsAbsent) {
+  std::filesystem::create_directories(root_ / "glue/RTE/train.tsv");
+  EXPECT_EQ(error_of("glue_rte", Split::kTrain),
+            (root_ / "glue/RTE/train.tsv").string() + ": is a folder; expected a file");
+  write("file", "");
+  EXPECT_EQ(error_of("glue_rte", Split::kTrain, "{folder: file/RTE}").find("glue_rte: no train.tsv: looked for"), 0U);
+  std::filesystem::create_symlink("loop", root_ / "loop");
+  EXPECT_EQ(error_of("glue_rte", Split::kTrain, "{folder: loop}"),
+            (root_ / "loop/train.tsv").string() + ": Too many levels of symbolic links");
 }
 
 TEST_F(GlueTest, AbsentFilesAndUnpublishedLabelsAreExplained) {

@@ -25,7 +25,7 @@ TEST_F(SamsumTest, DialoguesKeepTheirLineEndsAndRecordsWithoutSummaryAreCounted)
   EXPECT_EQ(dataset.examples[0].target, "Ida brings soup.");
   EXPECT_EQ(dataset.examples[1].input_parts[1], "###");
   EXPECT_THAT(records_of(dataset), ElementsAre(0, 2));
-  EXPECT_THAT(dataset.notes, ElementsAre(HasSubstr("1 records without a summary")));
+  EXPECT_THAT(dataset.notes, ElementsAre(HasSubstr("1 record without a summary")));
   EXPECT_THAT(dataset.metrics, ElementsAre("rouge1", "rouge2", "rougeL", "rougeLsum"));
   EXPECT_TRUE(dataset.end_token_after_target);
   EXPECT_TRUE(dataset.classes.empty());
@@ -59,6 +59,8 @@ TEST_F(SamsumTest, MalformedRecordsAreNamedOrTolerated) {
   EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json: expected a JSON list"));
   write("samsum/val.json", "[{");
   EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json: not JSON"));
+  write("samsum/val.json", " \n");
+  EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json: is empty; expected JSON"));
 }
 
 TEST_F(SamsumTest, AbsentFilesAndVariantsAreExplained) {

@@ -56,6 +56,12 @@ TEST_F(FindExperimentsTest, SaysWhichPartMatchesNothingAndWhatIsNear) {
   EXPECT_THAT(problem("exps/spider/*.json"), HasSubstr("it holds a.yaml, b.yaml, notes.txt"));
 }
 
+TEST_F(FindExperimentsTest, SaysWhatCannotBeLookedInto) {
+  EXPECT_THAT(problem("exps/spider/a.yaml/x.yaml"), HasSubstr("exps/spider/a.yaml: Not a directory"));
+  std::filesystem::create_symlink("loop", folder_ / "loop");
+  EXPECT_THAT(problem("loop/*.yaml"), HasSubstr("loop: Too many levels of symbolic links"));
+}
+
 TEST_F(FindExperimentsTest, SaysThatAFolderHoldsNone) {
   folder_.write("empty/readme.txt", "");
   EXPECT_THAT(problem("empty"), HasSubstr("holds no .yaml file"));
