@@ -50,11 +50,22 @@ std::vector<Variant> read_variants(const BenchOptions& options) {
   return variants;
 }
 
-/// Initialised, with the adapter on it and what trains marked; on the CPU in fp32.
+/// Values of a model's parameters: to draw a billion of them takes longer than to measure a step.
+using Weights = std::vector<at::Tensor>;
+
+/// Initialised (with `weights`, or drawn and kept in them), with the adapter on it and what trains marked; on the CPU
+/// in fp32.
 model::MambaLM make_subject(const model::MambaConfig& config, const Variant& variant,
-                            std::unique_ptr<peft::PeftMethod>& method) {
+                            std::unique_ptr<peft::PeftMethod>& method, Weights& weights) {
   model::MambaLM model(config);
-  model::init_parameters(model, kSeed);
+  if (weights.empty()) {
+    model::init_parameters(model, kSeed);
+    for (const auto& parameter : model->parameters()) weights.push_back(parameter.detach().clone());
+  } else {
+    const torch::NoGradGuard no_grad;
+    const auto parameters = model->parameters();
+    for (size_t i = 0; i < parameters.size(); ++i) parameters[i].copy_(weights[i]);
+  }
   if (variant.content.empty()) {
     for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
   } else {
@@ -117,7 +128,9 @@ void validate(const Variant& variant, at::Device device, at::ScalarType dtype) {
   config.vocab_size = 101;
   const auto batch = random_batch(3, 37, 11, config.vocab_size);
   std::unique_ptr<peft::PeftMethod> method, method_64;
-  auto model = make_subject(config, variant, method), model_64 = make_subject(config, variant, method_64);
+  Weights weights;
+  auto model = make_subject(config, variant, method, weights);
+  auto model_64 = make_subject(config, variant, method_64, weights);
   model::place_parameters(model, device, dtype);
   model::place_parameters(model_64, at::kCPU, dtype);
   model::place_parameters(model_64, at::kCPU, at::kDouble);
@@ -156,9 +169,9 @@ double floor_of(model::MambaLM& model, const data::Batch& batch, at::Device devi
 }
 
 Measurement measure(const model::MambaConfig& config, const Variant& variant, const data::Batch& batch,
-                    at::Device device, at::ScalarType dtype) {
+                    at::Device device, at::ScalarType dtype, Weights& weights) {
   std::unique_ptr<peft::PeftMethod> method;
-  auto model = make_subject(config, variant, method);
+  auto model = make_subject(config, variant, method, weights);
   model::place_parameters(model, device, dtype);
   model->train();
   const auto parameters = optimized_parameters(model, method.get());
@@ -218,8 +231,9 @@ void bench_step(const BenchOptions& options) {
               << "     weights   ms/step   to first    tokens/s      memory   of GEMM peak\n";
   }
   double first_ms = 0;
+  Weights weights;  // of the first line's model, for all
   for (const auto& variant : variants) {
-    const auto m = measure(config, variant, batch, device, dtype);
+    const auto m = measure(config, variant, batch, device, dtype, weights);
     if (first_ms == 0) first_ms = m.ms;
     const double tokens_per_s = static_cast<double>(options.batch * options.seqlen) / m.ms * 1e3;
     if (options.json_output) {
