@@ -135,7 +135,9 @@ std::tuple<Tensor, Tensor> forward_cuda(const Tensor& x, const Tensor& weight, c
   const auto outputs = allocate_forward(in);
   const Tensor& out = std::get<0>(outputs);
   const Tensor& last_state = std::get<1>(outputs);
-  if (last_state.numel() > 0) {
+  if (out.numel() == 0) {  // no step to launch on: the state passes through
+    in.initial_state.defined() ? last_state.copy_(in.initial_state) : last_state.zero_();
+  } else {
     dispatch_cuda_dtype(kOp, x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
       C10_CUDA_CHECK(kernels::launch_causal_conv1d_fwd(forward_params<scalar_t>(in, out, last_state),
                                                        c10::cuda::getCurrentCUDAStream().stream()));
