@@ -201,7 +201,7 @@ void load_weights(Subject& subject, const sfs::path& folder) {
 }  // namespace
 
 int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
-  const sfs::path output_dir = config.output_dir;
+  const sfs::path output_dir = config.output_dir, log_path = output_dir / "log.txt";
   std::unique_ptr<train::RunFolder> run;
   if (!dry_run) {
     run = train::RunFolder::open(output_dir);
@@ -211,18 +211,19 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
       log::info(message + "; skipped");
       return 0;
     }
-    if (config.overwrite) run->clear();
-    if (run->is_finished()) {
+    if (config.overwrite) {
+      run->require_ours();  // it goes when everything is in place for the new run
+    } else if (run->is_finished()) {
       log::info(output_dir.string() + ": already finished; --overwrite starts anew");
       return 0;
-    }
-    if (run->has_checkpoint() && !config.resume) {
+    } else if (run->has_checkpoint() && !config.resume) {
       throw ConfigError(
           output_dir.string() +
           ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
+    } else {
+      if (!run->has_checkpoint()) run->clear();  // what a run left that stopped before its first checkpoint
+      log::log_to_file(log_path.string());
     }
-    if (!run->has_checkpoint()) run->clear();  // what a run left that stopped before its first checkpoint
-    log::log_to_file((output_dir / "log.txt").string());
   }
 
   const at::Device device = experiment_device(config);
@@ -337,6 +338,10 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     train::Trainer trainer(subject.model, trainable_parameters(subject), train_split.tokens.examples, options, hooks);
     const bool is_first = !is_shown;
     if (is_first) {
+      if (config.overwrite && !dry_run) {
+        run->clear();
+        log::log_to_file(log_path.string());
+      }
       print_overview(config, subject, std::span(stages).subspan(subject.method ? i : 0), train_split,
                      validation ? &*validation : nullptr, device, trainer.steps_per_epoch());
       is_shown = true;

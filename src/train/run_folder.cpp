@@ -47,7 +47,7 @@ bool RunFolder::is_finished() const {
 
 bool RunFolder::has_checkpoint() const { return !checkpoint::list_training_folders(path_).empty(); }
 
-void RunFolder::clear() const {
+std::vector<std::string> RunFolder::names_of_runs() const {
   std::vector<std::string> ours;
   for (const auto& name : fs::list_folder(path_)) {
     if (name == "cfg.yaml" || name == "metrics.jsonl" || name == "adapter" || name == "model" ||
@@ -56,11 +56,20 @@ void RunFolder::clear() const {
       ours.push_back(name);
     }
   }
+  return ours;
+}
+
+void RunFolder::require_ours() const {
+  const auto ours = names_of_runs();
   if (!ours.empty() && !std::filesystem::exists(path_ / kManifest)) {
     throw ConfigError(mpeft::str(path_.string(), ": holds ", join(ours, ", "), " but no ", kManifest,
                                  ": not the output of a run, so it is left alone; name another folder with --output"));
   }
-  for (const auto& name : ours) std::filesystem::remove_all(path_ / name);
+}
+
+void RunFolder::clear() const {
+  require_ours();
+  for (const auto& name : names_of_runs()) std::filesystem::remove_all(path_ / name);
   // Last: a removal that is interrupted can be repeated.
   for (const char* name : {"log.txt", kManifest}) std::filesystem::remove(path_ / name);
 }

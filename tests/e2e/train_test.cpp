@@ -150,6 +150,13 @@ TEST(TrainProgram, OverwriteStartsAnew) {
   ASSERT_EQ(again.exit_code, 0) << again.output;
   EXPECT_EQ(losses(folder / "out/metrics.jsonl").size(), 10U);
   EXPECT_EQ(json::parse(read(folder / "out/manifest.json")).at("seed"), 7);
+  // A run that cannot begin has taken nothing away.
+  const auto refused =
+      run(kTrain + " --overwrite --cfg " + cfg + " --set 'data_options.train_slice={range: [900, 901]}'");
+  EXPECT_EQ(refused.exit_code, 2) << refused.output;
+  EXPECT_THAT(refused.output, HasSubstr("train_slice: selects none of"));
+  EXPECT_TRUE(sfs::exists(folder / "out/model/model.safetensors"));
+  EXPECT_THAT(run(kTrain + " --cfg " + cfg).output, HasSubstr("already finished"));
 }
 
 TEST(TrainProgram, EvaluatesByGenerationAndEvalFindsTheSameScores) {

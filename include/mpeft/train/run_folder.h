@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace mpeft::train {
 
@@ -21,12 +22,14 @@ class RunFolder {
   bool is_finished() const;
   /// True when there is a checkpoint to go on from.
   bool has_checkpoint() const;
-  /// Removes what a run wrote here, by name; anything else in the folder stays. Throws ConfigError, and removes
-  /// nothing, when such names are there without the `manifest.json` that every run writes first: then they are somebody
-  /// else's.
+  /// Throws ConfigError when names that a run writes are here without the `manifest.json` that every run writes first:
+  /// then they are somebody else's.
+  void require_ours() const;
+  /// Removes what a run wrote here, by name; anything else in the folder stays. First require_ours.
   void clear() const;
 
  private:
+  std::vector<std::string> names_of_runs() const;
   RunFolder(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
   std::filesystem::path path_;
   int fd_ = -1;
