@@ -71,6 +71,13 @@ TEST(DatasetRuns, RteTrainsToAllReadingsOfAccuracyAndEvalFindsThemAgain) {
   const auto rescored = run(eval + "--metrics accuracy --predictions " + predictions.string());
   ASSERT_EQ(rescored.exit_code, 0) << rescored.output;
   EXPECT_EQ(document_of(rescored.output).at("metrics"), metrics);
+  const auto by_default = run(eval + "--predictions " + predictions.string());
+  ASSERT_EQ(by_default.exit_code, 0) << by_default.output;
+  EXPECT_EQ(document_of(by_default.output).at("metrics"), metrics) << "those of the run";
+  sfs::copy(predictions, folder / "alone.jsonl");
+  const auto alone = run(eval + "--predictions " + (folder / "alone.jsonl").string());
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.output, HasSubstr("which metrics? There is no evaluation in a metrics.jsonl beside"));
   const auto scored = run(kMpeft + " score accuracy --json --predictions " + predictions.string());
   EXPECT_EQ(document_of(scored.output).at("metrics"), metrics);
 }

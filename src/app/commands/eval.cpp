@@ -12,6 +12,8 @@
 #include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
 #include "mpeft/eval/evaluator.h"
+#include "mpeft/metrics/metric.h"
+#include "mpeft/metrics/pair_metric.h"
 #include "mpeft/model/factory.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
@@ -115,6 +117,37 @@ void evaluate_checkpoint(const Options& options) {
   print_scores(result.scores, options.json_output);
 }
 
+// What the run that wrote the predictions measured: the metrics in the last evaluation of the metrics.jsonl beside
+// them.
+std::vector<std::string> metrics_of_run(const sfs::path& predictions) {
+  constexpr uint64_t kMaxBytes = uint64_t{1} << 30;
+  const sfs::path log = predictions.parent_path() / "metrics.jsonl";
+  std::error_code ignored;
+  if (!sfs::is_regular_file(log, ignored)) return {};
+  auto known = metrics::metric_names();
+  for (const auto& name : metrics::pair_metric_names()) known.push_back(name);
+  std::vector<std::string> names;
+  for (const auto& line : split(fs::read_file(log, kMaxBytes), '\n')) {
+    const auto entry = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!entry.is_object() || entry.value("kind", nlohmann::json()) != "eval" || !entry.contains("metrics")) continue;
+    names.clear();
+    for (const auto& name : known) {
+      if (entry["metrics"].is_object() && entry["metrics"].contains(name)) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+void rescore(const Options& options) {
+  const auto names = options.metrics.empty() ? metrics_of_run(options.predictions) : options.metrics;
+  if (names.empty()) {
+    throw ConfigError(mpeft::str("which metrics? There is no evaluation in a metrics.jsonl beside ",
+                                 options.predictions, "; name them with --metrics NAME…"));
+  }
+  print_scores(eval::score_predictions(eval::read_predictions(options.predictions), names, options.spider),
+               options.json_output);
+}
+
 }  // namespace
 
 void add_eval_command(CLI::App& app) {
@@ -128,7 +161,8 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--split", options->split, "train, val or test (default: what the experiment validates on)");
   command->add_option("--output", options->output, "write the predictions to this JSON lines file");
   command->add_option("--predictions", options->predictions, "rescore this file instead of running a model");
-  command->add_option("--metrics", options->metrics, "with --predictions")->delimiter(',');
+  command->add_option("--metrics", options->metrics, "with --predictions (default: those of the run that wrote them)")
+      ->delimiter(',');
   command->add_option("--spider", options->spider, "with --predictions: Spider's folder, for metrics of SQL");
   command->add_option("--set", options->overrides.set, "key=value over the experiment file")->allow_extra_args(false);
   struct Flag {
@@ -147,14 +181,11 @@ void add_eval_command(CLI::App& app) {
   command->add_flag("--json", options->json_output, "one JSON document on standard output");
   command->callback([options] {
     if (!options->predictions.empty()) {
-      if (options->metrics.empty()) throw ConfigError("--predictions needs --metrics NAME…");
-      print_scores(
-          eval::score_predictions(eval::read_predictions(options->predictions), options->metrics, options->spider),
-          options->json_output);
+      rescore(*options);
       return;
     }
     if (options->cfg.empty() || options->checkpoint.empty())
-      throw ConfigError("eval needs --cfg and --checkpoint, or --predictions and --metrics");
+      throw ConfigError("eval needs --cfg and --checkpoint, or --predictions");
     evaluate_checkpoint(*options);
   });
 }
