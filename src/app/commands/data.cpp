@@ -25,7 +25,8 @@ struct Options {
   void add_to(CLI::App& command) {
     command.add_option(
         "name", name,
-        "data set: " + join(data::dataset_names(), ", ") + " (jsonl:PATH); or name an experiment with --cfg");
+        "data set: " + join(data::dataset_names(), ", ") +
+            " (glue_rte, glue_mnli, …; jsonl:PATH; spider-tvt, spider_1000, …); or name an experiment with --cfg");
     command.add_option("--cfg", cfg, "experiment file: its data set, options and tokenizer");
     command.add_option("--split", split, "train, val or test")->capture_default_str();
     command.add_option("--data-root", data_root, "folder that holds the data sets (default: data)");
@@ -155,8 +156,8 @@ void add_data_command(CLI::App& app) {
   auto* command = app.add_subcommand("data", "look at a data set as the model sees it");
   command->require_subcommand(1);
   command->footer(
-      "  mpeft data show --cfg cfg/quickstart/lora.yaml --split val --n 2\n  mpeft data stats --cfg "
-      "cfg/quickstart/lora.yaml");
+      "  mpeft data show --cfg cfg/quickstart/base.yaml --split val --n 2\n  mpeft data stats glue_rte --data-root "
+      "data/sample --tokenizer data/sample/tokenizer.json");
   auto show_options = std::make_shared<Options>();
   auto* show_command = command->add_subcommand("show", "examples: text, ids, which tokens carry loss");
   show_options->add_to(*show_command);

@@ -84,6 +84,7 @@ TEST_F(DatabaseFileTest, EndsAtEveryLimit) {
   EXPECT_EQ(failure(product, {.max_rows = 10}), "more than 10 rows");
   EXPECT_EQ(failure(product, {.max_bytes = 1 << 10}), "more than 1.0 KiB");
   EXPECT_EQ(failure("SELECT Name FROM Band", {.max_rows = 4}), "") << "the limit itself is allowed";
+  EXPECT_EQ(failure("SELECT Name FROM Band", {.max_rows = 3}), "more than 3 rows");
   EXPECT_EQ(run("SELECT Name FROM Band").n_rows, 4U) << "and the next query starts anew";
 }
 
@@ -96,6 +97,19 @@ TEST(DatabaseFile, AnswersWithoutWritingAndFromAnyFolder) {
   EXPECT_EQ(DatabaseFile(path).run("SELECT a FROM t", 1).columns[0], std::vector<Cell>{int64_t{7}});
   EXPECT_EQ(fs::sha256_file(path), before);
   EXPECT_THAT(fs::list_folder(path.parent_path()), ElementsAre("ü.sqlite"));
+}
+
+// SQLite puts an index of the log beside such a file even for a reader, unless it is opened as immutable.
+TEST(DatabaseFile, LeavesNothingBesideAFileWithAWriteAheadLog) {
+  const test::TemporaryFolder folder;
+  const auto path = folder.path() / "w/wal.sqlite";
+  make_database(path, "PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES (7);");
+  ASSERT_THAT(fs::list_folder(path.parent_path()), ElementsAre("wal.sqlite"));
+  const std::string before = fs::sha256_file(path);
+  const DatabaseFile database(path);
+  EXPECT_EQ(database.run("SELECT a FROM t", 1).columns[0], std::vector<Cell>{int64_t{7}});
+  EXPECT_THAT(fs::list_folder(path.parent_path()), ElementsAre("wal.sqlite"));
+  EXPECT_EQ(fs::sha256_file(path), before);
 }
 
 TEST(DatabaseFile, NamesAFileThatIsNoDatabase) {
