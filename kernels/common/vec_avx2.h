@@ -16,6 +16,7 @@ namespace {
 
 struct Vec {
   static constexpr int64_t kLanes = 8;
+  static constexpr int kRegisters = 16;
   static constexpr int kSideBySide = 1;  // of 16 registers: two exponentials side by side leave none for the states
   __m256 v;
 
@@ -51,6 +52,15 @@ struct Vec {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  /// The sums of the lanes of kLanes vectors behind one another, always in the same order.
+  static inline Vec sums(const float* p) {
+    const auto pair = [p](int i) __attribute__((always_inline)) {
+      return _mm256_hadd_ps(_mm256_loadu_ps(p + i * kLanes), _mm256_loadu_ps(p + (i + 1) * kLanes));
+    };
+    const __m256 first = _mm256_hadd_ps(pair(0), pair(2)), last = _mm256_hadd_ps(pair(4), pair(6));  // of half vectors
+    return {_mm256_add_ps(_mm256_permute2f128_ps(first, last, 0x20), _mm256_permute2f128_ps(first, last, 0x31))};
   }
 };
 

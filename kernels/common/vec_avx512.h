@@ -15,6 +15,7 @@ namespace {
 
 struct Vec {
   static constexpr int64_t kLanes = 16;
+  static constexpr int kRegisters = 32;
   static constexpr int kSideBySide = 4;
   static constexpr __mmask16 kAll = 0xffff;
   __m512 v;
@@ -53,6 +54,27 @@ struct Vec {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  /// The sums of the lanes of kLanes vectors behind one another, always in the same order.
+  static inline Vec sums(const float* p) {
+    const auto row = [p](int i) __attribute__((always_inline)) { return _mm512_loadu_ps(p + i * kLanes); };
+    // Rows i and i + 1: in each quarter two partial sums of either.
+    const auto pair = [&](int i) __attribute__((always_inline)) {
+      return _mm512_add_ps(_mm512_maskz_unpacklo_ps(kAll, row(i), row(i + 1)),
+                           _mm512_maskz_unpackhi_ps(kAll, row(i), row(i + 1)));
+    };
+    // Rows i to i + 3: in each quarter one of each.
+    const auto four = [&](int i) __attribute__((always_inline)) {
+      const __m512 a = pair(i), b = pair(i + 2);
+      return _mm512_add_ps(_mm512_maskz_shuffle_ps(kAll, a, b, 0x44), _mm512_maskz_shuffle_ps(kAll, a, b, 0xee));
+    };
+    const auto halves = [](__m512 a, __m512 b) __attribute__((always_inline)) {
+      return _mm512_add_ps(_mm512_maskz_shuffle_f32x4(kAll, a, b, 0x44), _mm512_maskz_shuffle_f32x4(kAll, a, b, 0xee));
+    };
+    const __m512 first = halves(four(0), four(4)), last = halves(four(8), four(12));
+    return {_mm512_add_ps(_mm512_maskz_shuffle_f32x4(kAll, first, last, 0x88),
+                          _mm512_maskz_shuffle_f32x4(kAll, first, last, 0xdd))};
   }
 };
 

@@ -13,6 +13,7 @@ namespace {
 
 struct Vec {
   static constexpr int64_t kLanes = 4;
+  static constexpr int kRegisters = 16;
   static constexpr int kSideBySide = 1;
   typedef float Floats __attribute__((vector_size(16)));
   typedef int32_t Ints __attribute__((vector_size(16)));
@@ -32,6 +33,11 @@ struct Vec {
 
   /// The sum of the lanes, always in the same order.
   inline float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+  /// The sums of the lanes of kLanes vectors behind one another, always in the same order.
+  static inline Vec sums(const float* p) {
+    return {Floats{load(p).sum(), load(p + kLanes).sum(), load(p + 2 * kLanes).sum(), load(p + 3 * kLanes).sum()}};
+  }
 };
 
 inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }

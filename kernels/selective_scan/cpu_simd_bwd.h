@@ -9,41 +9,68 @@
 namespace mpeft::kernels {
 namespace {
 
-/// What the states of a tile read and leave, for one group.
+/// Groups that the backward takes together: what they add to dB and dC meets in registers. As many as these hold.
+constexpr int kGroupsTogether = Vec::kRegisters >= 32 ? 2 : 1;
+constexpr int kStatesTogether = 4;
+
+/// What the states of a tile read and leave. Rows: of group g of those taken together with TileRow::of(g).
 struct BwdTile {
   int64_t steps, d_state;
   const float *B, *C;          // (steps, d_state)
   TileRow delta, delta_u, dy;  // read
   TileRow dBu, dA_sum, y;      // left: sum_n dh B', sum_n dh w A2, sum_n C' (h + offset)   (w = exp(delta A) h_before)
-  float *decays, *decayed;     // (steps, kStates, kLanes): exp(delta A) and w, for the states in hand
+  float *decays, *decayed;     // (steps, groups, states, kLanes): exp(delta A) and w, for the states in hand
   float *dB, *dC;              // (steps, d_state, kLanes) sums over groups, or null
+
+  inline BwdTile of(int64_t g) const {
+    BwdTile t = *this;
+    for (TileRow* r : {&t.delta, &t.delta_u, &t.dy, &t.dBu, &t.dA_sum, &t.y}) *r = r->of(g);
+    return t;
+  }
+};
+
+/// The states of the first of the groups in hand; those of the next lie behind them.
+struct BwdStates {
+  const float* A2;             // (groups, d_state, kLanes)
+  StateTerms terms, dterms;    // one group's
+  const float* kept;           // (d_state, d_inner): the states before the tile
+  int64_t kept_stride, lanes;  // of the last group
+  float *dh, *dA;              // (groups, d_state, kLanes)
 };
 
 inline void add_to(float* sum, Vec x) { (Vec::load(sum) + x).store(sum); }
 
-/// Recomputes kStates states of a group over a tile, then goes back through it. dh: gradient of the state after the
-/// tile in, before it out. dA is added to.
-/// With terms also: terms, from state n0, and the sums of their gradients, which are added to.
-template <int kStates, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_states(const BwdTile tile, int64_t n0, const float* A2, const StateTerms& terms,
-                       const StateTerms& dterms, const float* kept, int64_t kept_stride, int64_t lanes, float* dh,
-                       float* dA) {
-  constexpr int kTogether = together(kStates);
-  const int64_t N = tile.d_state;
+/// Recomputes kStates states of kGroups groups over a tile, from state n0, then goes back through it. dh: gradient of
+/// the state after the tile in, before it out. dA is added to.
+/// With terms (one group) also: the sums of their gradients, which are added to.
+template <int kGroups, int kStates, bool kWithBC, bool kWithA, bool kWithTerms>
+inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
+  static_assert(kGroups == 1 || !kWithTerms);
+  constexpr int kBoth = kGroups * kStates;
+  const int64_t N = tile.d_state, group_states = N * kLanes, first = n0 * kLanes;
   const float* const B = tile.B + n0;
   const float* const C = tile.C + n0;
-  {
+  const float* const A2 = of.A2 + first;
+  const StateTerms terms = kWithTerms ? of.terms.from_state(n0) : StateTerms{};
+  const StateTerms dterms = kWithTerms ? of.dterms.from_state(n0) : StateTerms{};
+#pragma GCC unroll 2
+  for (int g = 0; g < kGroups; ++g) {
+    constexpr int kTogether = together(kStates);
+    const TileRow delta = tile.delta.of(g), delta_u = tile.delta_u.of(g);
+    const float* const kept = of.kept + n0 * of.kept_stride + g * kLanes;
     Vec h[kStates];
 #pragma GCC unroll 8
-    for (int j = 0; j < kStates; ++j) h[j] = load_lanes(kept + (n0 + j) * kept_stride, lanes);
+    for (int j = 0; j < kStates; ++j) {
+      h[j] = load_lanes(kept + j * of.kept_stride, g + 1 < kGroups ? kLanes : of.lanes);
+    }
     for (int64_t t = 0; t < tile.steps; ++t) {
-      const Vec dt = tile.delta.get(t), dtu = tile.delta_u.get(t);
-      float* const tile_decays = tile.decays + t * kStates * kLanes;
-      float* const decayed = tile.decayed + t * kStates * kLanes;
+      const Vec dt = delta.get(t), dtu = delta_u.get(t);
+      float* const tile_decays = tile.decays + (t * kBoth + g * kStates) * kLanes;
+      float* const decayed = tile.decayed + (t * kBoth + g * kStates) * kLanes;
 #pragma GCC unroll 8
       for (int i = 0; i < kStates; i += kTogether) {
         Vec decay[kTogether];
-        decays(dt, A2 + (n0 + i) * kLanes, decay);
+        decays(dt, A2 + g * group_states + i * kLanes, decay);
 #pragma GCC unroll 8
         for (int j = i; j < i + kTogether; ++j) {
           const Vec w = decay[j - i] * h[j];
@@ -55,140 +82,181 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const float* A2, const St
       }
     }
   }
-  Vec g[kStates], dA_sum[kStates];
+  Vec dh[kBoth], dA_sum[kBoth];
 #pragma GCC unroll 8
-  for (int j = 0; j < kStates; ++j) {
-    g[j] = Vec::load(dh + (n0 + j) * kLanes);
-    if constexpr (kWithA) dA_sum[j] = Vec::load(dA + (n0 + j) * kLanes);
+  for (int i = 0; i < kBoth; ++i) {
+    const int64_t at = i / kStates * group_states + first + i % kStates * kLanes;
+    dh[i] = Vec::load(of.dh + at);
+    if constexpr (kWithA) dA_sum[i] = Vec::load(of.dA + at);
   }
   for (int64_t t = tile.steps - 1; t >= 0; --t) {
-    const Vec dt = tile.delta.get(t), dtu = tile.delta_u.get(t), dy = tile.dy.get(t);
-    const float* const decays = tile.decays + t * kStates * kLanes;
-    const float* const decayed = tile.decayed + t * kStates * kLanes;
-    Vec sum_B = tile.dBu.get(t), sum_A = tile.dA_sum.get(t), sum_C = tile.y.get(t);
+    const float* const decays = tile.decays + t * kBoth * kLanes;
+    const float* const decayed = tile.decayed + t * kBoth * kLanes;
+    float* const dB = kWithBC ? tile.dB + t * group_states + first : nullptr;
+    float* const dC = kWithBC ? tile.dC + t * group_states + first : nullptr;
+    Vec dt[kGroups], dtu[kGroups], dy[kGroups], sum_B[kGroups], sum_A[kGroups], sum_C[kGroups];
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      dt[g] = tile.delta.of(g).get(t), dtu[g] = tile.delta_u.of(g).get(t), dy[g] = tile.dy.of(g).get(t);
+      sum_B[g] = tile.dBu.of(g).get(t), sum_A[g] = tile.dA_sum.of(g).get(t), sum_C[g] = tile.y.of(g).get(t);
+    }
 #pragma GCC unroll 8
     for (int j = 0; j < kStates; ++j) {
       const Vec b_given = Vec::broadcast(B[t * N + j]), c_given = Vec::broadcast(C[t * N + j]);
       const Vec b = kWithTerms ? terms.scaled_B(j, b_given) : b_given;
       const Vec c = kWithTerms ? terms.scaled_C(j, c_given) : c_given;
-      const Vec w = Vec::load(decayed + j * kLanes);
-      Vec h = fma(dtu, b, w);
-      if constexpr (kWithTerms) h = terms.offset_state(j, h);
-      const Vec gt = fma(dy, c, g[j]);
-      const Vec gw = gt * w;
-      sum_B = fma(gt, b, sum_B);
-      sum_A = fma(gw, Vec::load(A2 + (n0 + j) * kLanes), sum_A);
-      sum_C = fma(h, c, sum_C);
-      if constexpr (kWithA) dA_sum[j] = fma(gw, dt, dA_sum[j]);
-      float* const dB = kWithBC ? tile.dB + (t * N + n0 + j) * kLanes : nullptr;
-      float* const dC = kWithBC ? tile.dC + (t * N + n0 + j) * kLanes : nullptr;
-      if constexpr (kWithTerms) {
-        const Vec db = gt * dtu, dc = h * dy;  // of B' and C'
-        add_to(dterms.offset + j * kLanes, dy * c);
-        add_to(dterms.B_scale + j * kLanes, db * b_given);
-        add_to(dterms.B_bias + j * kLanes, db);
-        add_to(dterms.C_scale + j * kLanes, dc * c_given);
-        add_to(dterms.C_bias + j * kLanes, dc);
-        if constexpr (kWithBC) {
-          add_to(dB, db * Vec::load(terms.B_scale + j * kLanes));
-          add_to(dC, dc * Vec::load(terms.C_scale + j * kLanes));
+      Vec dB_sum, dC_sum;
+      if constexpr (kWithBC && !kWithTerms) dB_sum = Vec::load(dB + j * kLanes), dC_sum = Vec::load(dC + j * kLanes);
+#pragma GCC unroll 2
+      for (int g = 0; g < kGroups; ++g) {
+        const int i = g * kStates + j;
+        const Vec w = Vec::load(decayed + i * kLanes);
+        Vec h = fma(dtu[g], b, w);
+        if constexpr (kWithTerms) h = terms.offset_state(j, h);
+        const Vec dh_t = fma(dy[g], c, dh[i]);
+        const Vec dw = dh_t * w;
+        sum_B[g] = fma(dh_t, b, sum_B[g]);
+        sum_A[g] = fma(dw, Vec::load(A2 + g * group_states + j * kLanes), sum_A[g]);
+        sum_C[g] = fma(h, c, sum_C[g]);
+        if constexpr (kWithA) dA_sum[i] = fma(dw, dt[g], dA_sum[i]);
+        if constexpr (kWithTerms) {
+          const Vec db = dh_t * dtu[g], dc = h * dy[g];  // of B' and C'
+          add_to(dterms.offset + j * kLanes, dy[g] * c);
+          add_to(dterms.B_scale + j * kLanes, db * b_given);
+          add_to(dterms.B_bias + j * kLanes, db);
+          add_to(dterms.C_scale + j * kLanes, dc * c_given);
+          add_to(dterms.C_bias + j * kLanes, dc);
+          if constexpr (kWithBC) {
+            add_to(dB + j * kLanes, db * Vec::load(terms.B_scale + j * kLanes));
+            add_to(dC + j * kLanes, dc * Vec::load(terms.C_scale + j * kLanes));
+          }
+        } else if constexpr (kWithBC) {
+          dB_sum = fma(dh_t, dtu[g], dB_sum);
+          dC_sum = fma(h, dy[g], dC_sum);
         }
-      } else if constexpr (kWithBC) {
-        fma(gt, dtu, Vec::load(dB)).store(dB);
-        fma(h, dy, Vec::load(dC)).store(dC);
+        dh[i] = dh_t * Vec::load(decays + i * kLanes);
       }
-      g[j] = gt * Vec::load(decays + j * kLanes);
+      if constexpr (kWithBC && !kWithTerms) dB_sum.store(dB + j * kLanes), dC_sum.store(dC + j * kLanes);
     }
-    tile.dBu.set(t, sum_B);
-    tile.dA_sum.set(t, sum_A);
-    tile.y.set(t, sum_C);
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) {
+      tile.dBu.of(g).set(t, sum_B[g]);
+      tile.dA_sum.of(g).set(t, sum_A[g]);
+      tile.y.of(g).set(t, sum_C[g]);
+    }
   }
 #pragma GCC unroll 8
-  for (int j = 0; j < kStates; ++j) {
-    g[j].store(dh + (n0 + j) * kLanes);
-    if constexpr (kWithA) dA_sum[j].store(dA + (n0 + j) * kLanes);
+  for (int i = 0; i < kBoth; ++i) {
+    const int64_t at = i / kStates * group_states + first + i % kStates * kLanes;
+    dh[i].store(of.dh + at);
+    if constexpr (kWithA) dA_sum[i].store(of.dA + at);
   }
 }
 
-template <bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_group(const BwdTile& tile, const float* A2, const StateTerms& terms, const StateTerms& dterms,
-                      const float* kept, int64_t kept_stride, int64_t lanes, float* dh, float* dA) {
+template <int kGroups, bool kWithBC, bool kWithA, bool kWithTerms>
+inline void bwd_groups(const BwdTile& tile, const BwdStates& of) {
   int64_t n = 0;
-  const auto go_back = [&]<int kStates>(std::integral_constant<int, kStates>) {
-    bwd_states<kStates, kWithBC, kWithA, kWithTerms>(tile, n, A2, kWithTerms ? terms.from_state(n) : StateTerms{},
-                                                     kWithTerms ? dterms.from_state(n) : StateTerms{}, kept,
-                                                     kept_stride, lanes, dh, dA);
-  };
-  for (; n + 4 <= tile.d_state; n += 4) go_back(std::integral_constant<int, 4>{});
-  for (; n < tile.d_state; ++n) go_back(std::integral_constant<int, 1>{});
+  for (; n + kStatesTogether <= tile.d_state; n += kStatesTogether) {
+    bwd_states<kGroups, kStatesTogether, kWithBC, kWithA, kWithTerms>(tile, n, of);
+  }
+  for (; n < tile.d_state; ++n) bwd_states<kGroups, 1, kWithBC, kWithA, kWithTerms>(tile, n, of);
+}
+
+/// As bwd_groups does it for what is wanted.
+template <int kGroups>
+inline auto* bwd_groups_for(bool with_bc, bool with_a) {
+  if (with_bc) return with_a ? bwd_groups<kGroups, true, true, false> : bwd_groups<kGroups, true, false, false>;
+  return with_a ? bwd_groups<kGroups, false, true, false> : bwd_groups<kGroups, false, false, false>;
 }
 
 inline int64_t bwd_scratch(int64_t d_state, bool with_terms) {
   const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 4 * kLanes;
-  return kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state + (8 + 2 * 4) * kTile * kLanes;
+  return kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state +
+         kGroupsTogether * (8 + 2 * kStatesTogether) * kTile * kLanes;
 }
 
 /// One value a channel and step, for the epilogue of a group.
 struct BwdRows {
   TileRow softplus_slope, dgate;  // sigmoid(delta + bias) or 1; dout silu'(z)
+
+  inline BwdRows of(int64_t g) const { return {softplus_slope.of(g), dgate.of(g)}; }
 };
 
 /// Fills the tile's rows from the inputs.
 template <typename scalar_t>
 inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, int64_t d, int64_t lanes,
                          const ChunkA2& A, int64_t group, const BwdTile& tile, const BwdRows& rows) {
+  if (t0 >= kTile) {
+    for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) prefetch_rows(*s, t0 - kTile, kTile, d);
+    for (const auto* s : {&p.du, &p.ddelta, &p.dz}) prefetch_rows(*s, t0 - kTile, kTile, d);
+  }
+  const TileRow delta = tile.delta, delta_u = tile.delta_u, dy = tile.dy, slope = rows.softplus_slope,
+                dgate = rows.dgate;
   const Vec one = Vec::broadcast(1.0f);
   const Vec bias = load_or_zero(p.delta_bias, d, lanes);
-  for (int64_t t = 0; t < tile.steps; ++t) {
-    if (t0 >= kTile) {
-      for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) prefetch_step(*s, t0 - kTile + t, d);
-      for (const auto* s : {&p.du, &p.ddelta, &p.dz}) prefetch_step(*s, t0 - kTile + t, d);
+  const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
+  const auto delta_rows = GroupRows<const scalar_t>::of(p.delta, t0, d, lanes);
+  const auto fill = [&](auto activation) {
+    for (int64_t t = 0; t < tile.steps; ++t) {
+      const Softplus dt = activation(delta_rows.get(t) + bias);
+      delta.set(t, A.limit_delta(group, dt.value));
+      delta_u.set(t, dt.value * u_rows.get(t));
+      slope.set(t, dt.derivative);
     }
-    const Vec u = load_lanes(at_step(p.u, t0 + t) + d, lanes);
-    const Vec dout = load_lanes(at_step(p.dout, t0 + t) + d, lanes);
-    const Vec raw = load_lanes(at_step(p.delta, t0 + t) + d, lanes) + bias;
-    Softplus dt{raw, one};
-    if (p.delta_softplus) dt = softplus(raw);
-    tile.delta.set(t, A.limit_delta(group, dt.value));
-    tile.delta_u.set(t, dt.value * u);
-    rows.softplus_slope.set(t, dt.derivative);
-    if (p.z.data) {
-      const Vec z = load_lanes(at_step(p.z, t0 + t) + d, lanes);
+  };
+  if (p.delta_softplus) {
+    fill([](Vec x) { return softplus(x); });
+  } else {
+    fill([one](Vec x) { return Softplus{x, one}; });
+  }
+  const auto dout_rows = GroupRows<const scalar_t>::of(p.dout, t0, d, lanes);
+  const auto z_rows = GroupRows<const scalar_t>::of(p.z, t0, d, lanes);
+  if (z_rows.data != nullptr) {
+    for (int64_t t = 0; t < tile.steps; ++t) {
+      const Vec z = z_rows.get(t), dout = dout_rows.get(t);
       const Vec s = sigmoid(z);
       const Vec gate = z * s;
-      tile.dy.set(t, dout * gate);
-      rows.dgate.set(t, dout * fma(gate, one - s, s));
-    } else {
-      tile.dy.set(t, dout);
+      dy.set(t, dout * gate);
+      dgate.set(t, dout * fma(gate, one - s, s));
     }
-    tile.dBu.set(t, Vec::zero());
-    tile.dA_sum.set(t, Vec::zero());
-    tile.y.set(t, Vec::zero());
+  } else {
+    for (int64_t t = 0; t < tile.steps; ++t) dy.set(t, dout_rows.get(t));
   }
+  for (const TileRow& sum : {tile.dBu, tile.dA_sum, tile.y}) fill_zero(sum.data, tile.steps * kLanes);
 }
 
 /// Gradients of a group's channels, step by step; adds to the sums of dD, ddelta_bias and dout_offset, (3, kLanes).
 template <typename scalar_t>
 inline void bwd_epilogue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, int64_t d, int64_t lanes,
                          const BwdTile& tile, const BwdRows& rows, float* sums) {
+  const TileRow dy_row = tile.dy, dBu = tile.dBu, dA_sum = tile.dA_sum, slope = rows.softplus_slope;
+  const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
+  const auto du = GroupRows<scalar_t>::of(p.du, t0, d, lanes);
+  const auto ddelta_rows = GroupRows<scalar_t>::of(p.ddelta, t0, d, lanes);
   const Vec skip = load_or_zero(p.D, d, lanes), offset = load_or_zero(p.out_offset, d, lanes);
+  const Vec ln2 = Vec::broadcast(kLn2);
   Vec dD_sum = Vec::load(sums), dbias_sum = Vec::load(sums + kLanes), dy_sum = Vec::load(sums + 2 * kLanes);
   for (int64_t t = tile.steps - 1; t >= 0; --t) {
-    const Vec u = load_lanes(at_step(p.u, t0 + t) + d, lanes);
-    const Vec dy = tile.dy.get(t), sum_B = tile.dBu.get(t);
-    const Vec ddelta = fma(u, sum_B, tile.dA_sum.get(t) * Vec::broadcast(kLn2)) * rows.softplus_slope.get(t);
+    const Vec u = u_rows.get(t), dy = dy_row.get(t), sum_B = dBu.get(t);
+    const Vec ddelta = fma(u, sum_B, dA_sum.get(t) * ln2) * slope.get(t);
     dD_sum = fma(dy, u, dD_sum);
     dbias_sum = dbias_sum + ddelta;
     dy_sum = dy_sum + dy;
-    if (p.du.data) store_lanes(fma(tile.delta.get(t), sum_B, skip * dy), at_step(p.du, t0 + t) + d, lanes);
-    if (p.ddelta.data) store_lanes(ddelta, at_step(p.ddelta, t0 + t) + d, lanes);
-    if (p.dz.data && p.z.data) {
-      store_lanes(rows.dgate.get(t) * (fma(skip, u, tile.y.get(t)) + offset), at_step(p.dz, t0 + t) + d, lanes);
-    }
+    if (du.data != nullptr) du.set(t, fma(tile.delta.get(t), sum_B, skip * dy));
+    if (ddelta_rows.data != nullptr) ddelta_rows.set(t, ddelta);
   }
   dD_sum.store(sums);
   dbias_sum.store(sums + kLanes);
   dy_sum.store(sums + 2 * kLanes);
+  if (p.dz.data == nullptr || p.z.data == nullptr) return;
+  const auto dz = GroupRows<scalar_t>::of(p.dz, t0, d, lanes);
+  const TileRow dgate = rows.dgate, y = tile.y;
+  for (int64_t t = 0; t < tile.steps; ++t) dz.set(t, dgate.get(t) * (fma(skip, u_rows.get(t), y.get(t)) + offset));
+}
+
+/// (n, kLanes) to (n). Reads up to the next multiple of kLanes rows.
+inline void sum_lanes(const float* from, int64_t n, float* to) {
+  for (int64_t i = 0; i < n; i += kLanes) store_lanes(Vec::sums(from + i * kLanes), to + i, lanes_left(n, i));
 }
 
 template <typename scalar_t>
@@ -214,13 +282,13 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   const bool with_a = partials.dA != nullptr;
 
   Arena arena(scratch);
-  const auto take_row = [&arena] { return TileRow{arena.take(kTile * kLanes)}; };
+  const auto take_row = [&arena] { return TileRow{arena.take(kGroupsTogether * kTile * kLanes)}; };
   BwdTile tile{};
   tile.d_state = N;
   for (TileRow* r : {&tile.delta, &tile.delta_u, &tile.dy, &tile.dBu, &tile.dA_sum, &tile.y}) *r = take_row();
   const BwdRows rows{take_row(), take_row()};
-  tile.decays = arena.take(4 * kTile * kLanes);
-  tile.decayed = arena.take(4 * kTile * kLanes);
+  tile.decays = arena.take(kGroupsTogether * kStatesTogether * kTile * kLanes);
+  tile.decayed = arena.take(kGroupsTogether * kStatesTogether * kTile * kLanes);
   tile.dB = arena.take(kTile * N * kLanes);
   tile.dC = arena.take(kTile * N * kLanes);
   const int64_t group_states = chunk.n_groups * N * kLanes;
@@ -256,24 +324,34 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
       fill_zero(tile.dB, tile.steps * N * kLanes);
       fill_zero(tile.dC, tile.steps * N * kLanes);
     }
-    for (int64_t g = 0; g < chunk.n_groups; ++g) {
-      const int64_t d = chunk.begin + g * kLanes;
-      const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
-      const float* const kept = p.checkpoints + (first_tile + index) * N * D + d;
-      bwd_prologue(p, t0, d, lanes, A, g, tile, rows);
-      auto* const run = with_terms ? bwd_group<true, true, true>
-                        : with_bc  ? (with_a ? bwd_group<true, true, false> : bwd_group<true, false, false>)
-                                   : (with_a ? bwd_group<false, true, false> : bwd_group<false, false, false>);
-      run(tile, A.A2.group(g), terms.group(g), dterms.group(g), kept, D, lanes, dh.group(g), dA.group(g));
-      bwd_epilogue(p, t0, d, lanes, tile, rows, sums + g * 3 * kLanes);
+    const int64_t most_together = with_terms ? 1 : kGroupsTogether;
+    for (int64_t g = 0, n_groups; g < chunk.n_groups; g += n_groups) {
+      n_groups = chunk.n_groups - g < most_together ? 1 : most_together;
+      const float* const kept = p.checkpoints + (first_tile + index) * N * D;
+      const auto each_group = [&](auto function) {
+        for (int64_t i = 0; i < n_groups; ++i) {
+          const int64_t d = chunk.begin + (g + i) * kLanes;
+          function(i, d, lanes_left(chunk.n_channels, (g + i) * kLanes));
+        }
+      };
+      each_group([&](int64_t i, int64_t d, int64_t lanes) {
+        if (index > 0) prefetch_rows(Sequence<const float>{kept - N * D, 0, D}, 0, N, d);
+        bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
+      });
+      const int64_t last_lanes = lanes_left(chunk.n_channels, (g + n_groups - 1) * kLanes);
+      const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + chunk.begin + g * kLanes, D,
+                             last_lanes,    dh.group(g),    dA.group(g)};
+      auto* const run = with_terms      ? bwd_groups<1, true, true, true>
+                        : n_groups == 1 ? bwd_groups_for<1>(with_bc, with_a)
+                                        : bwd_groups_for<kGroupsTogether>(with_bc, with_a);
+      run(tile, states);
+      each_group([&](int64_t i, int64_t d, int64_t lanes) {
+        bwd_epilogue(p, t0, d, lanes, tile.of(i), rows.of(i), sums + (g + i) * 3 * kLanes);
+      });
     }
     const int64_t first = (chunk_index * n_tokens(params) + span.first + t0) * N;
-    for (int64_t i = 0; partials.dB != nullptr && i < tile.steps * N; ++i) {
-      partials.dB[first + i] = Vec::load(tile.dB + i * kLanes).sum();
-    }
-    for (int64_t i = 0; partials.dC != nullptr && i < tile.steps * N; ++i) {
-      partials.dC[first + i] = Vec::load(tile.dC + i * kLanes).sum();
-    }
+    if (partials.dB != nullptr) sum_lanes(tile.dB, tile.steps * N, partials.dB + first);
+    if (partials.dC != nullptr) sum_lanes(tile.dC, tile.steps * N, partials.dC + first);
   }
 
   clear_steps(p.du, length, span.stored, chunk);

@@ -35,6 +35,8 @@ struct TileRow {
   float* data;
   inline Vec get(int64_t t) const { return Vec::load(data + t * kLanes); }
   inline void set(int64_t t, Vec x) const { x.store(data + t * kLanes); }
+  /// The row of group g, where those of several lie behind one another.
+  inline TileRow of(int64_t g) const { return {data + g * kTile * kLanes}; }
 };
 
 /// Hands out parts of the scratch memory.
@@ -89,10 +91,29 @@ inline auto* at_step(const Sequence<scalar_t>& s, int64_t t) {
   return s.data + t * s.time_stride;
 }
 
-/// Asks for a group's elements of step t: rows are further apart than a page, so no processor fetches them by itself.
+/// The elements of a group's channels in a tile's steps; null where the sequence is absent.
 template <typename scalar_t>
-inline void prefetch_step(const Sequence<scalar_t>& s, int64_t t, int64_t d) {
-  if (s.data != nullptr) __builtin_prefetch(at_step(s, t) + d, /*rw=*/!std::is_const_v<scalar_t>, /*locality=*/2);
+struct GroupRows {
+  scalar_t* data;
+  int64_t stride, lanes;
+
+  static inline GroupRows of(const Sequence<scalar_t>& s, int64_t t0, int64_t d, int64_t lanes) {
+    return {s.data == nullptr ? nullptr : at_step(s, t0) + d, s.time_stride, lanes};
+  }
+  inline Vec get(int64_t t) const { return load_lanes(data + t * stride, lanes); }
+  inline void set(int64_t t, Vec x) const { store_lanes(x, data + t * stride, lanes); }
+};
+
+/// Asks for a group's elements in steps to come, once a cache line: rows are further apart than a page, so no processor
+/// fetches them by itself.
+template <typename scalar_t>
+inline void prefetch_rows(const Sequence<scalar_t>& s, int64_t t0, int64_t steps, int64_t d) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
+  if (s.data == nullptr || d % kLine != 0) return;
+  auto* row = at_step(s, t0) + d;
+  for (int64_t t = 0; t < steps; ++t, row += s.time_stride) {
+    __builtin_prefetch(row, /*rw=*/!std::is_const_v<scalar_t>, /*locality=*/2);
+  }
 }
 
 /// B and C of a tile as floats, (steps, d_state) each.

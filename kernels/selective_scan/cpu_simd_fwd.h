@@ -59,6 +59,45 @@ inline int64_t fwd_scratch(int64_t d_state, bool with_terms) {
          kGroups * kLanes;
 }
 
+/// The tile's rows of delta, delta u and what y starts from.
+template <typename scalar_t>
+inline void fwd_prologue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, int64_t steps, int64_t d, int64_t lanes,
+                         const ChunkA2& A, int64_t group, TileRow delta, TileRow delta_u, TileRow y) {
+  const Vec bias = load_or_zero(p.delta_bias, d, lanes);
+  const Vec skip = load_or_zero(p.D, d, lanes), offset = load_or_zero(p.out_offset, d, lanes);
+  const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
+  const auto delta_rows = GroupRows<const scalar_t>::of(p.delta, t0, d, lanes);
+  const auto fill = [&](auto activation) {
+    for (int64_t t = 0; t < steps; ++t) {
+      const Vec u = u_rows.get(t);
+      const Vec dt = activation(delta_rows.get(t) + bias);
+      delta.set(t, A.limit_delta(group, dt));
+      delta_u.set(t, dt * u);
+      y.set(t, fma(skip, u, offset));
+    }
+  };
+  if (p.delta_softplus) {
+    fill([](Vec x) { return softplus(x).value; });
+  } else {
+    fill([](Vec x) { return x; });
+  }
+}
+
+template <typename scalar_t>
+inline void fwd_epilogue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, int64_t steps, int64_t d, int64_t lanes,
+                         TileRow y) {
+  const GroupRows<scalar_t> out{p.out + t0 * p.d_inner + d, p.d_inner, lanes};
+  const auto z_rows = GroupRows<const scalar_t>::of(p.z, t0, d, lanes);
+  if (z_rows.data == nullptr) {
+    for (int64_t t = 0; t < steps; ++t) out.set(t, y.get(t));
+    return;
+  }
+  for (int64_t t = 0; t < steps; ++t) {
+    const Vec z = z_rows.get(t);
+    out.set(t, y.get(t) * (z * sigmoid(z)));
+  }
+}
+
 template <typename scalar_t>
 inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, int64_t chunk_index, float* scratch) {
   const DenormalsAreZero denormals_are_zero;
@@ -86,39 +125,19 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
     const int64_t steps = length - t0 < kTile ? length - t0 : kTile;
     widen_tile(p.B, t0, steps, N, B);
     widen_tile(p.C, t0, steps, N, C);
-    if (p.checkpoints) {
-      store_kept(h, chunk.n_channels, p.checkpoints + (first_tile + tile) * N * D + chunk.begin, D);
-    }
+    float* const kept = p.checkpoints ? p.checkpoints + (first_tile + tile) * N * D : nullptr;
+    if (kept != nullptr) store_kept(h, chunk.n_channels, kept + chunk.begin, D);
     for (int64_t g = 0; g < chunk.n_groups; ++g) {
       const int64_t d = chunk.begin + g * kLanes;
       const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
-      float* const hg = h.group(g);
-      const float* const Ag = A.A2.group(g);
-      const Vec bias = load_or_zero(p.delta_bias, d, lanes);
-      const Vec skip = load_or_zero(p.D, d, lanes), offset = load_or_zero(p.out_offset, d, lanes);
-      const Sequence<scalar_t> out_rows{p.out, 0, D};
-      for (int64_t t = 0; t < steps; ++t) {
-        if (t0 + kTile + t < length) {
-          for (const auto* s : {&p.u, &p.delta, &p.z}) prefetch_step(*s, t0 + kTile + t, d);
-          prefetch_step(out_rows, t0 + kTile + t, d);
-        }
-        const Vec u = load_lanes(at_step(p.u, t0 + t) + d, lanes);
-        Vec dt = load_lanes(at_step(p.delta, t0 + t) + d, lanes) + bias;
-        if (p.delta_softplus) dt = softplus(dt).value;
-        delta.set(t, A.limit_delta(g, dt));
-        delta_u.set(t, dt * u);
-        y.set(t, fma(skip, u, offset));
-      }
+      const int64_t next = t0 + kTile, next_steps = length - next < kTile ? length - next : kTile;
+      for (const auto* sequence : {&p.u, &p.delta, &p.z}) prefetch_rows(*sequence, next, next_steps, d);
+      prefetch_rows(Sequence<scalar_t>{p.out, 0, D}, next, next_steps, d);
+      if (kept != nullptr && next < length) prefetch_rows(Sequence<float>{kept + N * D, 0, D}, 0, N, d);
+      fwd_prologue(p, t0, steps, d, lanes, A, g, delta, delta_u, y);
       auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
-      run(steps, N, Ag, B, C, terms.group(g), delta, delta_u, y, hg);
-      for (int64_t t = 0; t < steps; ++t) {
-        Vec out = y.get(t);
-        if (p.z.data) {
-          const Vec z = load_lanes(at_step(p.z, t0 + t) + d, lanes);
-          out = out * (z * sigmoid(z));
-        }
-        store_lanes(out, p.out + (t0 + t) * D + d, lanes);
-      }
+      run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g));
+      fwd_epilogue(p, t0, steps, d, lanes, y);
     }
   }
   for (int64_t t = length; t < span.stored; ++t) {
