@@ -78,7 +78,11 @@ std::vector<std::string> dataset_names() {
 
 std::string dataset_name_problem(const std::string& name) {
   try {
-    parse_dataset_name(name, dataset_names());
+    config::Problems ignored;  // what the options lack is said where they are read
+    SourceContext context;
+    context.name = parse_dataset_name(name, dataset_names());
+    context.options = config::Node::from_string("{}", "data_options", ignored);
+    make_source(context);  // knows its variants; reads nothing
     return "";
   } catch (const ConfigError& e) {
     return std::string(e.what()).substr(std::string_view("data: ").size());

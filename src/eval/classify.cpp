@@ -19,7 +19,7 @@
 namespace mpeft::eval {
 namespace {
 
-// Prompts of CIFAR have 3,500 tokens and those of SST-2 forty: a bound in tokens suits both.
+// Prompts of CIFAR have 1,792 tokens and those of SST-2 forty: a bound in tokens suits both.
 constexpr int64_t kTokensAtOnce = 65536;
 
 // How many of the prompts from order[begin] on make the next batch; the first is the longest.

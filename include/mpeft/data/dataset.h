@@ -43,7 +43,7 @@ inline constexpr const char* kSeparator = "###";
 /// Names registered in datasets.def, sorted.
 std::vector<std::string> dataset_names();
 
-/// What is wrong with a data set's name, with a suggestion; "" for nothing. read_dataset throws the same.
+/// What is wrong with a data set's name or variant, with a suggestion; "" for nothing. read_dataset throws the same.
 std::string dataset_name_problem(const std::string& name);
 
 /// Reads a data set. A name is `<set>`, `<set>-tvt` (validation is a fifth of the training records, the test split is

@@ -152,6 +152,13 @@ TEST_F(DartTest, UnknownNamesAndOptionsGetSuggestions) {
   EXPECT_THAT(error_of("dart_x", Split::kTrain), HasSubstr("no variants"));
   EXPECT_THAT(error_of("dart_5", Split::kTrain), HasSubstr("at least 10"));
   EXPECT_THAT(error_of("", Split::kTrain), HasSubstr("unknown data set"));
+  // What a configuration is told together with its other problems.
+  for (const char* name : {"dart", "glue-tvt_rte_1000", "spider-tvt_hard_extra", "jsonl:a.jsonl", "cifar_10"})
+    EXPECT_EQ(dataset_name_problem(name), "") << name;
+  EXPECT_THAT(dataset_name_problem("dartt"), HasSubstr("dartt: unknown data set (did you mean 'dart'?)"));
+  EXPECT_THAT(dataset_name_problem("glue-tvt_rta"), HasSubstr("glue: expected a task, as in glue-tvt_rte, got 'rta'"));
+  EXPECT_THAT(dataset_name_problem("spider_hrd"), HasSubstr("no level 'hrd' (did you mean 'hard'?)"));
+  EXPECT_THAT(dataset_name_problem("jsonl"), HasSubstr("expected jsonl:PATH"));
   EXPECT_THAT(error_of("dart", Split::kTrain, "{train_fil: a, skip_bad_records: -1}"),
               HasSubstr("did you mean 'train_file'"));
   EXPECT_THAT(error_of("dart", Split::kTrain, "{train_fil: a, skip_bad_records: -1}"), HasSubstr("skip_bad_records"));
