@@ -148,8 +148,14 @@ ModelFolder find_model_folder(const std::string& path_or_id) {
     fail(model, ": the download in the hub cache is incomplete: ", shown(snapshots.front()), " has no ",
          what_lacks(snapshots.front()), remedies(path_or_id, true));
   }
+  const std::vector<std::string> sizes = {"tiny", "130m", "370m", "790m", "1.4b", "2.8b"};
+  if (std::find(sizes.begin(), sizes.end(), path_or_id) != sizes.end()) {
+    fail(model, ": no cfg/models/", path_or_id,
+         ".yaml below the working folder or the tree of the programs, and no folder ./", path_or_id,
+         "; give the path of that file");
+  }
   fail(model, ": not found in ./", printable(path_or_id), " nor in the hub cache (", shown(cache), ")",
-       did_you_mean(path_or_id, {"tiny", "130m", "370m", "790m", "1.4b", "2.8b"}), ".", remedies(path_or_id, true));
+       did_you_mean(path_or_id, sizes), ".", remedies(path_or_id, true));
 }
 
 }  // namespace mpeft::checkpoint

@@ -180,6 +180,10 @@ TEST(OwnData, EvalTakesTheSplitThatIsAskedFor) {
   EXPECT_EQ(evaluated("--split test"), of("tested", 2));
   EXPECT_EQ(evaluated("--set val_data_split=test"), of("tested", 2)) << "what train validates on";
   EXPECT_EQ(run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint x --split dev").exit_code, 2);
+  const auto unwritable = run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint " +
+                              (folder / "out").string() + " --output " + (folder / "x.yaml/p.jsonl").string());
+  EXPECT_EQ(unwritable.exit_code, 3);
+  EXPECT_THAT(unwritable.output, HasSubstr("accuracy  ")) << "the scores are there all the same";
 
   // What is no checkpoint is told before the records are read.
   const auto refused = [&](const std::string& name) {

@@ -110,11 +110,12 @@ void evaluate_checkpoint(const Options& options) {
   model::place_parameters(model, experiment_device(config), model::dtype_from_string(config.prec));
   model->eval();
   const auto result = evaluate_split(model, *tokenizer, tokens, config);
+  print_scores(result.scores, options.json_output);
+  std::cout.flush();  // they stand, should the file not be writable
   if (!options.output.empty()) {
     eval::write_predictions(options.output, result.predictions);
     log::info("wrote " + options.output);
   }
-  print_scores(result.scores, options.json_output);
 }
 
 // What the run that wrote the predictions measured: the metrics in the last evaluation of the metrics.jsonl beside

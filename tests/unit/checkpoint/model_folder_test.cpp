@@ -103,6 +103,7 @@ TEST(FindModelFolder, AnAbsentModelIsExplained) {
             "  or try the pipeline without it:         train --cfg … --model cfg/models/130m.yaml   (random weights)");
   EXPECT_THAT(error_of({}, [] { find_model_folder("state-spaces/mamba-1.4b-hf"); }), HasSubstr("cfg/models/1.4b.yaml"));
   EXPECT_THAT(error_of({}, [] { find_model_folder("131m"); }), HasSubstr("did you mean '130m'?"));
+  EXPECT_THAT(error_of({}, [] { find_model_folder("130m"); }), HasSubstr("model 130m: no cfg/models/130m.yaml"));
   EXPECT_EQ(error_of({}, [] { find_model_folder("weights/a/b"); }),
             "model weights/a/b: no such folder, and no model id either\n"
             "  try the pipeline without it:         train --cfg … --model cfg/models/130m.yaml   (random weights)");
