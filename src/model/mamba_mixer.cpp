@@ -96,10 +96,10 @@ void speak_for_extra_states(ops::SelectiveScanArgs& scan) {
 
 at::Tensor MambaMixerImpl::forward(const at::Tensor& hidden, const std::optional<at::Tensor>& lengths,
                                    LayerState* state) {
-  const int64_t d_inner = config_.d_inner();
-  const at::Tensor xz = in_proj(hidden);                 // (batch, seqlen, 2 d_inner)
-  const at::Tensor x = xz.narrow(-1, 0, d_inner);        // (batch, seqlen, d_inner), a view
-  const at::Tensor z = xz.narrow(-1, d_inner, d_inner);  // (batch, seqlen, d_inner), a view
+  // Views that split one tensor between them: its gradient is one concatenation. Slices would each make a whole one of
+  // zeros and copy into it, and autograd would add those up.
+  const auto xz = in_proj(hidden).split(config_.d_inner(), -1);  // of (batch, seqlen, 2 d_inner)
+  const at::Tensor &x = xz[0], &z = xz[1];                       // (batch, seqlen, d_inner)
 
   const bool continues = state != nullptr && state->scan.defined();
   LayerState layer_state = continues ? *state : start(hidden.scalar_type());
@@ -136,13 +136,14 @@ MambaMixerImpl::Projected MambaMixerImpl::project(const at::Tensor& u) {
     x_dbl = x_proj(u);
   }
   Projected p;
-  p.delta = dt_proj(x_dbl.narrow(-1, 0, dt_rank));
-  p.B = x_dbl.narrow(-1, dt_rank, d_state);            // a view
-  p.C = x_dbl.narrow(-1, dt_rank + d_state, d_state);  // a view
+  const auto parts = x_dbl.split_with_sizes({dt_rank, d_state, d_state}, -1);  // views
+  p.delta = dt_proj(parts[0]);
+  p.B = parts[1];
+  p.C = parts[2];
   if (extra_) {
-    const int64_t n = extra_->n_states();
-    p.B = at::cat({p.B, extra.narrow(-1, 0, n)}, -1);
-    p.C = at::cat({p.C, extra.narrow(-1, n, n)}, -1);
+    const auto more = extra.split(extra_->n_states(), -1);
+    p.B = at::cat({p.B, more[0]}, -1);
+    p.C = at::cat({p.C, more[1]}, -1);
   }
   return p;
 }

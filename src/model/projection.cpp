@@ -42,7 +42,8 @@ std::tuple<at::Tensor, at::Tensor> ProjectionImpl::forward_with_rows(const at::T
   if (!adapters_.empty() || !thawed_.empty() || weight.requires_grad() || adds_bias)
     return {forward(x), at::linear(x, rows.to(dtype))};
   const at::Tensor y = linear_with_rows(x, weight.to(dtype), rows.to(dtype));  // (..., out_features + n)
-  return {y.narrow(-1, 0, options_.out_features), y.narrow(-1, options_.out_features, rows.size(0))};
+  const auto parts = y.split_with_sizes({options_.out_features, rows.size(0)}, -1);
+  return {parts[0], parts[1]};
 }
 
 at::Tensor ProjectionImpl::step(const at::Tensor& x) {

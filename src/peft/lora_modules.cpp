@@ -1,10 +1,9 @@
 #include "peft/lora_modules.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/dropout.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/slice_scatter.h>
@@ -37,9 +36,10 @@ at::Tensor adapted_row_norms(const at::Tensor& squares, const at::Tensor& W, con
   const auto dtype = squares.scalar_type();
   const at::Tensor narrow_A = A.to(W.scalar_type());
   const at::Tensor wide_A = A.to(dtype), wide_B = B.to(dtype);
-  const at::Tensor mixed = at::mm(W, narrow_A.t()).to(dtype);         // (rows, rank)
-  const at::Tensor own = at::mm(wide_B, at::mm(wide_A, wide_A.t()));  // (rows, rank)
-  return (squares + (mixed.mul_(2 * scale) + own.mul_(scale * scale)).mul_(wide_B).sum(1)).clamp_min_(0).sqrt_();
+  const at::Tensor mixed = at::mm(W, narrow_A.t()).to(dtype);  // (rows, rank)
+  const at::Tensor both =
+      at::addmm(mixed, wide_B, at::mm(wide_A, wide_A.t()), /*beta=*/2 * scale, /*alpha=*/scale * scale);
+  return both.mul_(wide_B).sum(1).add_(squares).clamp_min_(0).sqrt_();
 }
 
 LoraProjection::LoraProjection(const LoraShape& shape, const model::ProjectionImpl* base) : shape_(shape), base_(base) {
@@ -87,24 +87,18 @@ void LoraProjection::train(bool on) {
 at::Tensor LoraProjection::forward_dora(const at::Tensor& x, const at::Tensor& y, double dropout) const {
   const auto dtype = x.scalar_type();
   const int64_t begin = shape_.row_begin, end = begin + shape_.out_features;
-  const bool is_whole = shape_.out_features == y.size(-1);
   const at::Tensor A = lora_A.to(dtype), B = lora_B.to(dtype);
-  const at::Tensor factor = (lora_magnitude_vector / norms_for_forward()).to(dtype);  // (out_features)
+  const at::Tensor factor = lora_magnitude_vector / norms_for_forward();  // (out_features), fp32
+  if (dropout > 0) return add_dora(y, x, base_rows().to(dtype), A, B, factor, shape_.scale, begin, dropout);
 
-  at::Tensor rows;  // (..., out_features): what the rows of the target become
-  if (dropout > 0) {
-    const at::Tensor dropped = at::dropout(x, dropout, /*train=*/true);
-    const at::Tensor change = at::linear(dropped, base_rows().to(dtype)) * (factor - 1) +
-                              at::linear(at::linear(dropped, A), B) * (factor * shape_.scale);
-    rows = y.narrow(-1, begin, shape_.out_features) + change;
-  } else {
-    const bool has_bias = base_->bias.defined() && !base_->options().defer_bias;
-    at::Tensor b;
-    if (has_bias) b = base_->bias.narrow(0, begin, shape_.out_features).to(dtype);
-    const at::Tensor sum = add_low_rank(y, x, A, B, shape_.scale, begin, /*dropout=*/0.0);
-    const at::Tensor own = sum.narrow(-1, begin, shape_.out_features);
-    rows = has_bias ? (own - b) * factor + b : own * factor;
-  }
+  const bool is_whole = shape_.out_features == y.size(-1);
+  const bool has_bias = base_->bias.defined() && !base_->options().defer_bias;
+  at::Tensor b;
+  if (has_bias) b = base_->bias.narrow(0, begin, shape_.out_features).to(dtype);
+  const at::Tensor sum = add_low_rank(y, x, A, B, shape_.scale, begin, /*dropout=*/0.0);
+  const at::Tensor own = sum.narrow(-1, begin, shape_.out_features);
+  const at::Tensor narrow_factor = factor.to(dtype);
+  const at::Tensor rows = has_bias ? (own - b) * narrow_factor + b : own * narrow_factor;  // (..., out_features)
   return is_whole ? rows : at::slice_scatter(y, rows, -1, begin, end);
 }
 

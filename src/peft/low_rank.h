@@ -11,4 +11,11 @@ namespace mpeft::peft {
 at::Tensor add_low_rank(at::Tensor y, const at::Tensor& x, const at::Tensor& A, const at::Tensor& B, double scale,
                         int64_t row_begin, double dropout);
 
+/// DoRA's change under dropout, as PEFT has it: y[..., row_begin : row_begin + rows] += (factor - 1) W d + factor scale
+/// B A d with d = dropout(x), in place. W (rows, in_features), the base's rows, in x's dtype; factor (rows) fp32 (fp64
+/// with fp64): the magnitude over the norm of the adapted row. Differentiable in y, x, W, A, B and factor; the rest is
+/// as in add_low_rank, dropout > 0.
+at::Tensor add_dora(at::Tensor y, const at::Tensor& x, const at::Tensor& W, const at::Tensor& A, const at::Tensor& B,
+                    const at::Tensor& factor, double scale, int64_t row_begin, double dropout);
+
 }  // namespace mpeft::peft

@@ -9,6 +9,7 @@
 
 #include "peft/lora_init.h"
 #include "peft/lora_modules.h"
+#include "peft/low_rank.h"
 #include "support/tiny_model.h"
 
 namespace mpeft::peft {
@@ -82,6 +83,27 @@ TEST(DoraTest, DropoutActsOnTheChangeAlone) {
   EXPECT_FALSE(at::allclose(projection(x), 2 * plain, 1e-3, 1e-3));
   projection->eval();
   EXPECT_TRUE(at::allclose(projection(x), 2 * plain, 1e-5, 1e-5));
+}
+
+TEST(DoraTest, OutputAndGradientsUnderDropoutEqualTheFormulas) {
+  const auto leaf = [](const at::Tensor& t) { return t.to(at::kDouble).clone().set_requires_grad(true); };
+  const at::Tensor x = leaf(wave({2, 5, 7}, 0)), W = leaf(wave({4, 7}, 1)), A = leaf(wave({3, 7}, 2)),
+                   B = leaf(wave({4, 3}, 3)), factor = leaf(wave({4}, 4) + 1.5), y = leaf(wave({2, 5, 9}, 5));
+  const double scale = 1.7, dropout = 0.4;
+  at::manual_seed(3);
+  const at::Tensor kept = std::get<1>(at::native_dropout(at::ones({10, 7}, x.options()), dropout, true));
+  const at::Tensor d = (x.view({10, 7}) * kept / (1 - dropout)).view_as(x);
+  const at::Tensor change = at::linear(d, W) * (factor - 1) + at::linear(at::linear(d, A), B) * (factor * scale);
+  const at::Tensor expected = at::cat({y.narrow(-1, 0, 2), y.narrow(-1, 2, 4) + change, y.narrow(-1, 6, 3)}, -1);
+  at::manual_seed(3);
+  const at::Tensor found = add_dora(y.clone(), x, W, A, B, factor, scale, /*row_begin=*/2, dropout);
+  EXPECT_TRUE(at::allclose(found, expected, 1e-12, 1e-13));
+  const std::vector<at::Tensor> inputs{x, W, A, B, factor, y};
+  const auto gradients = [&](const at::Tensor& out) {
+    return torch::autograd::grad({(out * at::cos(out)).sum()}, inputs);
+  };
+  const auto ours = gradients(found), theirs = gradients(expected);
+  for (size_t i = 0; i < inputs.size(); ++i) EXPECT_TRUE(at::allclose(ours[i], theirs[i], 1e-10, 1e-12)) << i;
 }
 
 TEST(DoraTest, NormsOfAFrozenBaseFollowItWhenItMoves) {
