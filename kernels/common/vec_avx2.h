@@ -109,9 +109,9 @@ constexpr float kRoundToEighth = 1572864.0f + 127.0f;
 struct SplitProduct {
   Vec f, code;
 };
-/// |a b| may be infinite.
+/// a b <= 128, where the exponent field ends.
 inline SplitProduct split_product(Vec a, Vec b) {
-  const Vec x = limit_exponent(a * b);
+  const Vec x{_mm256_max_ps(_mm256_set1_ps(-127.0f), (a * b).v)};  // NaN stays NaN, as in clamp
   const Vec code = x + Vec::broadcast(kRoundToEighth);
   return {x - (code - Vec::broadcast(kRoundToEighth)), code};
 }

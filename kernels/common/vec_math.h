@@ -9,7 +9,8 @@
 
 #include "kernels/common/sequence.h"
 
-// defines: exp2_of_products, kLargestExponent, exp, sigmoid, softplus, load_lanes, store_lanes, widen, DenormalsAreZero
+// defines: exp2_of_products, kLargestProduct, kLargestPower, exp, sigmoid, softplus, load_lanes, store_lanes, widen,
+// DenormalsAreZero
 //
 // Elementary functions over Vec (include a vec_*.h first). Polynomials are minimax fits (Lawson's iteration, relative
 // error) with the constant term fixed at 1, so that 2^0 is exactly 1; errors below are measured over the whole range,
@@ -19,7 +20,8 @@ namespace mpeft::kernels {
 namespace {
 
 /// 2^(a b_i) of k products, to 1.7e-7 relative; exactly 0 below the smallest normal number (while DenormalsAreZero),
-/// infinity above the largest: a state that decays away is gone, not subnormal. |a b_i| <= kLargestExponent.
+/// infinity above the largest: a state that decays away is gone, not subnormal. |a b_i| <= kLargestProduct,
+/// a b_i <= kLargestPower.
 ///
 /// The k go through each step side by side: one after another, the 35 cycles of each would have to be hidden by the
 /// processor's looking ahead.
@@ -47,7 +49,7 @@ inline void exp2_of_products(Vec a, const Vec (&b)[k], Vec (&result)[k]) {
 #pragma GCC unroll 8
   for (int i = 0; i < k; ++i) result[i] = p[i] * power_of_two(s[i]);
 }
-constexpr float kLargestExponent = 0x1p60f;
+constexpr float kLargestProduct = 0x1p60f, kLargestPower = 128.0f;
 
 /// e^x to 1.5e-7 relative: x is reduced with ln 2 in two parts, so large arguments lose nothing.
 inline Vec exp(Vec x) {

@@ -170,7 +170,7 @@ inline auto* bwd_groups_for(bool with_bc, bool with_a) {
 }
 
 inline int64_t bwd_scratch(int64_t d_state, bool with_terms) {
-  const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 4 * kLanes;
+  const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 5 * kLanes;
   return kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state +
          kGroupsTogether * (8 + 2 * kStatesTogether) * kTile * kLanes;
 }
@@ -292,7 +292,8 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   tile.dB = arena.take(kTile * N * kLanes);
   tile.dC = arena.take(kTile * N * kLanes);
   const int64_t group_states = chunk.n_groups * N * kLanes;
-  const ChunkA2 A{{arena.take(group_states), N}, arena.take(chunk.n_groups * kLanes)};
+  const ChunkA2 A{
+      {arena.take(group_states), N}, arena.take(chunk.n_groups * kLanes), arena.take(chunk.n_groups * kLanes)};
   const GroupStates dh{arena.take(group_states), N}, dA{arena.take(group_states), N};
   float* const sums = arena.take(chunk.n_groups * 3 * kLanes);
   float* const B = arena.take(kTile * N);

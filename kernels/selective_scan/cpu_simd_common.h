@@ -149,31 +149,41 @@ inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t 
   }
 }
 
-/// A of a chunk in units of log2, so that exp(delta A) = 2^(delta A2), and how large delta may be for that: beyond,
-/// where |delta A2| would pass 2^60, a channel is as gone (or as infinite) as it is there.
+/// A of a chunk in units of log2, so that exp(delta A) = 2^(delta A2), and the range of delta for that. Beyond it a
+/// state of the channel would pass 2^128, or the product 2^60 in size: the channel is as infinite, or as gone, at the
+/// limit. A2 itself ends at 2^40 (infinite A too), so that the limit of a delta that decays is never below 2^20.
 struct ChunkA2 {
   GroupStates A2;
-  float* largest_delta;  // (n_groups, kLanes)
+  float *least_delta, *largest_delta;  // (n_groups, kLanes)
 
   inline Vec limit_delta(int64_t g, Vec delta) const {
-    const Vec largest = Vec::load(largest_delta + g * kLanes);
-    return clamp(delta, Vec::zero() - largest, largest);
+    return clamp(delta, Vec::load(least_delta + g * kLanes), Vec::load(largest_delta + g * kLanes));
   }
 };
 
 template <typename scalar_t>
 inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkA2& to) {
+  constexpr float kSmallest = kLargestProduct / kLargestFloat, kLargestA2 = 0x1p40f;
   for (int64_t g = 0; g < chunk.n_groups; ++g) {
     const int64_t d = chunk.begin + g * kLanes;
     float* const A2 = to.A2.group(g);
     load_states(p.A + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, kLog2E, A2);
     for (int64_t i = 0; i < kLanes; ++i) {
-      float largest_A2 = kLargestExponent / kLargestFloat;
+      float least = -kSmallest, largest = kSmallest;
       for (int64_t n = 0; n < p.d_state; ++n) {
-        const float size = A2[n * kLanes + i] < 0.0f ? -A2[n * kLanes + i] : A2[n * kLanes + i];
-        if (size > largest_A2) largest_A2 = size;
+        float& a2 = A2[n * kLanes + i];
+        if (a2 < -kLargestA2) a2 = -kLargestA2;
+        if (a2 > kLargestA2) a2 = kLargestA2;
+        if (a2 < least) least = a2;
+        if (a2 > largest) largest = a2;
       }
-      to.largest_delta[g * kLanes + i] = kLargestExponent / largest_A2;
+      const float size = -least > largest ? -least : largest;
+      const auto limit = [size](float of_sign) {
+        const float of_size = kLargestProduct / size, of_power = kLargestPower / of_sign;
+        return of_power < of_size ? of_power : of_size;
+      };
+      to.largest_delta[g * kLanes + i] = limit(largest);
+      to.least_delta[g * kLanes + i] = -limit(-least);
     }
   }
 }

@@ -56,7 +56,7 @@ inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B,
 
 inline int64_t fwd_scratch(int64_t d_state, bool with_terms) {
   return (2 + (with_terms ? kTerms : 0)) * kGroups * d_state * kLanes + 2 * kTile * d_state + 3 * kTile * kLanes +
-         kGroups * kLanes;
+         2 * kGroups * kLanes;
 }
 
 /// The tile's rows of delta, delta u and what y starts from.
@@ -111,7 +111,9 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
   Arena arena(scratch);
   const TileRow delta{arena.take(kTile * kLanes)}, delta_u{arena.take(kTile * kLanes)}, y{arena.take(kTile * kLanes)};
   const GroupStates h{arena.take(chunk.n_groups * N * kLanes), N};
-  const ChunkA2 A{{arena.take(chunk.n_groups * N * kLanes), N}, arena.take(chunk.n_groups * kLanes)};
+  const ChunkA2 A{{arena.take(chunk.n_groups * N * kLanes), N},
+                  arena.take(chunk.n_groups * kLanes),
+                  arena.take(chunk.n_groups * kLanes)};
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
   const ChunkTerms terms{with_terms ? arena.take(kTerms * chunk.n_groups * N * kLanes) : nullptr, N};

@@ -237,6 +237,24 @@ TEST_P(SelectiveScanTest, LargeDecaysAreExactlyZeroAndNothingOverflows) {
   }
 }
 
+TEST_P(SelectiveScanTest, AnInfiniteDecayIsAVeryLargeOne) {
+  if (!device().is_cpu()) GTEST_SKIP() << "a promise of the CPU's kernels";
+  const ScanCase c{.seqlen = 40, .with_bias = false, .softplus = false};
+  const auto with_first_states_decaying_by = [&](double A) {
+    auto args = scan_inputs(c, device());
+    auto rates = args.A.detach().clone();
+    rates.narrow(1, 0, 2).fill_(A);
+    args.A = rates.requires_grad_();
+    args.delta = at::full_like(args.u.detach(), 3e4).requires_grad_();
+    return run_scan(args);
+  };
+  const auto very_large = with_first_states_decaying_by(-1e6), infinite = with_first_states_decaying_by(-INFINITY);
+  for (size_t i = 0; i < infinite.size(); ++i) {
+    EXPECT_TRUE(at::equal(infinite[i].tensor, very_large[i].tensor)) << infinite[i].name;
+    EXPECT_TRUE(at::isfinite(infinite[i].tensor).all().item<bool>()) << infinite[i].name;
+  }
+}
+
 TEST_P(SelectiveScanTest, LargeInputsOfTheActivationsStayFinite) {
   auto args = scan_inputs({.seqlen = 24}, device());
   const auto spread = at::linspace(-120, 30, args.u.numel()).view(args.u.sizes()).to(device());

@@ -88,7 +88,7 @@ TEST_P(VecMath, PowersOfTwoAreAccurateAndSaturateExactly) {
   EXPECT_EQ(exp2_of_product(f_, 3.0f, 0.0f), 1.0f);
   EXPECT_EQ(exp2_of_product(f_, 4.0f, -2.25f), 0x1p-9f);
   for (const float a : {127.0f, 200.0f, 1e6f, 1e12f, 0x1p60f}) EXPECT_EQ(exp2_of_product(f_, a, -1.0f), 0.0f) << a;
-  EXPECT_TRUE(std::isinf(exp2_of_product(f_, 129.0f, 1.0f)));
+  EXPECT_TRUE(std::isinf(exp2_of_product(f_, 64.0f, 2.0f)));
   EXPECT_TRUE(std::isnan(exp2_of_product(f_, NAN, -1.0f)));
 }
 
