@@ -117,7 +117,7 @@ void print_summary(const Schedule& schedule) {
     std::printf("%s\n", line.c_str());
   }
   for (const auto& run : schedule.runs()) {
-    if (is_cut && run.state == RunState::kFailed)
+    if (is_cut && run.state == RunState::kFailed && run.error.empty())
       std::printf("%s: %s\n", run.experiment.name.c_str(), run.note.c_str());
   }
   // Many experiments fail for the same reason.

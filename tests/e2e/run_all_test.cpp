@@ -261,6 +261,14 @@ TEST_F(RunAllTrain, ChecksEveryExperimentWithDryRunForTheChildren) {
   EXPECT_EQ(failing.exit_code, 3) << failing.output;
   EXPECT_THAT(failing.output, HasSubstr("\n2 experiments (")) << "one reason, said once and whole: no file keeps it";
   EXPECT_THAT(failing.output, HasSubstr("\n  python3 scripts/prepare_data.py dart --output /nowhere"));
+  // On a terminal too, where the table is cut.
+  if (run("script --version").exit_code != 0) GTEST_SKIP() << "there is no script(1) to make a terminal";
+  const std::string shown = run("TERM=xterm script -qec \"stty cols 80 rows 24; " + command_ +
+                                " -- --dry-run --set data_root=/nowhere\" /dev/null")
+                                .output;
+  const size_t reason = shown.find("looked for /nowhere/dart/people-train.json");
+  EXPECT_NE(reason, std::string::npos) << shown;
+  EXPECT_EQ(reason, shown.rfind("looked for /nowhere/dart/people-train.json")) << shown;
 }
 
 TEST_F(RunAllTrain, AnInterruptedStudyGoesOn) {
