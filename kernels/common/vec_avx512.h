@@ -115,7 +115,7 @@ inline Vec times_power_of_two(Vec p, Exponent e) { return {_mm512_maskz_scalef_p
 
 // Powers of two of a product, in eighths: a b = n + f, n a multiple of 1/8. Adding 1.5 * 2^20 rounds to it and leaves
 // the eighths in the low mantissa bits, where the table look-up wants them; scaling by 2^floor(n) is one instruction.
-// Neither the product nor its fraction is rounded.
+// The fraction is taken of the product before rounding.
 constexpr bool kSplitsToEighths = true;
 
 struct SplitProduct {
