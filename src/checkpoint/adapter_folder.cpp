@@ -17,11 +17,6 @@ constexpr const char* kWeights = "adapter_model.safetensors";
 constexpr const char* kOldWeights = "adapter_model.bin";
 constexpr uint64_t kLargestConfig = uint64_t{16} << 20;
 
-bool is_file(const path& p) {
-  std::error_code ignored;
-  return std::filesystem::is_regular_file(p, ignored);
-}
-
 }  // namespace
 
 bool is_adapter_folder(const path& folder) { return is_file(folder / kConfig); }

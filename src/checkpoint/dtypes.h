@@ -8,6 +8,9 @@
 
 namespace mpeft::checkpoint {
 
+/// The most axes of a tensor in a file: ATen's own limit in its kernels.
+constexpr size_t kMostAxes = 64;
+
 /// The dtype of a safetensors name ("BF16"); none for names that we do not read.
 std::optional<at::ScalarType> dtype_of_safetensors(std::string_view name);
 

@@ -41,6 +41,11 @@ nlohmann::json parse_json_object(const std::string& text, const std::string& nam
   return json;
 }
 
+bool is_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored);
+}
+
 std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
   try {
     return fs::read_file(path, max_bytes);

@@ -11,6 +11,9 @@ namespace mpeft::checkpoint {
 /// deeper than 64 levels.
 nlohmann::json parse_json_object(const std::string& text, const std::string& name);
 
+/// Whether it is a regular file; what cannot be looked at is none.
+bool is_file(const std::filesystem::path& path);
+
 /// Reads a text file of at most `max_bytes`. Throws CheckpointError naming the path.
 std::string read_text(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{64} << 20);
 

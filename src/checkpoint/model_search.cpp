@@ -24,11 +24,6 @@ bool is_folder(const path& p) {
   return std::filesystem::is_directory(p, ignored);
 }
 
-bool is_file(const path& p) {
-  std::error_code ignored;
-  return std::filesystem::is_regular_file(p, ignored);
-}
-
 // "name" or "org/name" as the hub allows them; nothing that could lead elsewhere in the file system.
 bool is_hub_id(const std::string& id) {
   if (id.empty() || id.size() > 192 || std::count(id.begin(), id.end(), '/') > 1) return false;

@@ -1,13 +1,13 @@
 // The constructors that PickleMachine knows: what REDUCE, BUILD and persistent ids may make.
 #include <array>
 
+#include "checkpoint/dtypes.h"
 #include "checkpoint/messages.h"
 #include "checkpoint/pickle_machine.h"
 
 namespace mpeft::checkpoint {
 namespace {
 
-constexpr size_t kMostAxes = 64;  // ATen's own limit in its kernels
 constexpr size_t kLongestKey = 255;
 
 struct KnownGlobal {

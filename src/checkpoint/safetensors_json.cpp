@@ -12,7 +12,6 @@ namespace mpeft::checkpoint {
 namespace {
 
 constexpr std::string_view kMetadataKey = "__metadata__";
-constexpr size_t kMostAxes = 64;  // ATen's own limit in its kernels
 
 // Event handler: a document tree of a hostile 100 MB header would take gigabytes, and would hide repeated keys.
 class HeaderReader {

@@ -12,12 +12,12 @@ namespace mpeft::metrics {
 namespace {
 
 // The English files have 300 KB in all; a thousand times as much is no Punkt model.
-constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
+constexpr uint64_t kLargestFile = uint64_t{256} << 20;
 
 /// Calls visit(line number, line) for each line of a file, its line end removed.
 template <typename Visit>
 void visit_lines(const std::filesystem::path& path, Visit visit) {
-  const std::string content = fs::read_file(path, kMaxBytes);
+  const std::string content = fs::read_file(path, kLargestFile);
   std::string_view rest = content;
   for (int64_t number = 1; !rest.empty(); ++number) {
     const size_t end = rest.find('\n');

@@ -19,12 +19,12 @@ namespace mpeft::metrics {
 namespace {
 
 template <typename Factory>
-struct Entry {
+struct Registered {
   const char* name;
   Factory* make;
 };
 
-constexpr Entry<std::unique_ptr<Metric>()> kMetrics[] = {
+constexpr Registered<std::unique_ptr<Metric>()> kMetrics[] = {
 #define METRIC(name, factory) {#name, factory},
 #define SQL_METRIC(name, factory)
 #define PAIR_METRIC(name, factory)
@@ -34,7 +34,7 @@ constexpr Entry<std::unique_ptr<Metric>()> kMetrics[] = {
 #undef PAIR_METRIC
 };
 
-constexpr Entry<std::unique_ptr<Metric>(const std::filesystem::path&)> kSqlMetrics[] = {
+constexpr Registered<std::unique_ptr<Metric>(const std::filesystem::path&)> kSqlMetrics[] = {
 #define METRIC(name, factory)
 #define SQL_METRIC(name, factory) {#name, factory},
 #define PAIR_METRIC(name, factory)
@@ -44,7 +44,7 @@ constexpr Entry<std::unique_ptr<Metric>(const std::filesystem::path&)> kSqlMetri
 #undef PAIR_METRIC
 };
 
-constexpr Entry<std::unique_ptr<PairMetric>()> kPairMetrics[] = {
+constexpr Registered<std::unique_ptr<PairMetric>()> kPairMetrics[] = {
 #define METRIC(name, factory)
 #define SQL_METRIC(name, factory)
 #define PAIR_METRIC(name, factory) {#name, factory},
@@ -56,14 +56,14 @@ constexpr Entry<std::unique_ptr<PairMetric>()> kPairMetrics[] = {
 
 // The entry of that name, or nullptr.
 template <typename Factory, size_t n>
-const Entry<Factory>* find(const Entry<Factory> (&entries)[n], const std::string& name) {
+const Registered<Factory>* find(const Registered<Factory> (&entries)[n], const std::string& name) {
   const auto found =
       std::find_if(std::begin(entries), std::end(entries), [&](const auto& e) { return name == e.name; });
   return found == std::end(entries) ? nullptr : found;
 }
 
 template <typename Factory, size_t n>
-void add_names(const Entry<Factory> (&entries)[n], std::vector<std::string>& names) {
+void add_names(const Registered<Factory> (&entries)[n], std::vector<std::string>& names) {
   for (const auto& entry : entries) names.emplace_back(entry.name);
   std::sort(names.begin(), names.end());
 }

@@ -17,7 +17,7 @@ namespace mpeft::metrics {
 namespace {
 
 using Tokens = std::vector<uint32_t>;
-using Counts = std::unordered_map<uint64_t, int64_t>;
+using Frequencies = std::unordered_map<uint64_t, int64_t>;
 
 constexpr RougeType kAllTypes[] = {RougeType::kUnigrams, RougeType::kBigrams, RougeType::kLcs, RougeType::kSummaryLcs};
 
@@ -29,16 +29,16 @@ RougeScore make_score(size_t hits, size_t predicted, size_t referred) {
   return score;
 }
 
-/// Counts of the n-grams of one or two tokens, both packed in one number.
-Counts count_ngrams(const Tokens& tokens, size_t n) {
-  Counts counts;
+/// Frequencies of the n-grams of one or two tokens, both packed in one number.
+Frequencies count_ngrams(const Tokens& tokens, size_t n) {
+  Frequencies counts;
   for (size_t i = 0; i + n <= tokens.size(); ++i)
     ++counts[n == 1 ? tokens[i] : (uint64_t{tokens[i]} << 32 | tokens[i + 1])];
   return counts;
 }
 
 RougeScore score_ngrams(const Tokens& prediction, const Tokens& reference, size_t n) {
-  const Counts predicted = count_ngrams(prediction, n);
+  const Frequencies predicted = count_ngrams(prediction, n);
   int64_t hits = 0;
   for (const auto& [ngram, count] : count_ngrams(reference, n)) {
     if (const auto found = predicted.find(ngram); found != predicted.end()) hits += std::min(count, found->second);
@@ -54,8 +54,8 @@ size_t total_size(const Sentences& sentences) {
                          [](size_t sum, const Tokens& tokens) { return sum + tokens.size(); });
 }
 
-Counts count_tokens(const Sentences& sentences) {
-  Counts counts;
+Frequencies count_tokens(const Sentences& sentences) {
+  Frequencies counts;
   for (const Tokens& tokens : sentences) {
     for (const uint32_t token : tokens) ++counts[token];
   }
@@ -65,8 +65,8 @@ Counts count_tokens(const Sentences& sentences) {
 /// ROUGE paper, 3.2: for each reference sentence the union of its subsequences with every predicted sentence; no token
 /// counts more often than either text has it (as in ROUGE 1.5.5).
 RougeScore score_summary(const Sentences& prediction, const Sentences& reference) {
-  Counts predicted = count_tokens(prediction);
-  Counts referred = count_tokens(reference);
+  Frequencies predicted = count_tokens(prediction);
+  Frequencies referred = count_tokens(reference);
   // A sentence that is predicted again adds nothing to the union.
   std::vector<LcsColumns> columns;
   for (const Tokens& tokens : std::set<Tokens>(prediction.begin(), prediction.end())) columns.emplace_back(tokens);

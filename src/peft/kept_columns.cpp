@@ -9,10 +9,10 @@
 
 #include "mpeft/core/check.h"
 
+#include "peft/low_rank.h"
+
 namespace mpeft::peft {
 namespace {
-
-at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
 
 // In place on the slice, as low_rank.cpp: the base projection's output is written once and never copied.
 class AddRows : public torch::autograd::Function<AddRows> {

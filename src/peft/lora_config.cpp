@@ -11,7 +11,7 @@ namespace {
 using nlohmann::json;
 
 // PEFT writes these into every adapter_config.json; at these values they change nothing here.
-const std::vector<std::pair<std::string, json>>& neutral_fields() {
+const std::vector<std::pair<std::string, json>>& neutral_lora_fields() {
   static const std::vector<std::pair<std::string, json>> fields = {
       {"task_type", "CAUSAL_LM"},
       {"task_type", "SEQ_CLS"},
@@ -158,7 +158,7 @@ LoraConfig LoraConfig::read(MethodConfig& config) {
 
   // Who wrote the file and for which model: kept by PEFT for people, of no effect.
   for (const char* key : {"base_model_name_or_path", "revision", "auto_mapping", "peft_version"}) config.raw(key);
-  config.finish(neutral_fields());
+  config.finish(neutral_lora_fields());
   return lora;
 }
 

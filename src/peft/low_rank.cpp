@@ -11,8 +11,6 @@
 namespace mpeft::peft {
 namespace {
 
-at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
-
 // scale * a b in the one kernel of the product (with beta 0 the first tensor is not read).
 at::Tensor scaled_mm(const at::Tensor& a, const at::Tensor& b, double scale) {
   if (scale == 1.0) return at::mm(a, b);

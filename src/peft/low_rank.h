@@ -4,6 +4,9 @@
 
 namespace mpeft::peft {
 
+/// (..., n) -> (rows, n): a view where `t` is contiguous.
+inline at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
+
 /// y[..., row_begin : row_begin + rows] += scale * dropout(x) A^T B^T, in place, differentiable in y, x, A and B;
 /// nothing is computed for inputs that need no gradient. x (..., in_features), y (..., out_features) contiguous, A
 /// (rank, in_features), B (rows, rank), all of one dtype. `dropout` is the probability of zeroing an element of x;

@@ -16,7 +16,7 @@ constexpr int64_t kMaxCount = 1 << 20;
 constexpr int64_t kMaxSteps = 100'000'000;
 
 // Fields of the reference, and of Hugging Face PEFT, at the values that change nothing.
-const std::vector<std::pair<std::string, json>>& neutral_fields() {
+const std::vector<std::pair<std::string, json>>& neutral_sd_lora_fields() {
   static const std::vector<std::pair<std::string, json>> fields = {{"select_mode", "CHANNELS_PER_STATE_CHANNELS"},
                                                                    {"proj_select_mode", "CHANNELS_ALL_STATES"},
                                                                    {"reg_scale", 0.0},
@@ -179,7 +179,7 @@ SdLoraConfig read_sd_lora_config(MethodConfig& config) {
   const std::vector<std::pair<std::string, json>> none;
   for (auto* section : {&config, &selection, &warmup}) {
     try {
-      section->finish(section == &config ? neutral_fields() : none);
+      section->finish(section == &config ? neutral_sd_lora_fields() : none);
     } catch (const ConfigError& e) {
       problems.push_back(e.what());
     }

@@ -26,18 +26,16 @@ namespace {
 
 using Ids = std::vector<std::vector<text::TokenId>>;
 
-constexpr uint64_t kSeed = 42;
-
 model::MambaLM make_subject(const model::MambaConfig& config, at::Device device, at::ScalarType dtype) {
   model::MambaLM model(config);
-  model::init_parameters(model, kSeed);
+  model::init_parameters(model, kBenchSeed);
   model::place_parameters(model, device, dtype);
   model->eval();
   return model;
 }
 
 Ids random_prompts(int64_t rows, int64_t length, int64_t vocab_size) {
-  Random random(kSeed);
+  Random random(kBenchSeed);
   Ids prompts(static_cast<size_t>(rows));
   for (auto& prompt : prompts) {
     for (int64_t i = 0; i < length; ++i) {

@@ -8,6 +8,9 @@
 
 namespace mpeft::app {
 
+/// Weights, ids and adapters of a measurement are the same each time.
+constexpr uint64_t kBenchSeed = 42;
+
 /// The options of `mpeft bench`; each measurement reads those it knows.
 struct BenchOptions {
   std::string what;

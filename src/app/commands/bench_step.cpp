@@ -28,8 +28,6 @@
 namespace mpeft::app {
 namespace {
 
-constexpr uint64_t kSeed = 42;
-
 /// What one line of the table measures.
 struct Variant {
   std::string name;     ///< the adapter file, or "full fine-tuning"
@@ -59,7 +57,7 @@ model::MambaLM make_subject(const model::MambaConfig& config, const Variant& var
                             std::unique_ptr<peft::PeftMethod>& method, Weights& weights) {
   model::MambaLM model(config);
   if (weights.empty()) {
-    model::init_parameters(model, kSeed);
+    model::init_parameters(model, kBenchSeed);
     for (const auto& parameter : model->parameters()) weights.push_back(parameter.detach().clone());
   } else {
     const torch::NoGradGuard no_grad;
@@ -70,7 +68,7 @@ model::MambaLM make_subject(const model::MambaConfig& config, const Variant& var
     for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
   } else {
     method = peft::make_peft_method(variant.content, variant.name);
-    method->inject(model, kSeed);
+    method->inject(model, kBenchSeed);
   }
   return model;
 }
@@ -89,7 +87,7 @@ data::Batch random_batch(int64_t rows, int64_t seqlen, int64_t labels, int64_t v
   batch.rows = rows;
   batch.seqlen = seqlen;
   batch.lengths.assign(static_cast<size_t>(rows), seqlen);
-  Random random(kSeed);
+  Random random(kBenchSeed);
   for (int64_t i = 0; i < rows * seqlen; ++i) {
     batch.ids.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocab_size))));
   }
@@ -183,7 +181,7 @@ Measurement measure(const model::MambaConfig& config, const Variant& variant, co
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / n;
   };
 
-  train::seed_generators(device, kSeed);
+  train::seed_generators(device, kBenchSeed);
   double once = time_steps(2);  // allocations, library handles, choice of algorithms
   if (device.is_cuda()) at::getDeviceAllocator(device.type())->resetPeakStats(device.index());
   once = std::min(once, time_steps(1));

@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct DataOptions {
   std::string name, cfg, split = "train", data_root, tokenizer;
   std::vector<std::string> set;
   int64_t n = 3;
@@ -44,7 +44,7 @@ struct Loaded {
   data::TokenizedDataset tokens;
 };
 
-Loaded load(const Options& options) {
+Loaded load(const DataOptions& options) {
   config::ExperimentOverrides overrides;
   overrides.set = options.set;
   if (!options.data_root.empty()) overrides.flags["data_root"] = options.data_root;
@@ -77,7 +77,7 @@ Loaded load(const Options& options) {
 
 std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-void show(const Options& options) {
+void show(const DataOptions& options) {
   const auto loaded = load(options);
   require_examples(loaded.config, loaded.text, loaded.tokens, "showing");
   json list = json::array();
@@ -108,7 +108,7 @@ void show(const Options& options) {
   if (options.json_output) std::cout << dump(list) << '\n';
 }
 
-void stats(const Options& options) {
+void stats(const DataOptions& options) {
   const auto loaded = load(options);
   const auto statistics = data::dataset_statistics(loaded.text, loaded.tokens);
   if (options.json_output) {
@@ -158,14 +158,14 @@ void add_data_command(CLI::App& app) {
   command->footer(
       "  mpeft data show --cfg cfg/quickstart/base.yaml --split val --n 2\n  mpeft data stats glue_rte --data-root "
       "data/sample --tokenizer data/sample/tokenizer.json");
-  auto show_options = std::make_shared<Options>();
+  auto show_options = std::make_shared<DataOptions>();
   auto* show_command = command->add_subcommand("show", "examples: text, ids, which tokens carry loss");
   show_options->add_to(*show_command);
   show_command->add_option("--n", show_options->n, "how many")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32))
       ->capture_default_str();
   show_command->callback([show_options] { show(*show_options); });
-  auto stats_options = std::make_shared<Options>();
+  auto stats_options = std::make_shared<DataOptions>();
   auto* stats_command = command->add_subcommand("stats", "counts, length percentiles and histogram, what was dropped");
   stats_options->add_to(*stats_command);
   stats_command->callback([stats_options] { stats(*stats_options); });

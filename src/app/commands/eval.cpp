@@ -27,7 +27,7 @@ namespace {
 
 namespace sfs = std::filesystem;
 
-struct Options {
+struct EvalOptions {
   std::string cfg, checkpoint, split, predictions, output, spider;
   std::vector<std::string> metrics;
   config::ExperimentOverrides overrides;
@@ -90,7 +90,7 @@ model::MambaLM load_checkpoint(const config::ExperimentConfig& config, const Che
   return loaded.model;
 }
 
-void evaluate_checkpoint(const Options& options) {
+void evaluate_checkpoint(const EvalOptions& options) {
   const auto config =
       config::load_experiment(options.cfg, options.overrides, {.data_problem = data::dataset_name_problem});
   // Training records are those of `data:`; the others are those of `val_data:`, where the experiment names one.
@@ -139,7 +139,7 @@ std::vector<std::string> metrics_of_run(const sfs::path& predictions) {
   return names;
 }
 
-void rescore(const Options& options) {
+void rescore(const EvalOptions& options) {
   const auto names = options.metrics.empty() ? metrics_of_run(options.predictions) : options.metrics;
   if (names.empty()) {
     throw ConfigError(mpeft::str("which metrics? There is no evaluation in a metrics.jsonl beside ",
@@ -152,7 +152,7 @@ void rescore(const Options& options) {
 }  // namespace
 
 void add_eval_command(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvalOptions>();
   auto* command = app.add_subcommand("eval", "evaluate a checkpoint, or rescore predictions");
   command->footer(
       "  mpeft eval --cfg cfg/quickstart/lora.yaml --checkpoint weights/quickstart/lora --split val\n"

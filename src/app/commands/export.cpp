@@ -19,7 +19,7 @@ namespace {
 
 namespace sfs = std::filesystem;
 
-struct Options {
+struct ExportOptions {
   std::string model, adapter, output, format = "transformers";
   double tolerance = 1e-4;
   bool json_output = false;
@@ -48,7 +48,7 @@ bool holds_start_states_alone(const checkpoint::TensorMap& tensors) {
   });
 }
 
-Written write_state(const Options& options, AdaptedModel& adapted, const std::string& obstacle) {
+Written write_state(const ExportOptions& options, AdaptedModel& adapted, const std::string& obstacle) {
   const auto tensors = adapted.method->export_state(adapted.model);
   Written written{"state", {adapted.method->type() + " does not merge: " + obstacle}};
   if (holds_start_states_alone(tensors)) {
@@ -90,7 +90,7 @@ std::vector<std::string> notes_for_peft(const std::string& config_json) {
 }
 
 // The weights that merging changed, whole, by their names in the checkpoint.
-checkpoint::TensorMap changed_weights(const Options& options, model::MambaLM& merged) {
+checkpoint::TensorMap changed_weights(const ExportOptions& options, model::MambaLM& merged) {
   auto base = model::make_model(options.model, /*seed=*/0).model;
   const auto originals = base->named_parameters();
   checkpoint::TensorMap changed;
@@ -103,7 +103,7 @@ checkpoint::TensorMap changed_weights(const Options& options, model::MambaLM& me
   return changed;
 }
 
-Written export_adapter(const Options& options) {
+Written export_adapter(const ExportOptions& options) {
   auto adapted = load_adapted(options.model, options.adapter);
   auto& method = *adapted.method;
   const std::string config = method.config_json(options.model);
@@ -142,7 +142,7 @@ Written export_adapter(const Options& options) {
 }  // namespace
 
 void add_export_command(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExportOptions>();
   auto* command = app.add_subcommand("export", "write an adapter in the form that other programs read");
   command->footer(
       "  peft          an adapter of Hugging Face PEFT: slices become adapters of the whole projections, exactly;\n"

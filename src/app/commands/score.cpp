@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct ScoreOptions {
   std::vector<std::string> names;
   std::string predictions;
   std::string spider;
@@ -30,7 +30,7 @@ std::vector<eval::Prediction> read(const std::string& path) {
   return eval::parse_predictions(text, "standard input");
 }
 
-void check_names(const Options& options) {
+void check_names(const ScoreOptions& options) {
   const auto pairs = metrics::pair_metric_names();
   for (const auto& name : options.names) {
     eval::check_metric_name(name, options.spider);
@@ -39,7 +39,7 @@ void check_names(const Options& options) {
   }
 }
 
-void score(const Options& options) {
+void score(const ScoreOptions& options) {
   check_names(options);
   const auto predictions = read(options.predictions);
   if (predictions.empty())
@@ -69,7 +69,7 @@ void score(const Options& options) {
 }  // namespace
 
 void add_score_command(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ScoreOptions>();
   auto* command = app.add_subcommand("score", "metrics of predictions that are there already");
   command->footer(
       "Records {\"prediction\": …, \"references\": […]}, one a line; texts, or one class or number each for " +

@@ -12,11 +12,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
+constexpr uint64_t kLargestTables = uint64_t{256} << 20;
 constexpr int kMaxDepth = 16;
 
 json parse(const std::string& path) {
-  const std::string text = fs::read_file(path, kMaxBytes);
+  const std::string text = fs::read_file(path, kLargestTables);
   const auto guard = [&](int depth, json::parse_event_t event, json&) {
     const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
     if (opens && depth >= kMaxDepth) throw DataError(str(path, ": nested deeper than ", kMaxDepth, " levels"));
