@@ -4,6 +4,7 @@
 #
 #   scripts/gpu_bundle.sh [--no-build] [FOLDER]      FOLDER: build/gpu-bundle
 #   there:  FOLDER/run.sh train --cfg ...   FOLDER/run.sh tests [GTEST-FILTER]   FOLDER/run.sh mpeft bench scan
+#           FOLDER/run.sh python3 FOLDER/tree/tests/bench/compare_ops.py         (tree: scripts, cfg and data, as here)
 set -euo pipefail
 mpeft_root=$(cd "$(dirname "$0")/.." && pwd)
 case ${1:-} in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
@@ -15,7 +16,7 @@ limit_mb=64
 [ -d $build/bin ] || { echo "$build/bin: not built. scripts/build.sh cuda builds it." >&2; exit 1; }
 
 rm -rf "$bundle"
-mkdir -p "$bundle"/{bin,tests,bench,lib,tree/tests,tree/data}
+mkdir -p "$bundle"/{bin,tests,bench,lib,tree/tests/parity,tree/data,tree/scripts}
 for file in $build/bin/*; do
   [ -f "$file" ] && [ -x "$file" ] || continue
   case ${file##*/} in
@@ -49,10 +50,15 @@ while [ ${#queue[@]} -gt 0 ]; do
   done < <(objdump -p "$file" | awk '$1 == "NEEDED" { print $2 }')
 done
 
-# What tests and configurations read, laid out as in the source tree.
-cp -r cfg "$bundle/tree/"
-[ ! -d tests/golden ] || cp -r tests/golden "$bundle/tree/tests/"
-[ ! -d data/sample ] || cp -r data/sample "$bundle/tree/data/"
+# What tests and configurations read and the Python programs that need a GPU, laid out as in the source tree.
+cp -r cfg README.md "$bundle/tree/"
+cp -r tests/golden tests/bench "$bundle/tree/tests/"
+cp tests/parity/{python_ops,parity_tools}.py "$bundle/tree/tests/parity/"
+cp -r scripts/{python,compare,compare_methods.py} "$bundle/tree/scripts/"
+cp -r data/sample "$bundle/tree/data/"
+find "$bundle/tree" -name __pycache__ -prune -exec rm -r {} +
+mkdir -p "$bundle/tree/$build/tests"
+cp -r "$build/tests/fake_nvml" "$bundle/tree/$build/tests/"
 printf '%s\n' "$mpeft_root" > "$bundle/source_dir"
 sed -n 's/^LibTorch_ROOT:[^=]*=//p' $build/CMakeCache.txt | xargs -I{} sed -n "s/^__version__ = '\(.*\)'/\1/p" {}/version.py > "$bundle/torch_version"
 
@@ -76,7 +82,8 @@ export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export PATH=$here/bin:$here/tests:$here/bench:$PATH
 export MPEFT_OPS_LIBRARY=$here/lib/libmpeft_ops.so
 
-# Tests know the source tree by the path it had where they were built.
+# Tests know the source tree and the programs by the paths that they had where they were built.
+ln -sfn ../../../bin "$here/tree/build/cuda/bin"
 source_dir=$(cat "$here/source_dir")
 if [ ! -e "$source_dir" ]; then
   mkdir -p "$(dirname "$source_dir")" 2>/dev/null && ln -s "$here/tree" "$source_dir" 2>/dev/null ||
