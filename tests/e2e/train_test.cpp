@@ -63,6 +63,22 @@ TEST(TrainProgram, TenStepsHaveTheseLosses) {
   EXPECT_EQ(run(kTrain + " --dry-run --cfg " + (folder / "out/cfg.yaml").string()).exit_code, 0);
 }
 
+// The operators, the matrix products and the loss share their work out; who does which part must not matter.
+TEST(TrainProgram, AnyNumberOfThreadsTrainsToTheSameBits) {
+  const test::TemporaryFolder folder;
+  const auto trained_by = [&](const std::string& threads) {
+    const auto out = folder / threads;
+    const auto outcome =
+        run("OMP_NUM_THREADS=" + threads + " " + kTrain + " --cfg cfg/quickstart/base.yaml --device cpu" +
+            " --set max_steps=8 --set warmup_steps=2 --set skip_eval=true --output " + out.string());
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    return read(out / "model/model.safetensors");
+  };
+  const std::string one = trained_by("1");
+  ASSERT_FALSE(one.empty());
+  for (const char* threads : {"2", "3"}) EXPECT_TRUE(trained_by(threads) == one) << threads << " threads";
+}
+
 TEST(TrainProgram, ResumedRunEqualsTheUninterruptedOneBitForBit) {
   const test::TemporaryFolder whole, stopped;
   const std::string adapter =
