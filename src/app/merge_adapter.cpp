@@ -48,11 +48,11 @@ double merge_checked(AdaptedModel& adapted, double tolerance) {
   double worst = 0;
   for (size_t i = 0; i < before.size(); ++i) {
     const double difference = ((after[i] - before[i]).norm() / before[i].norm()).item<double>();
-    worst = difference <= worst ? worst : difference;  // a NaN stays
-  }
-  if (!(worst <= tolerance)) {
-    throw CheckpointError(mpeft::str("merging would change the logits by ", worst,
-                                     " (relative L2), more than --tolerance ", tolerance, "; nothing was written"));
+    if (!(difference <= tolerance)) {  // so is NaN
+      throw CheckpointError(mpeft::str("merging would change the logits by ", difference,
+                                       " (relative L2), more than --tolerance ", tolerance, "; nothing was written"));
+    }
+    worst = std::max(worst, difference);
   }
   return worst;
 }

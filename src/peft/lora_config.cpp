@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <charconv>
 
+#include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+
+#include "peft/suggest.h"
 
 namespace mpeft::peft {
 namespace {
@@ -15,8 +18,6 @@ const std::vector<std::pair<std::string, json>>& neutral_lora_fields() {
   static const std::vector<std::pair<std::string, json>> fields = {
       {"task_type", "CAUSAL_LM"},
       {"task_type", "SEQ_CLS"},
-      {"inference_mode", true},
-      {"inference_mode", false},
       {"fan_in_fan_out", false},
       {"layer_replication", nullptr},
       {"megatron_config", nullptr},
@@ -62,6 +63,7 @@ std::vector<std::pair<std::string, Value>> read_pattern(MethodConfig& config, co
                      mpeft::str("expected a number in [", low, ", ", high, "], got ", number.dump()));
       continue;
     }
+    full_match(pattern, "", mpeft::str(config.where(), ": ", key));  // throws what is wrong with the pattern
     result.emplace_back(pattern, number.get<Value>());
   }
   return result;
@@ -91,13 +93,28 @@ void read_init(MethodConfig& config, LoraConfig& lora) {
                  "expected true, false, \"gaussian\", \"pissa\" or \"pissa_niter_<iterations>\", got " + init.dump());
 }
 
+bool matches_end(const std::string& pattern, const std::string& path, const std::string& where) {
+  return full_match("(.*\\.)?(" + pattern + ")", path, where);
+}
+
 template <typename Value>
 Value pattern_value(const std::vector<std::pair<std::string, Value>>& patterns, const std::string& path, Value fallback,
                     const std::string& where) {
   for (const auto& [pattern, value] : patterns) {
-    if (full_match("(.*\\.)?(" + pattern + ")", path, where)) return value;
+    if (matches_end(pattern, path, where)) return value;
   }
   return fallback;
+}
+
+template <typename Value>
+void find_idle(const std::vector<std::pair<std::string, Value>>& patterns, const std::vector<std::string>& paths,
+               const std::string& where, std::vector<std::string>& problems) {
+  for (const auto& [pattern, value] : patterns) {
+    const auto acts_on = [&, &text = pattern](const std::string& path) { return matches_end(text, path, where); };
+    if (std::any_of(paths.begin(), paths.end(), acts_on)) continue;
+    problems.push_back(mpeft::str(where, ": '", pattern, "' matches none of the targets",
+                                  suggest(pattern, ends_like(pattern, paths))));
+  }
 }
 
 json init_json(const LoraConfig& lora) {
@@ -156,6 +173,7 @@ LoraConfig LoraConfig::read(MethodConfig& config) {
     config.problem("layers_to_transform", "expected an integer or a list of integers, got " + layers.dump());
   }
 
+  lora.targets.is_saved = config.boolean("inference_mode", false);
   // Who wrote the file and for which model: kept by PEFT for people, of no effect.
   for (const char* key : {"base_model_name_or_path", "revision", "auto_mapping", "peft_version"}) config.raw(key);
   config.finish(neutral_lora_fields());
@@ -163,11 +181,19 @@ LoraConfig LoraConfig::read(MethodConfig& config) {
 }
 
 int64_t LoraConfig::rank_of(const std::string& path, const std::string& where) const {
-  return pattern_value(rank_pattern, path, r, where);
+  return pattern_value(rank_pattern, path, r, where + ": rank_pattern");
 }
 
 double LoraConfig::alpha_of(const std::string& path, const std::string& where) const {
-  return pattern_value(alpha_pattern, path, lora_alpha, where);
+  return pattern_value(alpha_pattern, path, lora_alpha, where + ": alpha_pattern");
+}
+
+void LoraConfig::check_patterns(const std::vector<std::string>& paths, const std::string& where) const {
+  if (targets.is_saved) return;  // PEFT lets them pass
+  std::vector<std::string> problems;
+  find_idle(rank_pattern, paths, where + ": rank_pattern", problems);
+  find_idle(alpha_pattern, paths, where + ": alpha_pattern", problems);
+  if (!problems.empty()) throw ConfigError(join(problems, "\n"));
 }
 
 json LoraConfig::to_json(const std::string& base_model) const {

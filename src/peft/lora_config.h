@@ -39,6 +39,8 @@ struct LoraConfig {
   /// PEFT's rule (`get_pattern_key`): a pattern matches the end of the path at a component's boundary.
   int64_t rank_of(const std::string& path, const std::string& where) const;
   double alpha_of(const std::string& path, const std::string& where) const;
+  /// Throws ConfigError where a pattern of rank or alpha matches none of the targets' paths, except in a saved adapter.
+  void check_patterns(const std::vector<std::string>& paths, const std::string& where) const;
 };
 
 }  // namespace mpeft::peft

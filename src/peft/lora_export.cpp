@@ -105,27 +105,19 @@ std::optional<LoraParts> join_lora(std::vector<LoraParts> all) {
   for (const auto& part : all) {
     if (part.config.bias != "none") return std::nullopt;
   }
-  for (const auto& adapter : joined.adapters) {
-    if (adapter.target.conv) return std::nullopt;
-  }
   return joined;
 }
 
-checkpoint::AdapterFolder export_lora(const LoraParts& lora, const std::string& base_model, int64_t n_layer) {
+std::optional<checkpoint::AdapterFolder> export_lora(const LoraParts& lora, const std::string& base_model,
+                                                     int64_t n_layer) {
   const torch::NoGradGuard no_grad;
   const auto& [config, adapters, other] = lora;
+  if (std::any_of(adapters.begin(), adapters.end(), [](const auto& a) { return bool(a.target.conv); })) return {};
   std::vector<std::pair<std::string, std::vector<const AttachedLora*>>> groups;  // by projection, in order
   checkpoint::AdapterFolder result;
   std::map<std::string, int64_t> n_targets;  // by module name
   std::vector<std::string> paths;            // of every module that has an adapter
   for (const auto& adapter : adapters) {
-    if (adapter.target.conv) {
-      throw ConfigError(
-          mpeft::str(adapter.target.path,
-                     ": PEFT has no LoRA on a depthwise convolution (its rank would have to be a multiple "
-                     "of the ",
-                     adapter.target.out_features, " channels): write the merged model with --format transformers"));
-    }
     const std::string path = parent_of(adapter.target.path) + whole_name(adapter);
     auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& item) { return item.first == path; });
     if (group == groups.end()) {

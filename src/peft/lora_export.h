@@ -35,14 +35,14 @@ class LoraPartsOwner {
 };
 
 /// Adapters of several configurations, on different targets, as those of one; nothing where one configuration of PEFT's
-/// cannot say them: with DoRA in some only, biases, or the convolution. Dropout, which acts in training alone, is the
-/// first one's.
+/// cannot say them: with DoRA in some only, or biases. Dropout, which acts in training alone, is the first one's.
 std::optional<LoraParts> join_lora(std::vector<LoraParts> all);
 
 /// The adapters as Hugging Face PEFT's on whole modules, exactly (fp32): slices become one block-diagonal pair of their
 /// projection, A' = [A_x; A_z] and B' = diag(B_x, B_z) in the slices' rows, at the sum of their ranks; PiSSA's pair
-/// becomes [A; A0], [B, -B0], which needs no decomposition on loading. Throws ConfigError for what PEFT has not: an
-/// adapter on the convolution.
-checkpoint::AdapterFolder export_lora(const LoraParts& lora, const std::string& base_model, int64_t n_layer);
+/// becomes [A; A0], [B, -B0], which needs no decomposition on loading. Nothing for what PEFT has not: an adapter
+/// on the depthwise convolution, where its rank would have to be a multiple of the channels.
+std::optional<checkpoint::AdapterFolder> export_lora(const LoraParts& lora, const std::string& base_model,
+                                                     int64_t n_layer);
 
 }  // namespace mpeft::peft

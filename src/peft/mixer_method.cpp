@@ -8,6 +8,8 @@
 #include "mpeft/core/random.h"
 #include "mpeft/core/strings.h"
 
+#include "peft/suggest.h"
+
 namespace mpeft::peft {
 namespace {
 
@@ -59,7 +61,7 @@ void MixerMethod::thaw(model::MambaLM& model) {
     }
     if (!matched) {
       problems.push_back(mpeft::str(where_, ": finetune_parameters: '", name, "' ends the name of no frozen parameter",
-                                    did_you_mean(name, endings)));
+                                    suggest(name, endings)));
     }
   }
   if (!problems.empty()) throw ConfigError(join(problems, "\n"));

@@ -4,6 +4,8 @@
 
 #include "mpeft/core/check.h"
 
+#include "peft/start_states.h"
+
 namespace mpeft::peft {
 
 std::optional<checkpoint::AdapterFolder> PeftMethod::to_peft(model::MambaLM& /*model*/,
@@ -11,7 +13,8 @@ std::optional<checkpoint::AdapterFolder> PeftMethod::to_peft(model::MambaLM& /*m
   return std::nullopt;
 }
 
-checkpoint::TensorMap PeftMethod::export_state(model::MambaLM& /*model*/) const {
+checkpoint::TensorMap PeftMethod::export_state(model::MambaLM& model) const {
+  if (amounts_to_start_states()) return start_states(model);
   checkpoint::TensorMap tensors;
   for (const auto& parameter : parameters()) tensors.emplace(parameter.name, parameter.tensor.detach());
   return tensors;

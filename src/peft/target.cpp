@@ -1,6 +1,7 @@
 #include "mpeft/peft/target.h"
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -8,6 +9,8 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
+
+#include "peft/suggest.h"
 
 namespace mpeft::peft {
 namespace {
@@ -60,16 +63,56 @@ void reject_shared_rows(const std::vector<Target>& selected, const std::string& 
   }
 }
 
+std::vector<std::string> paths_of(const std::vector<Target>& all) {
+  std::vector<std::string> paths;
+  for (const auto& target : all) paths.push_back(target.path);
+  return paths;
+}
+
+bool matches_any(const std::vector<Target>& all, const std::string& name) {
+  return std::any_of(all.begin(), all.end(), [&](const Target& t) { return has_suffix(t.path, canonical(name)); });
+}
+
 std::string no_match(const std::vector<Target>& all, const std::string& name, const std::string& where) {
-  std::vector<std::string> names;
-  for (const auto& target : all) {
-    names.push_back(target.name);
-    if (has_suffix(target.path, canonical(name))) {
-      return mpeft::str(where, ": target_modules: '", name,
-                        "' matches modules, but none that layers_to_transform and exclude_modules leave");
-    }
+  if (matches_any(all, name)) {
+    return mpeft::str(where, ": target_modules: '", name,
+                      "' matches modules, but none that layers_to_transform and exclude_modules leave");
   }
-  return mpeft::str(where, ": target_modules: '", name, "' matches no module", did_you_mean(name, names));
+  return mpeft::str(where, ": target_modules: '", name, "' matches no module",
+                    suggest(name, ends_like(name, paths_of(all))));
+}
+
+// What a regular expression ends with is most often a module's name: "q_proj" of ".*q_proj".
+std::string last_word(const std::string& regex) {
+  const auto is_word = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_'; };
+  const auto end = std::find_if(regex.rbegin(), regex.rend(), is_word);
+  return {std::find_if_not(end, regex.rend(), is_word).base(), end.base()};
+}
+
+std::string no_regex_match(const std::vector<Target>& all, const TargetSelection& selection, const std::string& where) {
+  const bool is_left_out =
+      std::any_of(all.begin(), all.end(), [&](const Target& t) { return full_match(selection.regex, t.path, where); });
+  const std::string word = last_word(selection.regex);
+  return mpeft::str(where, ": target_modules: '", selection.regex,
+                    is_left_out ? "' matches modules, but none that layers_to_transform and exclude_modules leave"
+                                : "' matches no module" + suggest(word, ends_like(word, paths_of(all))) +
+                                      "; paths look like " + all[1].path);
+}
+
+// A mistyped exclusion would train what it should leave out; PEFT lets it pass, and so do we in what it saved.
+void check_exclusions(const std::vector<Target>& all, const TargetSelection& selection, const std::string& where,
+                      std::vector<std::string>& problems) {
+  if (selection.is_saved) return;
+  for (const auto& name : selection.exclude_names) {
+    if (matches_any(all, name)) continue;
+    problems.push_back(mpeft::str(where, ": exclude_modules: '", name, "' matches no module",
+                                  suggest(name, ends_like(name, paths_of(all)))));
+  }
+  const std::string& regex = selection.exclude_regex;
+  if (regex.empty()) return;
+  const std::string place = where + ": exclude_modules";
+  if (std::none_of(all.begin(), all.end(), [&](const Target& t) { return full_match(regex, t.path, place); }))
+    problems.push_back(mpeft::str(place, ": '", regex, "' matches no module; paths look like ", all[1].path));
 }
 
 }  // namespace
@@ -116,16 +159,15 @@ std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection&
     }
   }
   if (!problems.empty()) throw ConfigError(join(problems, "\n"));  // nothing lies in layers that are not there
+  check_exclusions(all, selection, where, problems);
   if (selection.regex == "all-linear") {
     for (size_t i = 0; i < all.size(); ++i)
       chosen[i] = all[i].layer >= 0 && all[i].projection && !all[i].is_slice && in_scope(all[i]);
   } else if (!selection.regex.empty()) {
     for (size_t i = 0; i < all.size(); ++i)
       chosen[i] = full_match(selection.regex, all[i].path, where) && in_scope(all[i]);
-    if (std::find(chosen.begin(), chosen.end(), true) == chosen.end()) {
-      problems.push_back(mpeft::str(where, ": target_modules: '", selection.regex,
-                                    "' matches no module; paths look like ", all[1].path));
-    }
+    if (std::find(chosen.begin(), chosen.end(), true) == chosen.end())
+      problems.push_back(no_regex_match(all, selection, where));
   }
   for (const auto& name : selection.names) {
     bool matched = false;

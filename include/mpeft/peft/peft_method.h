@@ -61,11 +61,15 @@ class PeftMethod {
   virtual bool merge_changes_sizes() const { return false; }
 
   /// The same adapter as Hugging Face PEFT's, in the files that PEFT loads on the same base; none where PEFT has no
-  /// such method. Throws ConfigError for an adapter of a method of PEFT's that PEFT cannot express.
+  /// such method or no such target.
   virtual std::optional<checkpoint::AdapterFolder> to_peft(model::MambaLM& model, const std::string& base_model) const;
 
-  /// What `mpeft export` writes of an adapter that does not merge, for other programs: here parameters() by name.
-  virtual checkpoint::TensorMap export_state(model::MambaLM& model) const;
+  /// True when the adapter is nothing but what every text starts from: one state of convolution and scan a layer.
+  virtual bool amounts_to_start_states() const { return false; }
+
+  /// What `mpeft export` writes of an adapter that does not merge: the states that it amounts to, under the names of an
+  /// SSMPEFT adapter of initial and convolution state, which reads them; else parameters() by name.
+  checkpoint::TensorMap export_state(model::MambaLM& model) const;
 };
 
 /// Registered names (methods.def), sorted.

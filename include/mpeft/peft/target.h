@@ -32,10 +32,12 @@ struct TargetSelection {
   std::vector<std::string> exclude_names;
   std::string exclude_regex;
   std::vector<int64_t> layers;  ///< layers_to_transform; empty: all
+  bool is_saved = false;        ///< of a saved adapter: exclusions that match nothing are let pass
 };
 
 /// The selected targets, in the order of list_targets. "embedding" (the reference's name) means "embeddings". Throws
-/// ConfigError, starting with `where`, when a name matches nothing (naming the nearest) or when two targets share rows
+/// ConfigError, starting with `where`, when a name or an exclusion matches nothing (naming the nearest) or two targets
+/// share rows
 /// (`in_proj` and `in_proj_x`).
 std::vector<Target> select_targets(model::MambaLM& model, const TargetSelection& selection, const std::string& where);
 

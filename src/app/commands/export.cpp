@@ -41,17 +41,10 @@ void write_tensor_folder(const sfs::path& folder, const std::string& file, const
   });
 }
 
-// What every text starts from in each layer, and nothing else: such a file is an SSMPEFT adapter.
-bool holds_start_states_alone(const checkpoint::TensorMap& tensors) {
-  return std::all_of(tensors.begin(), tensors.end(), [](const auto& item) {
-    return item.first.ends_with(".mixer.ssmpeft.initial_state") || item.first.ends_with(".mixer.ssmpeft.conv_state");
-  });
-}
-
 Written write_state(const ExportOptions& options, AdaptedModel& adapted, const std::string& obstacle) {
   const auto tensors = adapted.method->export_state(adapted.model);
   Written written{"state", {adapted.method->type() + " does not merge: " + obstacle}};
-  if (holds_start_states_alone(tensors)) {
+  if (adapted.method->amounts_to_start_states()) {
     const nlohmann::json config = {{"peft_type", "SSMPEFT"},
                                    {"base_model_name_or_path", options.model},
                                    {"scan", {{"type", "init_state"}, {"init", "zero"}}},
@@ -61,7 +54,7 @@ Written write_state(const ExportOptions& options, AdaptedModel& adapted, const s
         "it amounts to states that every text starts from: an SSMPEFT adapter, which --adapter reads");
   } else {
     write_tensor_folder(options.output, "state.safetensors", tensors, adapted.method->config_json(options.model));
-    written.notes.emplace_back("state.safetensors holds the adapter's own tensors");
+    written.notes.emplace_back("state.safetensors holds the adapter's own tensors, adapter_config.json says which");
   }
   return written;
 }
@@ -125,8 +118,10 @@ Written export_adapter(const ExportOptions& options) {
     write_tensor_folder(options.output, "delta.safetensors", changed_weights(options, adapted.model), config,
                         has_other_sizes ? sizes : "");
     written.kind = "delta";
+    // Of LoRAs it refuses those on the convolution alone: their rank would have to be a multiple of the channels.
+    const char* const why = method.type() == "LORA" ? ", which has an adapter on the depthwise convolution" : "";
     written.notes.insert(written.notes.begin(),
-                         mpeft::str("PEFT cannot say this ", method.type(),
+                         mpeft::str("PEFT cannot say this ", method.type(), why,
                                     ": the file holds every weight of the base that has changed, whole"));
     if (has_other_sizes) written.notes.emplace_back("the model has other sizes now: config.json says which");
   } else if (options.format == "transformers") {

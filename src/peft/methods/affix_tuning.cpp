@@ -8,7 +8,6 @@
 #include "mpeft/model/mamba_mixer.h"
 
 #include "peft/mixer_method.h"
-#include "peft/start_states.h"
 
 namespace mpeft::peft {
 namespace {
@@ -55,7 +54,7 @@ class AffixTuning : public MixerMethod {
     return "Mamba checkpoints start from zero states: export the state file instead";
   }
 
-  checkpoint::TensorMap export_state(model::MambaLM& model) const override { return start_states(model); }
+  bool amounts_to_start_states() const override { return true; }
 
  protected:
   std::shared_ptr<MixerModule> make_module(model::MambaMixerImpl& /*mixer*/, const model::MambaConfig& sizes,

@@ -150,10 +150,9 @@ class Composite : public PeftMethod, public StagedMethod {
     return export_lora(*joined, base_model, model->config().n_layer);
   }
 
-  checkpoint::TensorMap export_state(model::MambaLM& model) const override {
-    checkpoint::TensorMap all;
-    for (const auto& part : parts_) all.merge(part.method->export_state(model));
-    return all;
+  // The states of the whole model are those of all parts together.
+  bool amounts_to_start_states() const override {
+    return std::all_of(parts_.begin(), parts_.end(), [](const Part& p) { return p.method->amounts_to_start_states(); });
   }
 
  private:
@@ -196,7 +195,10 @@ std::vector<std::string> make_composite_examples() {
                 {"peft_type": "STATE_OFFSET_TUNING", "tuning_mode": "STATE_OFFSET_TUNING"},
                 {"peft_type": "PARAM_TRANSFORM", "parameters": ["B"], "scale_shape": "dn"},
                 {"peft_type": "ADDITIONAL_SCAN", "scan_addition_num": 2},
-                {"peft_type": "LAYER_FREEZE", "trainable_layers": ["D", "x_proj_B"]}]})"};
+                {"peft_type": "LAYER_FREEZE", "trainable_layers": ["D", "x_proj_B"]}]})",
+          R"({"peft_type": "COMPOSITE", "adapters": [
+                {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 2},
+                {"peft_type": "AFFIX_TUNING", "num_virtual_tokens": 2}]})"};
 }
 
 std::unique_ptr<PeftMethod> compose(std::vector<json> configs, std::vector<std::string> where) {

@@ -7,6 +7,7 @@
 
 #include "peft/base_parameters.h"
 #include "peft/method_config.h"
+#include "peft/suggest.h"
 
 namespace mpeft::peft {
 namespace {
@@ -80,16 +81,17 @@ class LayerFreeze : public PeftMethod {
       return mpeft::str(where_, ": trainable_layers: '", name,
                         "' is tied to the embedding in this model: name 'embeddings'");
     }
-    std::set<std::string> candidates;  // what a name can be: a component, or the last two
+    std::vector<std::string> candidates;  // what a name can be: the last components, or the one before the last
     for (const auto& parameter : all) {
       const auto last = parameter.path.rfind('.');
       const auto before = parameter.path.rfind('.', last - 1);
-      candidates.insert(parameter.path.substr(before + 1));
-      candidates.insert(parameter.path.substr(last + 1));
-      candidates.insert(parameter.path.substr(before + 1, last - before - 1));
+      candidates.push_back(parameter.path.substr(before + 1, last - before - 1));
     }
-    return mpeft::str(where_, ": trainable_layers: '", name, "' matches no parameter",
-                      did_you_mean(name, {candidates.begin(), candidates.end()}));
+    std::vector<std::string> paths;
+    for (const auto& parameter : all) paths.push_back(parameter.path);
+    const auto ends = ends_like(name, paths);
+    candidates.insert(candidates.begin(), ends.begin(), ends.end());
+    return mpeft::str(where_, ": trainable_layers: '", name, "' matches no parameter", suggest(name, candidates));
   }
 
   std::vector<std::string> names_;

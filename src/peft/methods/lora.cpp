@@ -14,6 +14,7 @@
 #include "peft/lora_init.h"
 #include "peft/lora_modules.h"
 #include "peft/method_config.h"
+#include "peft/suggest.h"
 
 namespace mpeft::peft {
 namespace {
@@ -80,6 +81,9 @@ class Lora : public PeftMethod, public LoraPartsOwner {
  private:
   void add_all(model::MambaLM& model, uint64_t seed, bool with_values) {
     const auto targets = select_targets(model, config_.targets, where_);
+    std::vector<std::string> paths;
+    for (const auto& target : targets) paths.push_back(target.path);
+    config_.check_patterns(paths, where_);
     for (const auto& target : targets) add_adapter(model, target, seed, with_values);
     thaw_biases(model, targets);
     thaw_saved_modules(model);
@@ -232,8 +236,11 @@ class Lora : public PeftMethod, public LoraPartsOwner {
   void thaw_saved_modules(model::MambaLM& model) {
     for (const auto& name : config_.modules_to_save) {
       bool matched = false;
+      std::vector<std::string> modules;
       for (auto& item : model->named_parameters()) {
         const std::string module_path = item.key().substr(0, item.key().rfind('.'));
+        if (module_path.find(".layers.") == std::string::npos) modules.insert(modules.begin(), module_path);
+        modules.push_back(module_path);
         if (module_path != name && !module_path.ends_with("." + name)) continue;
         matched = true;
         item.value().set_requires_grad(true);
@@ -242,9 +249,10 @@ class Lora : public PeftMethod, public LoraPartsOwner {
       }
       if (!matched) {
         const bool tied = name == "lm_head" && model->config().tie_embeddings;
-        throw ConfigError(mpeft::str(
-            where_, ": modules_to_save: '", name, "' ",
-            tied ? "is tied to the embedding in this model: name 'embeddings'" : "matches no module with parameters"));
+        throw ConfigError(
+            mpeft::str(where_, ": modules_to_save: '", name, "' ",
+                       tied ? "is tied to the embedding in this model: name 'embeddings'"
+                            : "matches no module with parameters" + suggest(name, ends_like(name, modules))));
       }
     }
   }

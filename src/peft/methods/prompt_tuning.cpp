@@ -10,7 +10,6 @@
 #include "mpeft/model/prompt_adapter.h"
 
 #include "peft/mixer_method.h"
-#include "peft/start_states.h"
 
 namespace mpeft::peft {
 namespace {
@@ -90,7 +89,7 @@ class PromptTuning : public PeftMethod {
     return folder;
   }
 
-  checkpoint::TensorMap export_state(model::MambaLM& model) const override { return start_states(model); }
+  bool amounts_to_start_states() const override { return true; }
 
  private:
   PromptConfig config_;

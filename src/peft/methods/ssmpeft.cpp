@@ -112,9 +112,7 @@ class SsmPeft : public MixerMethod {
                                   : "Mamba checkpoints start from zero states: export the state file instead";
   }
 
-  checkpoint::TensorMap export_state(model::MambaLM& model) const override {
-    return config_.read_out.any() ? PeftMethod::export_state(model) : start_states(model);
-  }
+  bool amounts_to_start_states() const override { return !config_.read_out.any(); }
 
  protected:
   std::shared_ptr<MixerModule> make_module(model::MambaMixerImpl& /*mixer*/, const model::MambaConfig& sizes,

@@ -125,6 +125,8 @@ TEST(LayerFreezeTest, ErrorsNameTheNearest) {
             "t.json: trainable_layers: 'A_lgo' matches no parameter (did you mean 'A_log'?)");
   EXPECT_THAT(message_of(freeze_json(R"(["x_proj_b"])")), HasSubstr("did you mean 'x_proj_B'?"));
   EXPECT_THAT(message_of(freeze_json(R"(["og"])")), HasSubstr("'og' matches no parameter"));  // no substrings
+  EXPECT_THAT(message_of(freeze_json(R"(["layers.7.mixer.D"])")), HasSubstr("(did you mean 'layers.0.mixer.D'?)"));
+  EXPECT_THAT(message_of(freeze_json(R"(["attention_heads"])")), HasSubstr("matches no parameter; here are: "));
   EXPECT_THAT(message_of(freeze_json(R"(["lm_head"])")), HasSubstr("tied to the embedding"));
   EXPECT_THAT(message_of(R"({"peft_type": "LAYER_FREEZE"})"), HasSubstr("trainable_layers: missing"));
   EXPECT_THAT(message_of(R"({"peft_type": "LAYER_FREEZE", "trainable_layer": ["D"]})"),

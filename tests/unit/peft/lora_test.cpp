@@ -196,14 +196,51 @@ TEST(LoraTest, ErrorsSayWhatToDo) {
               HasSubstr("lora_bias: this value is not supported"));
   EXPECT_THAT(inject(R"({"peft_type": "LORRA"})"), HasSubstr("unknown method 'LORRA' (did you mean 'LORA'?)"));
   EXPECT_THAT(inject(lora_json(R"("(a+)+$x")")), HasSubstr("matches no module"));
+  EXPECT_EQ(inject(lora_json(R"(".*\\.q_proj")")),
+            "t.json: target_modules: '.*\\.q_proj' matches no module (did you mean 'x_proj'?); paths look like "
+            "backbone.layers.0.mixer.in_proj");
+  EXPECT_EQ(
+      inject(lora_json(R"(["layers.2.mixer.in_proj"])")),
+      "t.json: target_modules: 'layers.2.mixer.in_proj' matches no module (did you mean 'layers.0.mixer.in_proj'?)");
+  EXPECT_EQ(
+      inject(lora_json(R"(["attention"])")),
+      "t.json: target_modules: 'attention' matches no module; here are: embeddings, in_proj, in_proj_x, in_proj_z, "
+      "conv1d, x_proj, x_proj_dt, x_proj_B, x_proj_C, dt_proj, out_proj, lm_head");
   EXPECT_EQ(inject(lora_json(R"(["out_proj"])", R"(, "layers_to_transform": [1, 9])")),
             "t.json: layers_to_transform: 9 is not a layer: the model has 0 to 1");
   EXPECT_EQ(inject(lora_json(R"(["out_proj", "in_proj"])", R"(, "exclude_modules": ["in_proj"])")),
             "t.json: target_modules: 'in_proj' matches modules, but none that layers_to_transform and exclude_modules "
             "leave");
+  EXPECT_EQ(inject(lora_json(R"("in_proj|.*in_proj")", R"(, "exclude_modules": ".*in_proj")")),
+            "t.json: target_modules: 'in_proj|.*in_proj' matches modules, but none that layers_to_transform and "
+            "exclude_modules leave");
   EXPECT_THAT(inject("{"), HasSubstr("not valid JSON"));
   EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "modules_to_save": ["lm_head"])")),
               HasSubstr("tied to the embedding"));
+  EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "modules_to_save": ["norm_g"])")),
+              HasSubstr("modules_to_save: 'norm_g' matches no module with parameters (did you mean 'norm_f'?)"));
+}
+
+// PEFT takes a pattern that acts on nothing for none. It is most often a mistyped one: an error, but not in a saved
+// adapter.
+TEST(LoraTest, PatternsThatMatchNothingAreErrors) {
+  const auto inject = [](const std::string& more) {
+    return message_of([&] {
+      auto model = test::make_tiny_model();
+      make_peft_method(lora_json(R"(["in_proj", "out_proj"])", more), "t.json")->inject(model, 7);
+    });
+  };
+  EXPECT_EQ(inject(R"(, "rank_pattern": {"in_porj": 3}, "alpha_pattern": {"layers.0.mixer.out_proj": 3, "x_proj": 1})"),
+            "t.json: rank_pattern: 'in_porj' matches none of the targets (did you mean 'in_proj'?)\n"
+            "t.json: alpha_pattern: 'x_proj' matches none of the targets (did you mean 'in_proj'?)");
+  EXPECT_EQ(inject(R"(, "rank_pattern": {"(": 3})"),
+            "t.json: rank_pattern: '(' is not a regular expression (error at character 2)");
+  EXPECT_EQ(inject(R"(, "exclude_modules": ["0.mixer.out_porj"])"),
+            "t.json: exclude_modules: '0.mixer.out_porj' matches no module (did you mean '0.mixer.out_proj'?)");
+  EXPECT_EQ(inject(R"(, "exclude_modules": ".*q_proj")"),
+            "t.json: exclude_modules: '.*q_proj' matches no module; paths look like backbone.layers.0.mixer.in_proj");
+  EXPECT_EQ(inject(R"(, "inference_mode": true, "exclude_modules": ["q_proj"], "rank_pattern": {"q_proj": 3})"),
+            "no error");
 }
 
 TEST(AdapterTest, RefusesValuesThatAreNoNumbersOfAnAdapter) {
