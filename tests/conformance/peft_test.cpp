@@ -6,6 +6,7 @@
 #include <set>
 
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,6 +20,7 @@
 #include "mpeft/model/token_stepper.h"
 #include "mpeft/peft/adapter.h"
 #include "mpeft/peft/staged_method.h"
+#include "mpeft/peft/target.h"
 #include "mpeft/train/device.h"
 #include "mpeft/train/loss.h"
 #include "mpeft/train/step_runner.h"
@@ -55,10 +57,12 @@ std::vector<sfs::path> config_files() {
   return files;
 }
 
-// 64 channels, so that the reference's share of 1 % of them is one.
+// 80 channels, so that the reference's share of 1 % of them is one; sizes that differ from each other, from the number
+// of tokens in a batch and from twice the number of states, so that a shape says whose gradient it is.
 model::MambaLM make_base() {
   model::MambaConfig config;
-  config.d_model = 32;
+  config.d_model = 40;
+  config.dt_rank = 7;
   config.n_layer = 2;
   config.vocab_size = 61;
   model::MambaLM model(config);
@@ -184,6 +188,37 @@ std::map<std::string, at::Tensor> copies(model::MambaLM& model, bool trained) {
     if (item.value().requires_grad() == trained) result.emplace(item.key(), item.value().detach().clone());
   }
   return result;
+}
+
+// Shapes of all tensors that operations compute while `work` runs, and by which; a view is not computed, nor is what
+// lies in one of `storages`.
+template <typename Work>
+std::map<std::vector<int64_t>, std::string> computed_shapes(const std::set<const void*>& storages, const Work& work) {
+  static std::map<std::vector<int64_t>, std::string> found;
+  static const std::set<const void*>* known = nullptr;
+  found.clear();
+  known = &storages;
+  const auto handle = at::addGlobalCallback(
+      at::RecordFunctionCallback(nullptr,
+                                 [](const at::RecordFunction& function, at::ObserverContext*) {
+                                   static const std::set<std::string> views = {
+                                       "aten::detach",  "aten::t",       "aten::transpose",  "aten::view",
+                                       "aten::reshape", "aten::expand",  "aten::slice",      "aten::narrow",
+                                       "aten::select",  "aten::permute", "aten::as_strided", "aten::alias",
+                                       "aten::squeeze", "aten::flatten", "aten::unsqueeze",  "aten::resolve_conj"};
+                                   if (views.contains(function.name())) return;
+                                   for (const auto& value : function.outputs()) {
+                                     if (!value.isTensor() || !value.toTensor().defined()) continue;
+                                     const at::Tensor& tensor = value.toTensor();
+                                     if (known->contains(tensor.storage().data())) continue;
+                                     found.emplace(tensor.sizes().vec(), function.name());
+                                   }
+                                 })
+          .needsOutputs(true)
+          .scopes({at::RecordScope::FUNCTION}));
+  work();
+  at::removeCallback(handle);
+  return found;
 }
 
 class EveryPeftMethod : public ::testing::TestWithParam<Case> {
@@ -359,17 +394,79 @@ TEST_P(EveryPeftMethod, GradientsEqualFiniteDifferences) {
     // the function's; dora_test.cpp checks the others.
     if (is_dora && name.find("lora_magnitude_vector") == std::string::npos) continue;
     ASSERT_TRUE(tensor.grad().defined()) << name;
-    const at::Tensor direction = at::cos(at::arange(tensor.numel(), at::kDouble) * 0.91 + phase++).view(tensor.sizes());
     const at::Tensor start = tensor.detach().clone();
-    const auto loss_at = [&, &value = tensor](double distance) {
-      value.copy_(start + direction * distance);
-      return train::token_loss_sum(subject.model, batch).item<double>();
-    };
-    constexpr double kStep = 1e-5;
-    const double expected = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
-    tensor.copy_(start);
-    const double found = (tensor.grad() * direction).sum().item<double>();
-    EXPECT_NEAR(found, expected, 2e-6 * std::max(1.0, std::abs(expected))) << name;
+    const at::Tensor wave = at::cos(at::arange(tensor.numel(), at::kDouble) * 0.91 + phase++).view(tensor.sizes());
+    at::Tensor largest = at::zeros_like(start);  // one entry alone: where the gradient is largest
+    largest.view({-1}).index_fill_(0, tensor.grad().abs().argmax(), 1.0);
+    for (const at::Tensor& direction : {wave, largest}) {
+      const auto loss_at = [&, &value = tensor](double distance) {
+        value.copy_(start + direction * distance);
+        return train::token_loss_sum(subject.model, batch).item<double>();
+      };
+      constexpr double kStep = 1e-5;
+      const double expected = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
+      tensor.copy_(start);
+      const double found = (tensor.grad() * direction).sum().item<double>();
+      EXPECT_NEAR(found, expected, 2e-6 * std::max(1.0, std::abs(expected))) << name;
+    }
+  }
+}
+
+// What is written of an adapter that does not merge: the states that it amounts to, which an SSMPEFT adapter on the
+// plain base reads, or its own tensors, whole.
+void expect_exported_state(Subject& subject, const at::Tensor& adapted) {
+  const auto exported = subject.method->export_state(subject.model);
+  if (subject.method->amounts_to_start_states()) {
+    auto base = make_base();
+    const auto states = make_peft_method(
+        R"({"peft_type": "SSMPEFT", "scan": {"type": "init_state", "init": "zero"}, "conv_init_state": true})",
+        "states");
+    states->inject(base, /*seed=*/0);
+    load_parameters(*states, exported, "states");
+    EXPECT_LE(relative_difference(logits_of(base), adapted), 1e-5);
+    return;
+  }
+  const auto own = subject.method->parameters();
+  EXPECT_EQ(exported.size(), own.size());
+  for (const auto& parameter : own) {
+    ASSERT_TRUE(exported.contains(parameter.name)) << parameter.name;
+    EXPECT_TRUE(at::equal(exported.at(parameter.name), parameter.tensor)) << parameter.name;
+  }
+}
+
+// Neither a frozen weight, nor the rows of one whose others train, nor the dense table of which SD_LORA trains columns.
+TEST_P(EveryPeftMethod, BackwardComputesNothingForFrozenWeights) {
+  auto subject = make_subject(GetParam());
+  disturb(*subject.method);
+  subject.model->train();
+  const auto& sizes = subject.model->config();
+  std::set<std::vector<int64_t>> frozen, trained;  // shapes
+  std::set<const void*> storages;
+  for (const auto& item : subject.model->named_parameters()) {
+    storages.insert(item.value().storage().data());
+    const auto shape = item.value().sizes().vec();
+    (item.value().requires_grad() ? trained : frozen).insert(shape);
+    if (item.value().requires_grad()) trained.insert({shape.rbegin(), shape.rend()});  // of a product, either way round
+  }
+  for (const auto& target : list_targets(subject.model)) {
+    if (target.is_slice && !target.projection->weight.requires_grad())
+      frozen.insert({target.out_features, target.in_features});
+    if (target.conv) frozen.insert({target.out_features, target.in_features});  // as the operator sees the kernel
+  }
+  for (const auto& parameter : subject.method->parameters()) {
+    const auto acts_on = [&](const char* part) { return parameter.site.find(part) != std::string::npos; };
+    // Terms of the scan have the shape of A, and the scan sums the gradient of the whole of A in registers.
+    for (const char* part : {".A_log", ".extra_states", ".param_transform", ".state_offset_tuning", ".ssmpeft"}) {
+      if (acts_on(part)) trained.insert({sizes.d_inner(), sizes.d_state});
+    }
+    if (acts_on(".conv1d")) trained.insert({sizes.d_inner(), sizes.d_conv});
+  }
+  const at::Tensor loss = train::token_loss_sum(subject.model, batch_of_step(1));
+  const auto computed = computed_shapes(storages, [&] { loss.backward(); });
+  EXPECT_GT(computed.size(), 5U);  // the backward was seen
+  for (const auto& shape : frozen) {
+    const auto it = computed.find(shape);
+    EXPECT_TRUE(it == computed.end() || trained.contains(shape)) << at::IntArrayRef(shape) << " by " << it->second;
   }
 }
 
@@ -386,7 +483,7 @@ TEST_P(EveryPeftMethod, MergesExactlyOrSaysWhyNot) {
       EXPECT_THAT(e.what(), ::testing::HasSubstr(obstacle));
     }
     EXPECT_TRUE(at::equal(adapted, logits_of(subject.model)));  // nothing has changed
-    EXPECT_FALSE(subject.method->export_state(subject.model).empty());
+    expect_exported_state(subject, adapted);
     return;
   }
   subject.method->merge(subject.model);
