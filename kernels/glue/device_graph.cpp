@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 #ifdef MPEFT_HAS_CUDA
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
@@ -11,7 +12,9 @@ namespace mpeft::ops {
 
 struct DeviceGraph::State {
 #ifdef MPEFT_HAS_CUDA
+  explicit State(c10::cuda::CUDAStream s) : stream(s) {}
   at::cuda::CUDAGraph graph;
+  c10::cuda::CUDAStream stream;  // what it was recorded on: the allocator reuses memory within one stream only
 #endif
 };
 
@@ -30,20 +33,22 @@ bool DeviceGraph::is_available([[maybe_unused]] at::Device device) {
 
 bool DeviceGraph::is_recorded() const { return state_ != nullptr; }
 
-void DeviceGraph::record([[maybe_unused]] at::Device device, [[maybe_unused]] const std::function<void()>& body) {
+void DeviceGraph::record([[maybe_unused]] at::Device device, [[maybe_unused]] const std::function<void()>& body,
+                         [[maybe_unused]] const DeviceGraph* memory_of, [[maybe_unused]] bool releases_cached) {
   TORCH_CHECK(is_available(device), "graphs are recorded on a GPU, not on ", device);
+  TORCH_CHECK(memory_of == nullptr || memory_of->is_recorded(), "a graph without memory cannot share it");
 #ifdef MPEFT_HAS_CUDA
   const c10::cuda::CUDAGuard device_guard(device);
-  const auto current = c10::cuda::getCurrentCUDAStream();
-  const auto stream = c10::cuda::getStreamFromPool();
-  current.synchronize();
   state_.reset();
-  auto state = std::make_unique<State>();
+  auto state =
+      std::make_unique<State>(memory_of != nullptr ? memory_of->state_->stream : c10::cuda::getStreamFromPool());
+  c10::cuda::getCurrentCUDAStream().synchronize();
   {
-    const c10::cuda::CUDAStreamGuard stream_guard(stream);
+    const c10::cuda::CUDAStreamGuard stream_guard(state->stream);
     body();  // library handles and workspaces of this stream come to be outside of the recording
-    stream.synchronize();
-    state->graph.capture_begin();
+    state->stream.synchronize();
+    if (releases_cached) c10::cuda::CUDACachingAllocator::emptyCache();
+    state->graph.capture_begin(memory_of != nullptr ? memory_of->state_->graph.pool() : at::cuda::MempoolId_t{0, 0});
     try {
       body();
     } catch (...) {

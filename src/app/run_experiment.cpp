@@ -272,6 +272,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   options.learning_rate = config.learning_rate;
   options.warmup_steps = config.warmup_steps;
   options.use_loss_scale = dtype == at::kHalf;
+  options.use_graphs = config.cuda_graphs;
   options.log_steps = config.log_steps;
   options.eval_epochs = config.eval_epochs;
   options.eval_before_training = config.eval_before_training;

@@ -125,6 +125,7 @@ std::string dump_yaml(const ExperimentConfig& config) {
   out.flag("token_cache", config.token_cache);
   out.integer("log_steps", config.log_steps);
   out.integer("save_total_limit", config.save_total_limit);
+  out.flag("cuda_graphs", config.cuda_graphs);
   out.flag("debug", config.debug);
   out.flag("resume", config.resume);
   out.flag("overwrite", config.overwrite);

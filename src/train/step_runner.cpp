@@ -1,5 +1,6 @@
 #include "mpeft/train/step_runner.h"
 
+#include <ATen/Context.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
@@ -8,18 +9,55 @@
 #include "mpeft/core/strings.h"
 #include "mpeft/train/loss.h"
 
+#include "train/step_graphs.h"
+
 namespace mpeft::train {
+namespace {
+
+/// Where a GPU's default generator is in its sequence, to go back there. On the CPU nothing is repeated.
+class RandomPosition {
+ public:
+  explicit RandomPosition(at::Device device) : device_(device) {
+    if (device_.is_cuda()) offset_ = at::globalContext().defaultGenerator(device_).get_offset();
+  }
+  void restore() const {
+    if (device_.is_cuda()) at::globalContext().defaultGenerator(device_).set_offset(offset_);
+  }
+
+ private:
+  at::Device device_;
+  uint64_t offset_ = 0;
+};
+
+}  // namespace
 
 StepRunner::StepRunner(model::MambaLM model, std::vector<optim::TrainedParameter> parameters,
-                       const optim::AdamWOptions& options, bool use_loss_scale)
+                       const optim::AdamWOptions& options, bool use_loss_scale, bool use_graphs)
     : model_(std::move(model)),
       parameters_(std::move(parameters)),
       optimizer_(parameters_, options),
       use_loss_scale_(use_loss_scale) {
   const auto on_device = at::TensorOptions().dtype(at::kFloat).device(model_->device());
+  step_loss_ = at::zeros({}, on_device.dtype(model_->compute_dtype == at::kDouble ? at::kDouble : at::kFloat));
   loss_sum_ = at::zeros({}, on_device);
   consecutive_bad_ = at::zeros({}, on_device);
   last_norm_ = at::zeros({}, on_device);
+  graphs_ = std::make_unique<StepGraphs>(model_->device(), use_graphs, [this](const StepInputs& inputs) {
+    const at::Tensor loss = token_loss_sum(model_, inputs.batch).div(inputs.n_labels);
+    loss.mul(inputs.loss_scale).backward();
+    const torch::NoGradGuard no_grad;
+    step_loss_.add_(loss);
+  });
+}
+
+StepRunner::~StepRunner() = default;
+
+void StepRunner::run_micro_batches(const std::vector<data::Batch>& micro_batches, int64_t n_labels, double scale) {
+  step_loss_.zero_();
+  for (const auto& batch : micro_batches) {
+    // The optimizer moves the gradients to their place after the first step.
+    if (batch.n_labels() > 0) graphs_->run(batch, n_labels, scale, /*may_record_now=*/first_checked_);
+  }
 }
 
 void StepRunner::step(const std::vector<data::Batch>& micro_batches, double learning_rate) {
@@ -28,12 +66,14 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
   if (n_labels == 0) return;  // nothing to learn from: prompts alone
 
   const double scale = use_loss_scale_ ? loss_scale_.value : 1.0;
-  at::Tensor step_loss;
-  for (const auto& batch : micro_batches) {
-    if (batch.n_labels() == 0) continue;
-    const at::Tensor loss = token_loss_sum(model_, batch).div(static_cast<double>(n_labels));
-    (use_loss_scale_ ? loss.mul(scale) : loss).backward();
-    step_loss = step_loss.defined() ? step_loss + loss.detach() : loss.detach();
+  const RandomPosition before(model_->device());
+  try {
+    run_micro_batches(micro_batches, n_labels, scale);
+  } catch (const c10::OutOfMemoryError&) {
+    if (!graphs_->give_up()) throw;
+    optimizer_.zero_gradients();
+    before.restore();
+    run_micro_batches(micro_batches, n_labels, scale);  // with the memory that the graphs held
   }
   if (!first_checked_) {
     check_first_gradients();
@@ -48,11 +88,13 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
   // Counted on the device: (count + 1) after a bad step, 0 after a good one. With fp16 an overflowing gradient is the
   // scale's business.
   const at::Tensor bad =
-      use_loss_scale_ ? at::isfinite(step_loss).logical_not() : at::isfinite(step_loss + last_norm_).logical_not();
+      use_loss_scale_ ? at::isfinite(step_loss_).logical_not() : at::isfinite(step_loss_ + last_norm_).logical_not();
   consecutive_bad_ = (consecutive_bad_ + 1.0) * bad.to(at::kFloat);
-  loss_sum_ = loss_sum_ + step_loss.to(at::kFloat);
+  loss_sum_ = loss_sum_ + step_loss_.to(at::kFloat);
   ++steps_in_sum_;
 }
+
+size_t StepRunner::n_graphs() const { return graphs_->size(); }
 
 void StepRunner::check_first_gradients() const {
   std::vector<std::string> problems;

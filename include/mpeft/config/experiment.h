@@ -58,6 +58,7 @@ struct ExperimentConfig {
   bool token_cache = true;       ///< keep what was tokenised in the user's cache folder (data/token_cache.h)
   int64_t log_steps = 10;        ///< optimizer steps between the lines of metrics.jsonl
   int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
+  bool cuda_graphs = true;       ///< on a GPU, record what a batch's shape does and replay it; same results
   bool debug = false;            ///< a few examples and steps of everything, to see that it runs
   bool resume = false;
   bool overwrite = false;

@@ -1,8 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <string>
+#include <memory>
 #include <vector>
 
 #include "mpeft/data/example.h"
@@ -25,13 +24,19 @@ struct StepStatistics {
   int64_t consecutive_bad = 0;  ///< steps in a row, up to the last one, whose loss or gradient was not finite
 };
 
+class StepGraphs;
+
 /// One optimizer step: forward, loss, backward over the micro-batches, clip, update. Nothing waits for the device
-/// except the check of the first step, fp16's overflow test and take_statistics().
+/// except the check of the first step, fp16's overflow test, the recording of a graph and take_statistics().
 class StepRunner {
  public:
-  /// `parameters`: what trains, under its names in the model. `use_loss_scale` with fp16.
+  /// `parameters`: what trains, under its names in the model. `use_loss_scale` with fp16. `use_graphs`: on a GPU, what
+  /// batches of one shape do is recorded once and replayed (CUDA graphs), with the same results bit for bit.
   StepRunner(model::MambaLM model, std::vector<optim::TrainedParameter> parameters, const optim::AdamWOptions& options,
-             bool use_loss_scale);
+             bool use_loss_scale, bool use_graphs = true);
+  ~StepRunner();
+  StepRunner(const StepRunner&) = delete;
+  StepRunner& operator=(const StepRunner&) = delete;
 
   /// The loss is the mean over the labelled tokens of all micro-batches together, so that 2 x 4 rows train as 8 rows
   /// do. On the first step every trainable tensor must get a finite gradient; else throws TrainingStopped naming those
@@ -41,10 +46,14 @@ class StepRunner {
   /// Reads the sums back from the device and starts new ones.
   StepStatistics take_statistics();
 
+  /// Shapes of batches that are recorded by now.
+  size_t n_graphs() const;
+
   optim::AdamW& optimizer() { return optimizer_; }
   LossScale& loss_scale() { return loss_scale_; }
 
  private:
+  void run_micro_batches(const std::vector<data::Batch>& micro_batches, int64_t n_labels, double scale);
   void check_first_gradients() const;
   void adapt_loss_scale(bool is_finite);
 
@@ -54,6 +63,8 @@ class StepRunner {
   bool use_loss_scale_;
   bool first_checked_ = false;
   LossScale loss_scale_;
+  std::unique_ptr<StepGraphs> graphs_;
+  at::Tensor step_loss_;        // 0-dim fp32 (fp64 with fp64), on the device: of the micro-batches so far
   at::Tensor loss_sum_;         // 0-dim fp32, on the device
   at::Tensor consecutive_bad_;  // 0-dim fp32, on the device
   at::Tensor last_norm_;        // 0-dim fp32, on the device

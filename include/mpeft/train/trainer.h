@@ -46,6 +46,7 @@ struct TrainerOptions {
   double learning_rate = 5e-4;
   int64_t warmup_steps = 0;
   bool use_loss_scale = false;  ///< fp16
+  bool use_graphs = true;       ///< on a GPU; see StepRunner
   int64_t log_steps = 10;       ///< optimizer steps between lines of metrics.jsonl
   int64_t eval_epochs = 1;      ///< evaluate after every so many epochs, and after the last; 0: never
   bool eval_before_training = false;

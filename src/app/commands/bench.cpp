@@ -187,6 +187,7 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--batch", options->batch, "step: rows")->capture_default_str();
   command->add_option("--seqlen", options->seqlen, "step: tokens of a row")->capture_default_str();
   command->add_option("--labels", options->labels, "step: labelled tokens of a row, 0: all")->capture_default_str();
+  command->add_flag("--no-graphs", options->no_graphs, "step: without CUDA graphs");
   command->add_option("--rows", options->rows, "generate: texts decoded together, a line of the table each")
       ->delimiter(',')
       ->capture_default_str();

@@ -22,6 +22,7 @@ struct BenchOptions {
   std::vector<std::string> peft;      ///< step: adapter configurations; none: everything trains
   int64_t batch = 4, seqlen = 512;    ///< step
   int64_t labels = 64;                ///< step: labelled tokens a row; 0: all
+  bool no_graphs = false;             ///< step: kernel by kernel, as `cuda_graphs: false` trains
   std::vector<int64_t> rows{1, 5};    ///< generate
   int64_t prompt = 128, tokens = 64;  ///< generate: of each row
   bool json_output = false;

@@ -167,13 +167,13 @@ double floor_of(model::MambaLM& model, const data::Batch& batch, at::Device devi
 }
 
 Measurement measure(const model::MambaConfig& config, const Variant& variant, const data::Batch& batch,
-                    at::Device device, at::ScalarType dtype, Weights& weights) {
+                    at::Device device, at::ScalarType dtype, bool use_graphs, Weights& weights) {
   std::unique_ptr<peft::PeftMethod> method;
   auto model = make_subject(config, variant, method, weights);
   model::place_parameters(model, device, dtype);
   model->train();
   const auto parameters = optimized_parameters(model, method.get());
-  train::StepRunner runner(model, parameters, {}, dtype == at::kHalf);
+  train::StepRunner runner(model, parameters, {}, dtype == at::kHalf, use_graphs);
   const auto time_steps = [&](int n) {
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < n; ++i) runner.step({batch}, /*learning_rate=*/1e-4);
@@ -182,7 +182,7 @@ Measurement measure(const model::MambaConfig& config, const Variant& variant, co
   };
 
   train::seed_generators(device, kBenchSeed);
-  double once = time_steps(2);  // allocations, library handles, choice of algorithms
+  double once = time_steps(3);  // allocations, library handles, choice of algorithms, recording
   if (device.is_cuda()) at::getDeviceAllocator(device.type())->resetPeakStats(device.index());
   once = std::min(once, time_steps(1));
   const int steps = std::clamp(static_cast<int>(200.0 / once), 1, 20);
@@ -231,7 +231,7 @@ void bench_step(const BenchOptions& options) {
   double first_ms = 0;
   Weights weights;  // of the first line's model, for all
   for (const auto& variant : variants) {
-    const auto m = measure(config, variant, batch, device, dtype, weights);
+    const auto m = measure(config, variant, batch, device, dtype, !options.no_graphs, weights);
     if (first_ms == 0) first_ms = m.ms;
     const double tokens_per_s = static_cast<double>(options.batch * options.seqlen) / m.ms * 1e3;
     if (options.json_output) {
