@@ -70,7 +70,7 @@ void StepGraphs::record(const BatchShape& shape, Recorded recorded) {
     graphs_.emplace(shape, std::move(recorded));
   } catch (const std::exception& e) {
     if (calls < 2) throw;  // it was the batch that failed; here it ran, and only its recording failed
-    log::warn(mpeft::str("training steps run without CUDA graphs: ", first_line(e.what())));
+    log::warning(mpeft::str("training steps run without CUDA graphs: ", first_line(e.what())));
     give_up();
   }
 }

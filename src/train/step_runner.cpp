@@ -17,15 +17,17 @@ namespace {
 /// Where a GPU's default generator is in its sequence, to go back there. On the CPU nothing is repeated.
 class RandomPosition {
  public:
-  explicit RandomPosition(at::Device device) : device_(device) {
-    if (device_.is_cuda()) offset_ = at::globalContext().defaultGenerator(device_).get_offset();
+  explicit RandomPosition(at::Device device) {
+    if (!device.is_cuda()) return;
+    generator_ = at::globalContext().defaultGenerator(device);
+    offset_ = generator_.get_offset();
   }
-  void restore() const {
-    if (device_.is_cuda()) at::globalContext().defaultGenerator(device_).set_offset(offset_);
+  void restore() {
+    if (generator_.defined()) generator_.set_offset(offset_);
   }
 
  private:
-  at::Device device_;
+  at::Generator generator_;
   uint64_t offset_ = 0;
 };
 
@@ -66,7 +68,7 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
   if (n_labels == 0) return;  // nothing to learn from: prompts alone
 
   const double scale = use_loss_scale_ ? loss_scale_.value : 1.0;
-  const RandomPosition before(model_->device());
+  RandomPosition before(model_->device());
   try {
     run_micro_batches(micro_batches, n_labels, scale);
   } catch (const c10::OutOfMemoryError&) {

@@ -19,6 +19,7 @@
 #include "mpeft/model/init.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/peft_method.h"
+#include "mpeft/peft/staged_method.h"
 #include "mpeft/train/device.h"
 #include "mpeft/train/loss.h"
 #include "mpeft/train/step_runner.h"
@@ -51,10 +52,8 @@ std::vector<Variant> read_variants(const BenchOptions& options) {
 /// Values of a model's parameters: to draw a billion of them takes longer than to measure a step.
 using Weights = std::vector<at::Tensor>;
 
-/// Initialised (with `weights`, or drawn and kept in them), with the adapter on it and what trains marked; on the CPU
-/// in fp32.
-model::MambaLM make_subject(const model::MambaConfig& config, const Variant& variant,
-                            std::unique_ptr<peft::PeftMethod>& method, Weights& weights) {
+/// Initialised (with `weights`, or drawn and kept in them); on the CPU in fp32.
+model::MambaLM make_base(const model::MambaConfig& config, Weights& weights) {
   model::MambaLM model(config);
   if (weights.empty()) {
     model::init_parameters(model, kBenchSeed);
@@ -64,10 +63,23 @@ model::MambaLM make_subject(const model::MambaConfig& config, const Variant& var
     const auto parameters = model->parameters();
     for (size_t i = 0; i < parameters.size(); ++i) parameters[i].copy_(weights[i]);
   }
+  return model;
+}
+
+/// With the adapter on it and what trains marked. A method that trains in stages is in its last, as if nothing had
+/// moved in those before.
+model::MambaLM make_subject(const model::MambaConfig& config, const Variant& variant,
+                            std::unique_ptr<peft::PeftMethod>& method, Weights& weights) {
+  auto model = make_base(config, weights);
   if (variant.content.empty()) {
     for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
-  } else {
-    method = peft::make_peft_method(variant.content, variant.name);
+    return model;
+  }
+  method = peft::make_peft_method(variant.content, variant.name);
+  method->inject(model, kBenchSeed);
+  while (!peft::stage_of(*method).is_last()) {
+    method = peft::make_peft_method(peft::next_stage_json(*method), variant.name);
+    model = make_base(config, weights);
     method->inject(model, kBenchSeed);
   }
   return model;
