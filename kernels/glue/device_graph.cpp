@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 #ifdef MPEFT_HAS_CUDA
+#include <map>
+
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -12,11 +14,25 @@ namespace mpeft::ops {
 
 struct DeviceGraph::State {
 #ifdef MPEFT_HAS_CUDA
-  explicit State(c10::cuda::CUDAStream s) : stream(s) {}
   at::cuda::CUDAGraph graph;
-  c10::cuda::CUDAStream stream;  // what it was recorded on: the allocator reuses memory within one stream only
 #endif
 };
+
+#ifdef MPEFT_HAS_CUDA
+namespace {
+
+// One for all recordings on a device: cuBLAS keeps tens of megabytes for each stream that it has seen, and the
+// allocator reuses memory within one stream only.
+c10::cuda::CUDAStream recording_stream(at::Device device) {
+  thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
+  const auto known = streams.find(device.index());
+  if (known != streams.end()) return known->second;
+  return streams.emplace(device.index(), c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index()))
+      .first->second;
+}
+
+}  // namespace
+#endif
 
 DeviceGraph::DeviceGraph() = default;
 DeviceGraph::~DeviceGraph() = default;
@@ -40,13 +56,13 @@ void DeviceGraph::record([[maybe_unused]] at::Device device, [[maybe_unused]] co
 #ifdef MPEFT_HAS_CUDA
   const c10::cuda::CUDAGuard device_guard(device);
   state_.reset();
-  auto state =
-      std::make_unique<State>(memory_of != nullptr ? memory_of->state_->stream : c10::cuda::getStreamFromPool());
+  auto state = std::make_unique<State>();
+  const auto stream = recording_stream(device);
   c10::cuda::getCurrentCUDAStream().synchronize();
   {
-    const c10::cuda::CUDAStreamGuard stream_guard(state->stream);
+    const c10::cuda::CUDAStreamGuard stream_guard(stream);
     body();  // library handles and workspaces of this stream come to be outside of the recording
-    state->stream.synchronize();
+    stream.synchronize();
     if (releases_cached) c10::cuda::CUDACachingAllocator::emptyCache();
     state->graph.capture_begin(memory_of != nullptr ? memory_of->state_->graph.pool() : at::cuda::MempoolId_t{0, 0});
     try {

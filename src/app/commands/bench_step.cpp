@@ -194,8 +194,8 @@ Measurement measure(const model::MambaConfig& config, const Variant& variant, co
   };
 
   train::seed_generators(device, kBenchSeed);
-  double once = time_steps(3);  // allocations, library handles, choice of algorithms, recording
   if (device.is_cuda()) at::getDeviceAllocator(device.type())->resetPeakStats(device.index());
+  double once = time_steps(3);  // allocations, library handles, choice of algorithms, recording
   once = std::min(once, time_steps(1));
   const int steps = std::clamp(static_cast<int>(200.0 / once), 1, 20);
   const int samples = std::clamp(static_cast<int>(4000.0 / (once * steps)), 3, 15);
