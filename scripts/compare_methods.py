@@ -27,7 +27,7 @@ from compare.table import write_table
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 FULL = {"d_model": 256, "n_layer": 8, "base_epochs": 12, "batch": 16, "epochs": 2, "warmup": 100, "validation": 160,
-        "timed_steps": 60, "base_batch": 32, "max_steps": 0}
+        "timed_steps": 150, "base_batch": 32, "max_steps": 0}
 MICRO = {"d_model": 64, "n_layer": 2, "base_epochs": 1, "batch": 8, "epochs": 1, "warmup": 4, "validation": 8,
          "timed_steps": 4, "base_batch": 8, "max_steps": 12}
 
