@@ -9,7 +9,7 @@
 #include <ATen/ops/slice_scatter.h>
 #include <ATen/ops/zeros.h>
 
-#include "peft/low_rank.h"
+#include "mpeft/core/check.h"
 
 namespace mpeft::peft {
 namespace {
@@ -54,8 +54,21 @@ at::Tensor LoraProjection::base_rows() const { return base_->weight.narrow(0, sh
 at::Tensor LoraProjection::forward(const at::Tensor& x, at::Tensor y) {
   const double dropout = is_training() ? shape_.dropout : 0.0;
   if (shape_.use_dora) return forward_dora(x, y, dropout);
-  return add_low_rank(std::move(y), x, lora_A.to(x.scalar_type()), lora_B.to(x.scalar_type()), shape_.scale,
-                      shape_.row_begin, dropout);
+  if (is_led_) return y;
+  std::vector<LowRankPair> pairs{pair()};
+  for (const auto* other : led_) pairs.push_back(other->pair());
+  return add_low_rank(std::move(y), x, pairs, dropout);
+}
+
+void LoraProjection::lead(std::vector<LoraProjection*> others) {
+  MPEFT_ASSERT(!shape_.use_dora && !is_led_, "this adapter cannot compute for others");
+  led_ = std::move(others);
+  for (auto* other : led_) {
+    MPEFT_ASSERT(other->base_ == base_ && !other->shape_.use_dora && other->led_.empty() &&
+                     other->shape_.dropout == shape_.dropout,
+                 "these adapters cannot be computed together");
+    other->is_led_ = true;
+  }
 }
 
 at::Tensor LoraProjection::row_norms() const {
@@ -87,15 +100,17 @@ void LoraProjection::train(bool on) {
 at::Tensor LoraProjection::forward_dora(const at::Tensor& x, const at::Tensor& y, double dropout) const {
   const auto dtype = x.scalar_type();
   const int64_t begin = shape_.row_begin, end = begin + shape_.out_features;
-  const at::Tensor A = lora_A.to(dtype), B = lora_B.to(dtype);
   const at::Tensor factor = lora_magnitude_vector / norms_for_forward();  // (out_features), fp32
-  if (dropout > 0) return add_dora(y, x, base_rows().to(dtype), A, B, factor, shape_.scale, begin, dropout);
+  if (dropout > 0) {
+    return add_dora(y, x, base_rows().to(dtype), lora_A.to(dtype), lora_B.to(dtype), factor, shape_.scale, begin,
+                    dropout);
+  }
 
   const bool is_whole = shape_.out_features == y.size(-1);
   const bool has_bias = base_->bias.defined() && !base_->options().defer_bias;
   at::Tensor b;
   if (has_bias) b = base_->bias.narrow(0, begin, shape_.out_features).to(dtype);
-  const at::Tensor sum = add_low_rank(y, x, A, B, shape_.scale, begin, /*dropout=*/0.0);
+  const at::Tensor sum = add_low_rank(y, x, {pair()}, /*dropout=*/0.0);
   const at::Tensor own = sum.narrow(-1, begin, shape_.out_features);
   const at::Tensor narrow_factor = factor.to(dtype);
   const at::Tensor rows = has_bias ? (own - b) * narrow_factor + b : own * narrow_factor;  // (..., out_features)

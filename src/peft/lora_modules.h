@@ -1,12 +1,15 @@
 #pragma once
 
 #include <utility>
+#include <vector>
 
 #include <torch/nn/module.h>
 
 #include "mpeft/model/embedding.h"
 #include "mpeft/model/mamba_mixer.h"
 #include "mpeft/model/projection.h"
+
+#include "peft/low_rank.h"
 
 namespace mpeft::peft {
 
@@ -24,6 +27,8 @@ struct LoraShape {
 /// LoRA on a projection or on a slice of its rows (Hu et al. 2021): y += scale * dropout(x) A^T B^T. With DoRA (Liu et
 /// al. 2024) the rows become m (W + scale B A) / ||W + scale B A||, the norm of each row a constant of the gradient;
 /// with dropout as Hugging Face PEFT: y = x W^T + dropout(x) ((m / ||…|| - 1) W + m / ||…|| scale B A)^T.
+/// Several on slices of one projection read the same x: one of them computes the parts of all (without DoRA), which
+/// then share a dropout mask, as one LoRA on the whole projection does.
 class LoraProjection : public torch::nn::Module, public model::ProjectionAdapter {
  public:
   /// `base`: the projection that it is attached to, which outlives it.
@@ -31,6 +36,9 @@ class LoraProjection : public torch::nn::Module, public model::ProjectionAdapter
   at::Tensor forward(const at::Tensor& x, at::Tensor y) override;
   at::Tensor weight_delta() const override;
   void train(bool on = true) override;
+
+  /// Makes this module compute the parts of `others` too: of the same projection, dropout and lifetime, without DoRA.
+  void lead(std::vector<LoraProjection*> others);
 
   const LoraShape& shape() const { return shape_; }
   /// The norm of each row of W + scale B A: (out_features) fp32, or fp64 with an fp64 weight; without a gradient.
@@ -41,12 +49,15 @@ class LoraProjection : public torch::nn::Module, public model::ProjectionAdapter
   at::Tensor lora_magnitude_vector;  ///< (out_features); undefined without DoRA
 
  private:
+  LowRankPair pair() const { return {lora_A, lora_B, shape_.scale, shape_.row_begin}; }
   at::Tensor base_rows() const;
   at::Tensor norms_for_forward() const;
   at::Tensor forward_dora(const at::Tensor& x, const at::Tensor& y, double dropout) const;
 
   LoraShape shape_;
   const model::ProjectionImpl* base_;
+  std::vector<LoraProjection*> led_;
+  bool is_led_ = false;
   mutable at::Tensor base_squares_;  // of base_rows(): a row's sum of squares, kept because the base is frozen
   mutable const void* base_squares_of_ = nullptr;
   // While generating the norms are those of the last call. Training moves A and B behind their versions (they are views

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
 namespace mpeft::peft {
@@ -7,12 +9,20 @@ namespace mpeft::peft {
 /// (..., n) -> (rows, n): a view where `t` is contiguous.
 inline at::Tensor as_rows(const at::Tensor& t) { return t.reshape({-1, t.size(-1)}); }
 
-/// y[..., row_begin : row_begin + rows] += scale * dropout(x) A^T B^T, in place, differentiable in y, x, A and B;
-/// nothing is computed for inputs that need no gradient. x (..., in_features), y (..., out_features) contiguous, A
-/// (rank, in_features), B (rows, rank), all of one dtype. `dropout` is the probability of zeroing an element of x;
-/// survivors are divided by 1 - dropout. The random numbers are the device's default generator's.
-at::Tensor add_low_rank(at::Tensor y, const at::Tensor& x, const at::Tensor& A, const at::Tensor& B, double scale,
-                        int64_t row_begin, double dropout);
+/// A low-rank pair on some rows of a projection: A (rank, in_features), B (rows, rank), in the dtype that they train
+/// in.
+struct LowRankPair {
+  at::Tensor A, B;
+  double scale = 1.0;
+  int64_t row_begin = 0;
+};
+
+/// y[..., row_begin : row_begin + rows] += scale dropout(x) A^T B^T for each of the pairs, in place, differentiable in
+/// y, x, A and B; nothing is computed for inputs that need no gradient. x (..., in_features), y (..., out_features)
+/// contiguous, of one dtype, in which the products are computed; gradients of A and B are in theirs. `dropout` is the
+/// probability of zeroing an element of x, the same ones for all pairs; survivors are divided by 1 - dropout. The
+/// random numbers are the device's default generator's.
+at::Tensor add_low_rank(at::Tensor y, const at::Tensor& x, const std::vector<LowRankPair>& pairs, double dropout);
 
 /// DoRA's change under dropout, as PEFT has it: y[..., row_begin : row_begin + rows] += (factor - 1) W d + factor scale
 /// B A d with d = dropout(x), in place. W (rows, in_features), the base's rows, in x's dtype; factor (rows) fp32 (fp64

@@ -44,8 +44,7 @@ Trainer::Trainer(model::MambaLM model, std::vector<optim::TrainedParameter> para
       examples_(examples),
       options_(std::move(options)),
       hooks_(std::move(hooks)),
-      runner_(model, std::move(parameters), options_.adamw, options_.use_loss_scale,
-              options_.use_graphs) {
+      runner_(model, std::move(parameters), options_.adamw, options_.use_loss_scale, options_.use_graphs) {
   MPEFT_ASSERT(!examples_.empty(), "no examples to train on");
 }
 

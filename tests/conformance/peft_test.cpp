@@ -386,7 +386,8 @@ TEST(EveryPeftMethodOnGpu, TrainsWithGraphsAsWithoutBitForBit) {
   if (!ops::DeviceGraph::is_available(train::resolve_device(""))) GTEST_SKIP() << "no GPU";
   for (const Case& c : all_cases()) {
     SCOPED_TRACE(c.where);
-    auto recorded = make_subject(c, at::kBFloat16, {at::kCUDA, 0}), plain = make_subject(c, at::kBFloat16, {at::kCUDA, 0});
+    auto recorded = make_subject(c, at::kBFloat16, {at::kCUDA, 0}),
+         plain = make_subject(c, at::kBFloat16, {at::kCUDA, 0});
     auto with_graphs = make_runner(recorded), without = make_runner(plain, /*use_graphs=*/false);
     train_steps(recorded, with_graphs, 0, 12);
     train_steps(plain, without, 0, 12);

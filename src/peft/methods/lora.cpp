@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/mm.h>
@@ -85,6 +86,7 @@ class Lora : public PeftMethod, public LoraPartsOwner {
     for (const auto& target : targets) paths.push_back(target.path);
     config_.check_patterns(paths, where_);
     for (const auto& target : targets) add_adapter(model, target, seed, with_values);
+    compute_slices_together();
     thaw_biases(model, targets);
     thaw_saved_modules(model);
   }
@@ -132,6 +134,17 @@ class Lora : public PeftMethod, public LoraPartsOwner {
     list(target, "lora_A.weight", module->lora_A, "lora_B.weight", module->lora_B, module->lora_magnitude_vector);
     projection->attach(target.name, module, module);
     adapter.module = std::move(module);
+  }
+
+  void compute_slices_together() {
+    if (config_.use_dora) return;
+    std::map<const model::ProjectionImpl*, std::vector<LoraProjection*>> of_projection;
+    for (const auto& adapter : adapters_) {
+      if (adapter.module) of_projection[adapter.target.projection.get()].push_back(adapter.module.get());
+    }
+    for (auto& [projection, modules] : of_projection) {
+      modules.front()->lead({modules.begin() + 1, modules.end()});
+    }
   }
 
   // PEFT's rule: the embedding knows only this initialisation and `false`.

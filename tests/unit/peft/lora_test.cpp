@@ -64,7 +64,7 @@ TEST(LowRankTest, GradientsEqualThoseOfPlainOperations) {
     return std::vector<at::Tensor>{values({2, 5, 9}, 0), values({7, 9}, 1), values({3, 9}, 2), values({4, 3}, 3)};
   };
   const auto ours = make(), plain = make();
-  const at::Tensor a = add_low_rank(at::linear(ours[0], ours[1]), ours[0], ours[2], ours[3], 1.7, 2, 0.0);
+  const at::Tensor a = add_low_rank(at::linear(ours[0], ours[1]), ours[0], {{ours[2], ours[3], 1.7, 2}}, 0.0);
   const at::Tensor low = at::linear(at::linear(plain[0], plain[2]), plain[3]) * 1.7;
   const at::Tensor b = at::linear(plain[0], plain[1]) + at::constant_pad_nd(low, {2, 1});
   EXPECT_TRUE(at::allclose(a, b, 1e-12, 1e-12));
@@ -74,10 +74,41 @@ TEST(LowRankTest, GradientsEqualThoseOfPlainOperations) {
     EXPECT_TRUE(at::allclose(ours[i].grad(), plain[i].grad(), 1e-10, 1e-12)) << i;
 }
 
+// Two pairs of different rank and scale with rows between them that belong to neither.
+TEST(LowRankTest, PairsTogetherEqualEachAlone) {
+  const auto make = [] {
+    const auto values = [](std::vector<int64_t> shape, double phase) {
+      const int64_t n = c10::multiply_integers(shape);
+      return at::sin(at::arange(n, at::kDouble) * 0.7 + phase).view(shape).set_requires_grad(true);
+    };
+    return std::vector<at::Tensor>{values({2, 5, 9}, 0), values({11, 9}, 1), values({3, 9}, 2),
+                                   values({4, 3}, 3),    values({2, 9}, 4),  values({3, 2}, 5)};
+  };
+  const auto joined = make(), apart = make();
+  const auto base = [](const std::vector<at::Tensor>& t) { return at::linear(t[0], t[1]); };
+  const at::Tensor a =
+      add_low_rank(base(joined), joined[0], {{joined[4], joined[5], 0.6, 7}, {joined[2], joined[3], 1.7, 1}}, 0.0);
+  const at::Tensor one = add_low_rank(base(apart), apart[0], {{apart[2], apart[3], 1.7, 1}}, 0.0);
+  const at::Tensor b = add_low_rank(one, apart[0], {{apart[4], apart[5], 0.6, 7}}, 0.0);
+  EXPECT_TRUE(at::allclose(a, b, 1e-12, 1e-12));
+  (a * at::cos(a)).sum().backward();
+  (b * at::cos(b)).sum().backward();
+  for (size_t i = 0; i < joined.size(); ++i)
+    EXPECT_TRUE(at::allclose(joined[i].grad(), apart[i].grad(), 1e-10, 1e-12)) << i;
+}
+
+TEST(LowRankTest, PairsTogetherSeeTheSameDroppedInput) {
+  const at::Tensor x = at::ones({64, 32}, at::kDouble);
+  const at::Tensor A = at::ones({1, 32}, at::kDouble), B = at::ones({1, 1}, at::kDouble);
+  const at::Tensor y = add_low_rank(at::zeros({64, 2}, at::kDouble), x, {{A, B, 1.0, 0}, {A, B, 1.0, 1}}, 0.5);
+  EXPECT_TRUE(at::equal(y.select(1, 0), y.select(1, 1)));
+  EXPECT_GT(y.std().item<double>(), 1.0);
+}
+
 TEST(LowRankTest, DropoutScalesTheSurvivorsInForwardAndBackward) {
   const at::Tensor x = at::ones({64, 32}, at::kDouble).set_requires_grad(true);
   const at::Tensor A = at::ones({1, 32}, at::kDouble), B = at::ones({1, 1}, at::kDouble);
-  const at::Tensor y = add_low_rank(at::zeros({64, 1}, at::kDouble), x, A, B, 1.0, 0, 0.25);
+  const at::Tensor y = add_low_rank(at::zeros({64, 1}, at::kDouble), x, {{A, B, 1.0, 0}}, 0.25);
   y.sum().backward();
   EXPECT_NEAR(y.mean().item<double>(), 32.0, 2.0);
   const at::Tensor survivors = x.grad();  // 0 or 1 / 0.75
