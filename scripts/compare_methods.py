@@ -6,8 +6,8 @@
 
 A small Mamba is trained from random weights on DART's records that are not about restaurants and on tinyshakespeare;
 then each method adapts it to DART's restaurants (validation: restaurants of names that the training has not), once for
-each seed. Several runs share the device (--jobs); afterwards every method runs alone for a few steps, which gives step
-time and memory. Runs that are there are not repeated. The methods, their budgets and learning rates are in
+each seed. Several runs share the device (--jobs); afterwards `mpeft bench step` measures step time and memory of each
+method with the device for itself. Runs that are there are not repeated. The methods, their budgets and learning rates are in
 scripts/compare/methods.py.
 """
 import argparse
@@ -27,9 +27,9 @@ from compare.table import write_table
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 FULL = {"d_model": 256, "n_layer": 8, "base_epochs": 12, "batch": 16, "epochs": 2, "warmup": 100, "validation": 160,
-        "timed_steps": 150, "base_batch": 32, "max_steps": 0}
+        "base_batch": 32, "max_steps": 0}
 MICRO = {"d_model": 64, "n_layer": 2, "base_epochs": 1, "batch": 8, "epochs": 1, "warmup": 4, "validation": 8,
-         "timed_steps": 4, "base_batch": 8, "max_steps": 12}
+         "base_batch": 8, "max_steps": 12}
 
 
 def write_text(path, text):
@@ -106,20 +106,23 @@ class Comparison:
                           output_dir=str(self.work / "runs" / name))
         return self.train(name, text, self.work / "log" / f"{name}.txt")
 
-    def time_alone(self, method):
-        """A few steps with the device for itself."""
-        name = f"{method.name}-timed"
-        keys = self.keys(method, 1, self.args.device[0])
-        steps = self.size["timed_steps"]
-        keys.update(max_steps=steps, resume=False)  # nothing is saved, so nothing can be resumed
-        if method.is_staged and keys["peft"]:
-            fields = json.loads(pathlib.Path(keys["peft"]).read_text(encoding="utf-8"))
-            fields["num_warmup_it"] = 1
-            keys["peft"] = str(self.work / "cfg" / f"{name}.json")
-            write_text(pathlib.Path(keys["peft"]), json.dumps(fields, indent=2) + "\n")
-        text = experiment(**keys, skip_eval=True, no_save=True, log_steps=max(1, steps // 6),
-                          output_dir=str(self.work / "timed" / method.name))
-        return self.train(name, text, self.work / "log" / f"{name}.txt")
+    def time_alone(self, methods):
+        """Step time and memory of each, with the device for itself: {name: (ms, bytes)}, or the reason why not."""
+        files = [path for method in methods if (path := self.adapter(method))]
+        runs = [["--peft", *files]] if files else []
+        runs += [[]] if len(files) < len(methods) else []  # full fine-tuning
+        timed = {}
+        for adapters in runs:
+            command = [self.args.bin_dir / "mpeft", "bench", "step", "--json", "--model", self.work / "cfg" / "model.yaml",
+                       "--device", self.args.device[0], "--batch", str(self.size["batch"]), "--seqlen", "128",
+                       "--labels", "32", *adapters]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            if done.returncode != 0:
+                return done.stderr.strip()
+            for row in json.loads(done.stdout):
+                timed[pathlib.Path(row["peft"]).stem or "full"] = (row["ms"], row["peak_bytes"])
+        write_text(self.work / "timed.json", json.dumps(timed, indent=1))
+        return timed
 
 
 def parse():
@@ -132,7 +135,7 @@ def parse():
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="methods by name or by peft_type")
     parser.add_argument("--micro", action="store_true", help="a model of two layers and a dozen steps: does it run?")
-    parser.add_argument("--no-timing", action="store_true", help="without the runs that measure step time alone")
+    parser.add_argument("--no-timing", action="store_true", help="without step times")
     parser.add_argument("--output", type=pathlib.Path, help="the table (default: WORK/table.md)")
     parser.add_argument("--list", action="store_true", help="print the methods and stop")
     args = parser.parse_args()
@@ -189,9 +192,8 @@ def main():
             failures += [f"{name} (seed {seed}): {result}"] if failed else []
             say(f"{name} seed {seed}: {result if failed else f'{result:.1f} s'}")
     if not args.no_timing:
-        for method in methods:
-            result = comparison.time_alone(method)
-            failures += [f"{method.name} (timed): {result}"] if isinstance(result, str) else []
+        timed = comparison.time_alone(methods)
+        failures += [f"step times: {timed}"] if isinstance(timed, str) else []
         say("step times measured")
     table = args.output or comparison.work / "table.md"
     write_table(table, comparison, methods, args.seeds, " ".join(sys.argv), failures)

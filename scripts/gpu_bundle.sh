@@ -55,6 +55,8 @@ cp -r cfg README.md "$bundle/tree/"
 cp -r tests/golden tests/bench "$bundle/tree/tests/"
 cp tests/parity/{python_ops,parity_tools}.py "$bundle/tree/tests/parity/"
 cp -r scripts/{python,compare,compare_methods.py} "$bundle/tree/scripts/"
+mkdir -p "$bundle/tree/src/peft"
+cp src/peft/methods.def "$bundle/tree/src/peft/"  # which methods there are: compare_methods.py says what it leaves out
 cp -r data/sample "$bundle/tree/data/"
 find "$bundle/tree" -name __pycache__ -prune -exec rm -r {} +
 mkdir -p "$bundle/tree/$build/tests"

@@ -17,7 +17,6 @@ class Method:
     fields: object         # the configuration: a file below the root, fields, or None for full fine-tuning
     learning_rate: float
     peft_type: str = ""
-    is_staged: bool = False
 
 
 def method(name, title, fields, learning_rate):
@@ -29,7 +28,7 @@ def method(name, title, fields, learning_rate):
                 "ssm_peft": "SSMPEFT"}[folder]
     else:
         kind = fields["peft_type"]
-    return Method(name, title, fields, learning_rate, kind, kind == "SD_LORA")
+    return Method(name, title, fields, learning_rate, kind)
 
 
 def lora(**more):
