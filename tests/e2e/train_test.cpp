@@ -303,6 +303,9 @@ TEST(MpeftProgram, MergedAndAdaptedModelsGenerateTheSame) {
   EXPECT_EQ(json::parse(a.output).at("ids"), json::parse(b.output).at("ids"));
   EXPECT_EQ(run(kMpeft + " info " + out + "/adapter").exit_code, 0);
   EXPECT_EQ(run(kMpeft + " nonsense").exit_code, 2);
+  const auto nothing = run(kMpeft + " info /no/such/folder");
+  EXPECT_EQ(nothing.exit_code, 3);
+  EXPECT_THAT(nothing.output, HasSubstr("/no/such/folder: no such file or folder"));
 }
 
 TEST(MpeftProgram, ExportsTwoAdaptersThatTrainedTogether) {

@@ -51,6 +51,11 @@ json describe_path(const std::string& what) {
     return {{"kind", "run"},
             {"manifest", json::parse(fs::read_file(path / "manifest.json", 64 << 20), nullptr, false)}};
   }
+  if (!sfs::exists(path) && (path.is_absolute() || what.starts_with("."))) {
+    throw CheckpointError(what +
+                          ": no such file or folder; expected a .safetensors file, the folder of an adapter, a "
+                          "checkpoint, a run or a model, or a model id in the hub cache");
+  }
   const auto folder = checkpoint::find_model_folder(what);
   return {{"kind", "model"},
           {"folder", folder.path.string()},

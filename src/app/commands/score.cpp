@@ -66,14 +66,30 @@ void score(const ScoreOptions& options) {
   for (const auto& [key, value] : corpus.items()) std::cout << key << "  " << fixed(value.get<double>(), 6) << '\n';
 }
 
+// In lines that fit a terminal, each started anew.
+std::string names_in_lines(const std::vector<std::string>& names) {
+  constexpr size_t kColumns = 90;
+  std::string text;
+  size_t column = kColumns;
+  for (const auto& name : names) {
+    if (column + name.size() + 2 > kColumns) {
+      text += "\n ";
+      column = 1;
+    }
+    text += " " + name;
+    column += name.size() + 1;
+  }
+  return text;
+}
+
 }  // namespace
 
 void add_score_command(CLI::App& app) {
   auto options = std::make_shared<ScoreOptions>();
   auto* command = app.add_subcommand("score", "metrics of predictions that are there already");
   command->footer(
-      "Records {\"prediction\": …, \"references\": […]}, one a line; texts, or one class or number each for " +
-      join(metrics::pair_metric_names(), ", ") + ".\nMetrics of texts: " + join(metrics::metric_names(), ", ") +
+      "Records {\"prediction\": …, \"references\": […]}, one a line; texts, or one class or number each for\n  " +
+      join(metrics::pair_metric_names(), ", ") + ".\nMetrics of texts:" + names_in_lines(metrics::metric_names()) +
       "\n  mpeft score bleu meteor --predictions weights/quickstart/lora/predictions-1200.jsonl"
       "\n  echo '{\"prediction\": 1, \"references\": [0]}' | mpeft score accuracy --predictions -"
       "\nSQL for exact, execution and spider (both, and every clause): {\"prediction\": …, \"gold\": …, \"db_id\": …}"
