@@ -53,9 +53,11 @@ bool StepGraphs::should_record(const BatchShape& shape) {
 }
 
 // The graphs' memory is reserved for them, and what runs unrecorded (a shape's first batch, evaluation) needs its own.
+// Other processes may have taken a part of the GPU.
 bool StepGraphs::memory_suffices() const {
   const auto [free, total] = at::getDeviceAllocator(device_.type())->getMemoryInfo(device_.index());
-  return peak_memory_bytes(device_) < total / 5 * 2;
+  const uint64_t peak = peak_memory_bytes(device_);
+  return peak < total / 5 * 2 && peak < free;
 }
 
 void StepGraphs::record(const BatchShape& shape, Recorded recorded) {
