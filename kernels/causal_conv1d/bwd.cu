@@ -3,11 +3,16 @@
 // Equation: with p_t the pre-activation (recomputed) and g_t = dout_t silu'(p_t), 0 outside [0, length):
 //   dx_t = sum_k weight[k] g_{t + (width - 1) - k},   dweight[k] = sum_t g_t x_{t - (width - 1) + k},   dbias = sum_t
 //   g_t.
-// Mapping: as the forward; a thread walks kSteps + width - 1 steps with the last width inputs and gradients in
-// registers. dinitial_state is dx at the steps before 0, which the first time block reaches by starting width - 1 steps
-// earlier. Accumulation: float. Sums over time and rows: one partial a (row, time block) in the workspace, then a
-// fixed-order sum.
+// Mapping: as the forward, but that a walk reads width - 1 steps further, and that what it reads is copied ahead into
+//   shared memory (StepRing): its sums leave no registers for that. dinitial_state is dx at the steps before 0, which
+//   the first walk of a row passes.
+// Accumulation: float. Sums over time and rows: the walks of a block, then one partial a block in the workspace, then a
+//   fixed-order sum of those.
+#include <algorithm>
+#include <type_traits>
+
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
+#include "kernels/causal_conv1d/step_ring.cuh"
 #include "kernels/causal_conv1d/window.cuh"
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/common/cuda_reduce.cuh"
@@ -15,146 +20,182 @@
 namespace mpeft::kernels {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kRound = 4;  // steps whose loads are issued together
-constexpr int kLeastSteps = 8, kMostSteps = 64;
-constexpr int64_t kEnoughThreadsWithSums = int64_t{132} * 256;  // fewer, longer walks: each leaves a partial sum
+constexpr int kBlocksAtOnce = 3;  // a walk is as short as this allows; 4 fit, and are slower
+constexpr int kLongWalk = 128;    // the longest, where not even blocks of whole rows fit at once
 
 /// Half a vector a thread: the registers of a full one would halve the number of warps.
 template <typename scalar_t>
 constexpr int kVecOf = kVectorElements<scalar_t> / 2 < 2 ? 2 : kVectorElements<scalar_t> / 2;
 
-/// Partial sums of a (row, time block): [row * time_blocks + time_block][d_inner][width] and [...][d_inner].
+/// Partial sums of a group of walks: [group][d_inner][width] and [group][d_inner].
 struct ConvPartials {
   float* dweight;
   float* dbias;
 };
 
-template <typename scalar_t, int kWidth, int kVec, bool kSums, bool kPacked>
-__global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const int thread_steps,
-                             const ConvPartials partials) {
-  let_successor_start();
-  const int64_t time_blocks = (p.seqlen + thread_steps - 1) / thread_steps;
-  ConvTile tile;
-  if (!locate_tile<kVec>(p, time_blocks, &tile)) return;
-  const int64_t first_step = tile.time_block * thread_steps, channel = tile.channel;
-  const int64_t last_step = min(first_step + thread_steps, p.seqlen);
-  const int64_t length = conv_length<kPacked>(p, tile.row);
-  PackedRow packed{tile.row, 0, p.seqlen};  // of the inputs
-  if constexpr (kPacked) packed = PackedRow::of(p, first_step);
-  PackedRow target_row = packed;  // of the dx that is stored, which lags behind
-
-  float x[kWidth][kVec], g[kWidth][kVec] = {};  // the last kWidth steps, newest last
-  auto open_window = [&](int64_t step) {        // ready for the input of `step`
+/// Adds the sums of a block's other warps to those of its first, in order. All threads call it.
+template <int kSums>
+__device__ __forceinline__ void add_warps(float (&sums)[kSums], char* shared) {
+  auto* const others = reinterpret_cast<float(*)[kSums][ConvGrid::kLanes]>(shared);
+  const int warp = static_cast<int>(threadIdx.x) / ConvGrid::kLanes, lane = threadIdx.x % ConvGrid::kLanes;
+  __syncthreads();  // nobody reads its inputs there any more
+  if (warp > 0) {
 #pragma unroll
-    for (int k = 1; k < kWidth; ++k) {
-      load_input<kWidth>(x[k], p, packed.row, packed.begin, step - packed.begin + k - kWidth, length - packed.begin,
-                         channel);
-    }
-  };
-  open_window(first_step);
-  float weight[kWidth][kVec], bias[kVec];
-  load_taps<kWidth>(weight, bias, p, channel);
-  float dweight[kWidth][kVec] = {}, dbias[kVec] = {};
-  const scalar_t* x_from = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
-  const scalar_t* dout_from = p.dout.data + tile.row * p.dout.batch_stride + first_step * p.dout.time_stride + channel;
-
-  RawVector<scalar_t, kVec> x_next[kRound], dout_next[kRound];  // loads run one round ahead
-  auto fetch = [&](int64_t t0) {
-    const int inputs = static_cast<int>(min(int64_t{kRound}, length - t0));
-#pragma unroll
-    for (int i = 0; i < kRound; ++i) {
-      x_next[i] = {};
-      dout_next[i] = {};
-      if (i < inputs) {
-        x_next[i].load(x_from + i * p.x.time_stride);
-        dout_next[i].load(dout_from + i * p.dout.time_stride);
-      }
-    }
-    x_from += kRound * p.x.time_stride;
-    dout_from += kRound * p.dout.time_stride;
-  };
-  fetch(first_step);
-  // dx of a step needs g of the kWidth - 1 steps after it: walk that much further
-  for (int64_t t0 = first_step; t0 < last_step + kWidth - 1; t0 += kRound) {
-    RawVector<scalar_t, kVec> x_fetched[kRound], dout_fetched[kRound];
-#pragma unroll
-    for (int i = 0; i < kRound; ++i) {
-      x_fetched[i] = x_next[i];
-      dout_fetched[i] = dout_next[i];
-    }
-    if (t0 + kRound < last_step + kWidth - 1) fetch(t0 + kRound);
-#pragma unroll
-    for (int i = 0; i < kRound; ++i) {
-      if constexpr (kPacked) {
-        if (packed.moves_on(p, t0 + i)) open_window(t0 + i);
-      }
-#pragma unroll
-      for (int k = 0; k < kWidth - 1; ++k) {
-#pragma unroll
-        for (int c = 0; c < kVec; ++c) {
-          x[k][c] = x[k + 1][c];
-          g[k][c] = g[k + 1][c];
-        }
-      }
-      float dout[kVec];
-      x_fetched[i].widen(x[kWidth - 1]);
-      dout_fetched[i].widen(dout);  // 0 in the padding, and so is g
-#pragma unroll
-      for (int c = 0; c < kVec; ++c) {
-        float sum = bias[c];
-#pragma unroll
-        for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], x[k][c], sum);
-        const float slope = silu_derivative(sum, sigmoid<scalar_t>(sum));
-        g[kWidth - 1][c] = p.silu ? dout[c] * slope : dout[c];
-      }
-      if (kSums && t0 + i < last_step) {
-#pragma unroll
-        for (int c = 0; c < kVec; ++c) {
-          dbias[c] += g[kWidth - 1][c];
-#pragma unroll
-          for (int k = 0; k < kWidth; ++k) dweight[k][c] = fmaf(g[kWidth - 1][c], x[k][c], dweight[k][c]);
-        }
-      }
-      const int64_t target = t0 + i - (kWidth - 1);  // the step whose g_{target .. target + width - 1} are all here now
-      int reach = kWidth;                            // gradients from the target on that its row has
-      if constexpr (kPacked) {
-        if (target >= first_step) target_row.moves_on(p, target);
-        reach = static_cast<int>(min(int64_t{kWidth}, target_row.end - target));
-      }
-      float dx[kVec];
-#pragma unroll
-      for (int c = 0; c < kVec; ++c) {
-        dx[c] = 0.f;
-#pragma unroll
-        for (int k = 0; k < kWidth; ++k) {
-          const float g_k = !kPacked || k < reach ? g[k][c] : 0.f;
-          dx[c] = fmaf(weight[kWidth - 1 - k][c], g_k, dx[c]);
-        }
-      }
-      if (target >= first_step && target < last_step) {
-        if (p.dx.data != nullptr) {
-          store_floats(p.dx.data + tile.row * p.dx.batch_stride + target * p.dx.time_stride + channel, dx);
-        }
-      } else if (!kPacked && target < 0 && p.dinitial_state != nullptr) {
-        store_floats(p.dinitial_state + (tile.row * (kWidth - 1) + target + kWidth - 1) * p.d_inner + channel, dx);
-      }
-    }
+    for (int i = 0; i < kSums; ++i) others[warp - 1][i][lane] = sums[i];
   }
-  if (kSums) {
-    const int64_t at = (tile.row * time_blocks + tile.time_block) * p.d_inner + channel;
-    float sums[kVec * kWidth];
+  __syncthreads();
+  if (warp > 0) return;
+#pragma unroll 1
+  for (int other = 0; other + 1 < ConvGrid::kWarps; ++other) {
 #pragma unroll
-    for (int c = 0; c < kVec; ++c) {
+    for (int i = 0; i < kSums; ++i) sums[i] += others[other][i][lane];
+  }
+}
+
+template <typename scalar_t, int kWidth, int kVec, bool kSums, bool kPacked>
+__global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 : 5))
+    causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const ConvGrid grid,
+                             const ConvPartials partials) {
+  using Ring = StepRing<scalar_t, kVec, 2, ConvGrid::kThreads>;
+  constexpr int kX = 0, kDout = 1;
+  constexpr int kHalo = kWidth - 1, kSumsOfThread = kVec * (kWidth + 1);
+  constexpr int kSumBytes = kSums ? (ConvGrid::kWarps - 1) * kSumsOfThread * ConvGrid::kLanes * 4 : 4;
+  __shared__ __align__(16) char shared[Ring::kSharedBytes > kSumBytes ? Ring::kSharedBytes : kSumBytes];
+  let_successor_start();
+  const ConvTile tile = locate_tile<kVec>(p, grid);
+  if (!kSums && !tile.exists) return;
+  float sums[kSumsOfThread] = {};  // dweight[c][k], then dbias[c]
+
+  if (tile.exists) {
+    const int64_t length = conv_length<kPacked>(p, tile.row), channel = tile.channel;
+    PackedRow packed{tile.row, 0, p.seqlen};  // of the inputs
+    if constexpr (kPacked) packed = PackedRow::of(p, tile.first_step);
+    PackedRow target_row = packed;  // of the dx that is stored, which lags behind
+
+    const int64_t x_stride = p.x.time_stride, dout_stride = p.dout.time_stride, dx_stride = p.dx.time_stride;
+    const scalar_t* x_from = p.x.data + tile.row * p.x.batch_stride + tile.first_step * x_stride + channel;
+    const scalar_t* dout_from = p.dout.data + tile.row * p.dout.batch_stride + tile.first_step * dout_stride + channel;
+    scalar_t* dx_to = p.dx.data + tile.row * p.dx.batch_stride + (tile.first_step - kHalo) * dx_stride + channel;
+    // From the round that comes next on: its first step, and how many steps have inputs and how many are this walk's.
+    int64_t step = tile.first_step;
+    int inputs = static_cast<int>(max(int64_t{0}, min(tile.last_step + kHalo, length) - step));
+    int owned = static_cast<int>(tile.last_step - step);
+    Ring ring(shared);
+    auto fetch = [&](int i) {
+      ring.fetch(i, kX, x_from);
+      ring.fetch(i, kDout, dout_from);
+    };
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) sums[c * kWidth + k] = dweight[k][c];
+    for (int r = 0; r < Ring::kRounds; ++r) {
+#pragma unroll
+      for (int i = 0; i < kRoundSteps; ++i) {
+        if (r * kRoundSteps + i < inputs) fetch(i);
+        x_from += x_stride;
+        dout_from += dout_stride;
+      }
+      ring.end_round();
     }
+    float x[kWidth][kVec], g[kWidth][kVec] = {};  // of the last kWidth steps, newest last
+    auto open_window = [&](int64_t t) {           // ready for the input of step t
+#pragma unroll
+      for (int k = 1; k < kWidth; ++k) {
+        load_input<kWidth>(x[k], p, packed.row, packed.begin, t - packed.begin + k - kWidth, length - packed.begin,
+                           channel);
+      }
+    };
+    open_window(step);
+    float weight[kWidth][kVec], bias[kVec];
+    load_taps<kWidth>(weight, bias, p, channel);
+
+    // full: every step has inputs, so has the one that is fetched, and is this walk's; so is the target it completes.
+    auto round = [&](auto full) {
+      constexpr bool kFull = decltype(full)::value;
+      ring.begin_round();
+#pragma unroll
+      for (int i = 0; i < kRoundSteps; ++i) {
+        if constexpr (kPacked) {
+          if (i < inputs && packed.moves_on(p, step + i)) open_window(step + i);
+        }
+#pragma unroll
+        for (int k = 0; k < kWidth - 1; ++k) {
+#pragma unroll
+          for (int c = 0; c < kVec; ++c) {
+            x[k][c] = x[k + 1][c];
+            g[k][c] = g[k + 1][c];
+          }
+        }
+        RawVector<scalar_t, kVec> x_read = ring.read(i, kX), dout_read = ring.read(i, kDout);
+        if (!kFull && i >= inputs) x_read = {}, dout_read = {};  // 0 in the padding, and so is g
+        float dout[kVec];
+        x_read.widen(x[kWidth - 1]);
+        dout_read.widen(dout);
+        if (kFull || i + Ring::kAhead < inputs) fetch(i);
+        x_from += x_stride;
+        dout_from += dout_stride;
+#pragma unroll
+        for (int c = 0; c < kVec; ++c) {
+          float sum = bias[c];
+#pragma unroll
+          for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], x[k][c], sum);
+          const float slope = conv_silu_derivative<scalar_t>(sum);
+          g[kWidth - 1][c] = p.silu ? dout[c] * slope : dout[c];
+        }
+        if constexpr (kSums) {
+#pragma unroll
+          for (int c = 0; c < kVec; ++c) {
+            const float own = kFull || i < owned ? g[kWidth - 1][c] : 0.f;
+            sums[kVec * kWidth + c] += own;
+#pragma unroll
+            for (int k = 0; k < kWidth; ++k) sums[c * kWidth + k] = fmaf(own, x[k][c], sums[c * kWidth + k]);
+          }
+        }
+        const int64_t target = step + i - kHalo;  // the step whose g_{target .. target + width - 1} are all here now
+        int reach = kWidth;                       // gradients from the target on that its row has
+        if constexpr (kPacked) {
+          if (target >= tile.first_step) target_row.moves_on(p, target);
+          reach = static_cast<int>(min(int64_t{kWidth}, target_row.end - target));
+        }
+        float dx[kVec];
+#pragma unroll
+        for (int c = 0; c < kVec; ++c) {
+          dx[c] = 0.f;
+#pragma unroll
+          for (int k = 0; k < kWidth; ++k) {
+            const float g_k = !kPacked || k < reach ? g[k][c] : 0.f;
+            dx[c] = fmaf(weight[kWidth - 1 - k][c], g_k, dx[c]);
+          }
+        }
+        if (kFull || (target >= tile.first_step && i - kHalo < owned)) {
+          if (p.dx.data != nullptr) store_floats(dx_to, dx);
+        } else if (!kPacked && target < 0 && p.dinitial_state != nullptr) {
+          store_floats(p.dinitial_state + (tile.row * kHalo + target + kHalo) * p.d_inner + channel, dx);
+        }
+        dx_to += dx_stride;
+      }
+      ring.end_round();
+      step += kRoundSteps, inputs -= kRoundSteps, owned -= kRoundSteps;
+    };
+    round(std::false_type{});
+    if constexpr (!kPacked) {
+      while (inputs >= Ring::kAhead + kRoundSteps && owned >= kRoundSteps) round(std::true_type{});
+    }
+    while (owned > -kHalo) round(std::false_type{});
+  }
+
+  if constexpr (kSums) {
+    add_warps(sums, shared);
+    if (threadIdx.x >= ConvGrid::kLanes || !tile.exists) return;
+    const int64_t at = tile.group * p.d_inner + tile.channel;
+    float dweight[kVec * kWidth], dbias[kVec];
+#pragma unroll
+    for (int i = 0; i < kVec * kWidth; ++i) dweight[i] = sums[i];
+#pragma unroll
+    for (int c = 0; c < kVec; ++c) dbias[c] = sums[kVec * kWidth + c];
     if constexpr (kVec * kWidth % 4 == 0) {
-      store_floats(partials.dweight + at * kWidth, sums);
+      store_floats(partials.dweight + at * kWidth, dweight);
     } else {
 #pragma unroll
-      for (int i = 0; i < kVec * kWidth; ++i) partials.dweight[at * kWidth + i] = sums[i];
+      for (int i = 0; i < kVec * kWidth; ++i) partials.dweight[at * kWidth + i] = dweight[i];
     }
     store_floats(partials.dbias + at, dbias);
   }
@@ -197,34 +238,35 @@ bool wants_sums(const CausalConv1dBwdParams<scalar_t>& p) {
 }
 
 template <typename scalar_t>
-int steps_with_sums(const CausalConv1dBwdParams<scalar_t>& p) {
-  return conv_steps(p, kVecOf<scalar_t>, kLeastSteps, kMostSteps, kEnoughThreadsWithSums);
+int walk_steps(const CausalConv1dBwdParams<scalar_t>& p) {
+  constexpr int kVec = kVecOf<scalar_t>;
+  const int steps = conv_steps(p, kVec, kBlocksAtOnce, kRoundSteps);
+  const bool fit = conv_rows(p) * conv_ceil(p.d_inner, ConvGrid::kLanes * kVec) <= kBlocksAtOnce * kConvMultiprocessors;
+  return fit ? steps : std::min(steps, kLongWalk);
 }
 
 template <typename scalar_t>
 int64_t partial_rows(const CausalConv1dBwdParams<scalar_t>& p) {
-  const int steps = steps_with_sums(p);
-  return conv_rows(p) * ((p.seqlen + steps - 1) / steps);
+  return conv_rows(p) * conv_grid(p, kVecOf<scalar_t>, walk_steps(p)).groups;
 }
 
 template <typename scalar_t, int kWidth, int kVec>
 cudaError_t launch_vec(const CausalConv1dBwdParams<scalar_t>& p, float* workspace, cudaStream_t stream) {
-  const bool sums = wants_sums(p);
-  const int steps = sums ? steps_with_sums(p) : conv_steps(p, kVec, kLeastSteps, kMostSteps);
-  const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, kVec, kThreads);
-  if (blocks == 0) return cudaErrorInvalidValue;
-  const bool packed = p.cu_seqlens != nullptr;
+  const bool sums = wants_sums(p), packed = p.cu_seqlens != nullptr;
+  const ConvGrid grid = conv_grid(p, kVec, walk_steps(p));
+  if (grid.blocks == 0) return cudaErrorInvalidValue;
   const int64_t weights = p.d_inner * kWidth;
   const ConvPartials partials{workspace, workspace == nullptr ? nullptr : workspace + partial_rows(p) * weights};
   auto* const kernel = sums ? (packed ? causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true, true>
                                       : causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, true, false>)
                             : (packed ? causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false, true>
                                       : causal_conv1d_bwd_kernel<scalar_t, kWidth, kVec, false, false>);
-  kernel<<<blocks, kThreads, 0, stream>>>(p, steps, partials);
+  kernel<<<grid.blocks, ConvGrid::kThreads, 0, stream>>>(p, grid, partials);
   if (packed && p.dinitial_state != nullptr) {
-    const int64_t state_blocks = (p.batch * p.d_inner + kThreads - 1) / kThreads;
+    const int64_t state_blocks = conv_ceil(p.batch * p.d_inner, ConvGrid::kThreads);
     if (state_blocks > INT32_MAX) return cudaErrorInvalidValue;
-    packed_dinitial_state_kernel<scalar_t, kWidth><<<static_cast<unsigned>(state_blocks), kThreads, 0, stream>>>(p);
+    packed_dinitial_state_kernel<scalar_t, kWidth>
+        <<<static_cast<unsigned>(state_blocks), ConvGrid::kThreads, 0, stream>>>(p);
   }
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess || !sums) return error;
   return launch_sum_rows(partial_rows(p), stream,

@@ -1,21 +1,28 @@
 // Depthwise causal convolution, forward.
 //
 // Equation and layouts: causal_conv1d_params.h.
-// Mapping: a thread owns kVec neighbouring channels (one 8-byte access) of kSteps consecutive steps; the window of
-// inputs
-//   stays in registers. Neighbouring threads hold neighbouring channels, then later steps. No shared memory, no
-//   barrier.
+// Mapping: a thread owns kVec neighbouring channels (one 8-byte access) of a walk of consecutive steps; the window of
+//   inputs stays in registers, and a ring of kAhead loads runs ahead of it. No shared memory, no barrier.
 // Accumulation: float.
 // Limits: any batch, seqlen, d_inner and strides; rows that are not 16-byte aligned take the kVec = 1 instance.
+#include <type_traits>
+
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
 #include "kernels/causal_conv1d/window.cuh"
 
 namespace mpeft::kernels {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kSteps = 8;
-constexpr int kMostSteps = 64;
+constexpr int kAhead = 8;  // steps whose inputs are on their way
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBlocksThatFit = 5;  // into a multiprocessor, by registers; for 6 they would spill there
+#else
+constexpr int kBlocksThatFit = 6;  // into a multiprocessor, by registers
+#endif
+constexpr int kBlocksAtOnce = 5;   // a walk is as short as this allows: 6 are slower on short sequences
+constexpr int kLongWalk = 48;      // where it became longer, many waves of blocks with walks of kStepsInWaves are
+constexpr int kStepsInWaves = 24;  //   faster: the inputs that neighbouring walks share are still in the cache
+constexpr int64_t kFewElements = int64_t{kConvMultiprocessors} << 14;  // fewer: half as many channels a thread
 
 template <typename scalar_t, int kWidth, int kVec>
 __device__ __forceinline__ void store_last_state(const CausalConv1dFwdParams<scalar_t>& p, int64_t row, int64_t begin,
@@ -39,96 +46,107 @@ __global__ void packed_last_state_kernel(const CausalConv1dFwdParams<scalar_t> p
 }
 
 template <typename scalar_t, int kWidth, int kVec, bool kPacked>
-__global__ void __launch_bounds__(kThreads)
-    causal_conv1d_fwd_kernel(const CausalConv1dFwdParams<scalar_t> p, const int thread_steps) {
-  ConvTile tile;
-  if (!locate_tile<kVec>(p, (p.seqlen + thread_steps - 1) / thread_steps, &tile)) return;
-  const int64_t first_step = tile.time_block * thread_steps, channel = tile.channel;
-  const int64_t last_step = min(first_step + thread_steps, p.seqlen);
-  const int64_t length = conv_length<kPacked>(p, tile.row);
+__global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : kBlocksThatFit)
+    causal_conv1d_fwd_kernel(const CausalConv1dFwdParams<scalar_t> p, const ConvGrid grid) {
+  const ConvTile tile = locate_tile<kVec>(p, grid);
+  if (!tile.exists) return;
+  const int64_t length = conv_length<kPacked>(p, tile.row), channel = tile.channel;
   PackedRow packed{tile.row, 0, p.seqlen};
-  if constexpr (kPacked) packed = PackedRow::of(p, first_step);
+  if constexpr (kPacked) packed = PackedRow::of(p, tile.first_step);
 
-  float window[kWidth][kVec];             // the last kWidth inputs, newest last
-  auto open_window = [&](int64_t step) {  // ready for the input of `step`
+  const int64_t x_stride = p.x.time_stride, out_stride = p.d_inner;
+  const scalar_t* x = p.x.data + tile.row * p.x.batch_stride + tile.first_step * x_stride + channel;
+  scalar_t* to = p.out + (tile.row * p.seqlen + tile.first_step) * out_stride + channel;
+  int64_t step = tile.first_step;                                                    // of the round that comes next
+  int left = static_cast<int>(max(int64_t{0}, min(tile.last_step, length) - step));  // inputs from there on
+  RawVector<scalar_t, kVec> ring[kAhead];
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) {
+    if (i < left) ring[i].load(x);
+    x += x_stride;
+  }
+  float window[kWidth][kVec];          // the last kWidth inputs, newest last
+  auto open_window = [&](int64_t t) {  // ready for the input of step t
 #pragma unroll
     for (int k = 1; k < kWidth; ++k) {
-      load_input<kWidth>(window[k], p, packed.row, packed.begin, step - packed.begin + k - kWidth,
-                         length - packed.begin, channel);
+      load_input<kWidth>(window[k], p, packed.row, packed.begin, t - packed.begin + k - kWidth, length - packed.begin,
+                         channel);
     }
   };
-  open_window(first_step);
+  open_window(step);
   float weight[kWidth][kVec], bias[kVec];
   load_taps<kWidth>(weight, bias, p, channel);
-  const scalar_t* x = p.x.data + tile.row * p.x.batch_stride + first_step * p.x.time_stride + channel;
-  scalar_t* to = p.out + (tile.row * p.seqlen + first_step) * p.d_inner + channel;
+  // Before the walk: here these loads wait together with the first inputs, and nothing they need has to be kept.
+  if (!kPacked && p.last_state != nullptr && step == 0) {
+    store_last_state<scalar_t, kWidth, kVec>(p, tile.row, 0, length, channel);
+  }
+  for (int64_t t = max(step, length); t < tile.last_step; ++t) {  // the padding
+    const float zeros[kVec] = {};
+    store_floats(p.out + (tile.row * p.seqlen + t) * out_stride + channel, zeros);
+  }
 
-  RawVector<scalar_t, kVec> next[kSteps];  // loads run one round ahead
-  auto fetch = [&](int64_t t0) {
-    const int inputs = static_cast<int>(min(int64_t{kSteps}, length - t0));
+  auto round = [&](auto full) {  // kAhead steps; full: all of them, and the inputs of as many behind them, exist
+    constexpr bool kFull = decltype(full)::value;
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      next[i] = {};
-      if (i < inputs) next[i].load(x + i * p.x.time_stride);
-    }
-    x += kSteps * p.x.time_stride;
-  };
-  fetch(first_step);
-  for (int64_t t0 = first_step; t0 < last_step; t0 += kSteps) {
-    const int inputs = static_cast<int>(min(int64_t{kSteps}, length - t0)), steps = static_cast<int>(last_step - t0);
-    RawVector<scalar_t, kVec> fetched[kSteps];
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) fetched[i] = next[i];
-    if (t0 + kSteps < last_step) fetch(t0 + kSteps);
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
+    for (int i = 0; i < kAhead; ++i) {
       if constexpr (kPacked) {
-        if (packed.moves_on(p, t0 + i)) open_window(t0 + i);
+        if (i < left && packed.moves_on(p, step + i)) open_window(step + i);
       }
 #pragma unroll
       for (int k = 0; k < kWidth - 1; ++k) {
 #pragma unroll
         for (int c = 0; c < kVec; ++c) window[k][c] = window[k + 1][c];
       }
-      fetched[i].widen(window[kWidth - 1]);
+      ring[i].widen(window[kWidth - 1]);
+      if (kFull || i + kAhead < left) ring[i].load(x);
+      x += x_stride;
       float out[kVec];
 #pragma unroll
       for (int c = 0; c < kVec; ++c) {
         float sum = bias[c];
 #pragma unroll
         for (int k = 0; k < kWidth; ++k) sum = fmaf(weight[k][c], window[k][c], sum);
-        const float gate = sigmoid<scalar_t>(sum);
-        out[c] = p.silu ? sum * gate : sum;
-        if (i >= inputs) out[c] = 0.f;
+        out[c] = p.silu ? conv_silu<scalar_t>(sum) : sum;
       }
-      if (i < steps) store_floats(to + i * p.d_inner, out);
+      if (kFull || i < left) store_floats(to, out);
+      to += out_stride;
     }
-    to += kSteps * p.d_inner;
+    step += kAhead, left -= kAhead;
+  };
+  if constexpr (!kPacked) {
+    while (left >= 2 * kAhead) round(std::true_type{});
   }
-  if (!kPacked && p.last_state != nullptr && tile.time_block == 0) {
-    store_last_state<scalar_t, kWidth, kVec>(p, tile.row, 0, length, channel);
+  while (left > 0) round(std::false_type{});
+}
+
+template <typename scalar_t, int kWidth, int kVec>
+cudaError_t launch_vec(const CausalConv1dFwdParams<scalar_t>& p, cudaStream_t stream) {
+  int steps = conv_steps(p, kVec, kBlocksAtOnce, kAhead);
+  if (steps > kLongWalk) steps = kStepsInWaves;
+  const ConvGrid grid = conv_grid(p, kVec, steps);
+  if (grid.blocks == 0) return cudaErrorInvalidValue;
+  if (p.cu_seqlens == nullptr) {
+    causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec, false><<<grid.blocks, ConvGrid::kThreads, 0, stream>>>(p, grid);
+    return cudaGetLastError();
   }
+  causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec, true><<<grid.blocks, ConvGrid::kThreads, 0, stream>>>(p, grid);
+  if (p.last_state != nullptr) {
+    const int64_t state_blocks = conv_ceil(p.batch * p.d_inner, ConvGrid::kThreads);
+    if (state_blocks > INT32_MAX) return cudaErrorInvalidValue;
+    packed_last_state_kernel<scalar_t, kWidth>
+        <<<static_cast<unsigned>(state_blocks), ConvGrid::kThreads, 0, stream>>>(p);
+  }
+  return cudaGetLastError();
 }
 
 template <typename scalar_t, int kWidth>
 cudaError_t launch_width(const CausalConv1dFwdParams<scalar_t>& p, cudaStream_t stream) {
   constexpr int kVec = kVectorElements<scalar_t> / 2;  // a full vector's registers would halve the number of warps
-  const bool vector = inputs_are_aligned(p) && is_vector_aligned(p.out) && is_vector_aligned(p.last_state);
-  const int steps = conv_steps(p, vector ? kVec : 1, kSteps, kMostSteps);
-  const unsigned blocks = conv_blocks(p, (p.seqlen + steps - 1) / steps, vector ? kVec : 1, kThreads);
-  if (blocks == 0) return cudaErrorInvalidValue;
-  const bool packed = p.cu_seqlens != nullptr;
-  auto* const kernel = vector ? (packed ? causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec, true>
-                                        : causal_conv1d_fwd_kernel<scalar_t, kWidth, kVec, false>)
-                              : (packed ? causal_conv1d_fwd_kernel<scalar_t, kWidth, 1, true>
-                                        : causal_conv1d_fwd_kernel<scalar_t, kWidth, 1, false>);
-  kernel<<<blocks, kThreads, 0, stream>>>(p, steps);
-  if (packed && p.last_state != nullptr) {
-    const int64_t state_blocks = (p.batch * p.d_inner + kThreads - 1) / kThreads;
-    if (state_blocks > INT32_MAX) return cudaErrorInvalidValue;
-    packed_last_state_kernel<scalar_t, kWidth><<<static_cast<unsigned>(state_blocks), kThreads, 0, stream>>>(p);
+  if (!inputs_are_aligned(p) || !is_vector_aligned(p.out) || !is_vector_aligned(p.last_state)) {
+    return launch_vec<scalar_t, kWidth, 1>(p, stream);
   }
-  return cudaGetLastError();
+  return conv_rows(p) * p.seqlen * p.d_inner <= kFewElements ? launch_vec<scalar_t, kWidth, kVec / 2>(p, stream)
+                                                             : launch_vec<scalar_t, kWidth, kVec>(p, stream);
 }
 
 }  // namespace

@@ -1,15 +1,17 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/causal_conv1d/causal_conv1d_params.h"
 #include "kernels/common/cuda_math.cuh"
 #include "kernels/common/cuda_vector.cuh"
 
-// defines: conv_rows, kConvEnoughThreads, conv_steps, ConvTile, locate_tile, conv_blocks, load_taps, PackedRow,
-// conv_length, load_input, inputs_are_aligned
+// defines: conv_rows, ConvGrid, conv_steps, conv_grid, ConvTile, locate_tile, conv_silu, conv_silu_derivative,
+// load_taps, PackedRow, conv_length, load_input, inputs_are_aligned
 //
-// Packed rows are walked as one row of all their steps, in which a PackedRow says where the windows start anew.
+// A thread walks consecutive steps of kVec neighbouring channels. Packed rows are walked as one row of all their steps,
+// in which a PackedRow says where the windows start anew.
 
 namespace mpeft::kernels {
 
@@ -19,41 +21,77 @@ MPEFT_INLINE int64_t conv_rows(const CausalConv1dInputs<scalar_t>& p) {
   return p.cu_seqlens == nullptr ? p.batch : 1;
 }
 
-/// Steps a thread walks: as many as still leave `enough` threads to fill the chip, because each reads its channels'
-/// weights, which are as many bytes as 8 steps of inputs.
-inline constexpr int64_t kConvEnoughThreads = int64_t{132} * 1024;
-template <typename scalar_t>
-inline int conv_steps(const CausalConv1dInputs<scalar_t>& p, int vec, int least, int most,
-                      int64_t enough = kConvEnoughThreads) {
-  int steps = least;
-  while (steps < most && conv_rows(p) * (p.seqlen / (2 * steps)) * (p.d_inner / vec) >= enough) steps *= 2;
-  return steps;
-}
-
-/// What a thread works on: kVec channels from `channel`, steps of time block `time_block`, of `row`.
-struct ConvTile {
-  int64_t row, time_block, channel;
+/// How the walks of a problem lie in blocks: the lanes of a warp hold neighbouring channels, the warps of a block
+/// consecutive walks of the same channels, whose weights they share in the cache.
+struct ConvGrid {
+  static constexpr int kLanes = 32, kWarps = 4, kThreads = kLanes * kWarps;
+  int steps = 0;                ///< of a walk
+  unsigned groups = 0;          ///< of kWarps walks, that cover the steps of a row
+  unsigned channel_blocks = 0;  ///< of kLanes vectors
+  unsigned blocks = 0;          ///< (row, group, channel block), the last fastest; 0 when they are too many
 };
 
-/// Blocks of a one-dimensional grid over (row, time block, channel vector), or 0 when they are too many.
+inline int64_t conv_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Multiprocessors of the GPU that the walks were tuned on; fixed, so that sums are the same on every GPU.
+inline constexpr int kConvMultiprocessors = 132;
+
+/// The shortest walk, a multiple of `multiple` steps, with which all blocks fit into `at_once` a multiprocessor.
 template <typename scalar_t>
-inline unsigned conv_blocks(const CausalConv1dInputs<scalar_t>& p, int64_t time_blocks, int vec, int threads) {
-  const int64_t items = conv_rows(p) * time_blocks * ((p.d_inner + vec - 1) / vec);
-  const int64_t blocks = (items + threads - 1) / threads;
-  return blocks > INT32_MAX ? 0u : static_cast<unsigned>(blocks);
+inline int conv_steps(const CausalConv1dInputs<scalar_t>& p, int vec, int at_once, int multiple) {
+  const int64_t of_a_group = conv_rows(p) * conv_ceil(p.d_inner, ConvGrid::kLanes * vec);
+  const int64_t groups = std::max<int64_t>(1, int64_t{kConvMultiprocessors} * at_once / of_a_group);
+  const int64_t steps = conv_ceil(p.seqlen, groups * ConvGrid::kWarps);
+  return static_cast<int>(std::min<int64_t>(conv_ceil(steps, multiple) * multiple, 1 << 20));
 }
 
+template <typename scalar_t>
+inline ConvGrid conv_grid(const CausalConv1dInputs<scalar_t>& p, int vec, int steps) {
+  ConvGrid grid;
+  grid.steps = steps;
+  grid.groups = static_cast<unsigned>(conv_ceil(conv_ceil(p.seqlen, steps), ConvGrid::kWarps));
+  grid.channel_blocks = static_cast<unsigned>(conv_ceil(p.d_inner, ConvGrid::kLanes * vec));
+  const int64_t blocks = conv_rows(p) * grid.groups * grid.channel_blocks;
+  grid.blocks = blocks > INT32_MAX ? 0u : static_cast<unsigned>(blocks);
+  return grid;
+}
+
+/// The walk of a thread: channels from `channel`, steps [first_step, last_step) of `row`.
+struct ConvTile {
+  int64_t row, channel, first_step, last_step;
+  int64_t group;  ///< of all rows' groups
+  bool exists;    ///< false: beyond the last channel or step
+};
+
+/// 32-bit divisions: two of 64 bits take as long as the first load of a short walk.
 template <int kVec, typename scalar_t>
-__device__ __forceinline__ bool locate_tile(const CausalConv1dInputs<scalar_t>& p, int64_t time_blocks,
-                                            ConvTile* tile) {
-  const unsigned vectors = static_cast<unsigned>((p.d_inner + kVec - 1) / kVec);
-  const uint64_t item = static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (item >= static_cast<uint64_t>(conv_rows(p) * time_blocks) * vectors) return false;
-  const uint64_t block = item / vectors;
-  tile->channel = static_cast<int64_t>(item - block * vectors) * kVec;
-  tile->row = static_cast<int64_t>(block / static_cast<uint64_t>(time_blocks));
-  tile->time_block = static_cast<int64_t>(block) - tile->row * time_blocks;
-  return true;
+__device__ __forceinline__ ConvTile locate_tile(const CausalConv1dInputs<scalar_t>& p, const ConvGrid& grid) {
+  const unsigned warp = threadIdx.x / ConvGrid::kLanes, lane = threadIdx.x % ConvGrid::kLanes;
+  const unsigned group = blockIdx.x / grid.channel_blocks, row = group / grid.groups;
+  ConvTile tile;
+  tile.row = row;
+  tile.group = group;
+  tile.channel = (int64_t{blockIdx.x - group * grid.channel_blocks} * ConvGrid::kLanes + lane) * kVec;
+  tile.first_step = (int64_t{group - row * grid.groups} * ConvGrid::kWarps + warp) * grid.steps;
+  tile.last_step = min(tile.first_step + grid.steps, p.seqlen);
+  tile.exists = tile.channel < p.d_inner && tile.first_step < p.seqlen;
+  return tile;
+}
+
+/// silu(x), and its derivative, with as few instructions as they take.
+template <typename scalar_t>
+__device__ __forceinline__ float conv_silu(float x) {
+  return x * sigmoid<scalar_t>(x);
+}
+template <>
+__device__ __forceinline__ float conv_silu<__nv_bfloat16>(float x) {
+  const float half = 0.5f * x;
+  return fmaf(half, tanh_approx(half), half);
+}
+template <typename scalar_t>
+__device__ __forceinline__ float conv_silu_derivative(float x) {
+  const float s = sigmoid<scalar_t>(x);
+  return fmaf(s, fmaf(-x, s, x), s);
 }
 
 /// weight[k][c] and bias[c] of the channels from `channel`. kVec > 1: weight and bias start on 16-byte boundaries.

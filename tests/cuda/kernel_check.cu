@@ -176,6 +176,13 @@ std::vector<Job> all_jobs() {
       }
     }
   }
+  for (const int64_t width : {2, 3, 4}) {  // elements enough for the wider of the forward's two vectors
+    ConvCase c;
+    c.width = width, c.seqlen = 531, c.d_inner = 4128, c.batch = 1, c.packed = 5, c.initial_state = 2;
+    add(jobs, c, kAll);
+    c.packed = 0, c.batch = 3, c.lengths = true, c.strided = width != 3, c.bias = width != 2, c.silu = width != 3;
+    add(jobs, c, kAll);
+  }
   int norm = 0;
   for (const int64_t rows : {1, 5, 600}) {
     for (const int64_t d_model : {7, 8, 33, 64, 768, 1000, 1024, 2048, 2560, 5120, 10001, 12288}) {
