@@ -3,14 +3,10 @@
 // Equation: with xhat = residual_out rstd and c = mean(weight dout xhat) over the row,
 //   dresidual = rstd (weight dout - xhat c) + dresidual_out,   dx = dresidual rounded,   dweight = sum over rows of
 //   dout xhat.
-// Mapping: rows as in the forward. dweight, when wanted, is a second kernel: a block owns 128 columns of a span of
-// rows, and
-//   the spans are summed in a fixed order.
+// Mapping: without dweight rows as in the forward, a block each. With dweight a fixed number of blocks, each of which
+//   walks many rows and keeps its sums of dweight in registers (bwd_dweight.cuh): one pass either way.
 // Accumulation: float.
-#include <algorithm>
-
-#include "kernels/common/cuda_launch.cuh"
-#include "kernels/common/cuda_reduce.cuh"
+#include "kernels/rms_norm/bwd_dweight.cuh"
 #include "kernels/rms_norm/rms_norm_launch.h"
 #include "kernels/rms_norm/row_block.cuh"
 
@@ -85,28 +81,6 @@ __global__ void __launch_bounds__(kMaxThreads) rms_norm_bwd_kernel(RmsNormBwdPar
   }
 }
 
-constexpr int kDweightColumns = 128;
-constexpr int64_t kMaxRowSpans = 256;
-
-/// Rows of one partial sum of dweight: 16 at least, and no more than kMaxRowSpans spans.
-inline int64_t rows_per_span(int64_t rows) { return std::max<int64_t>(16, (rows + kMaxRowSpans - 1) / kMaxRowSpans); }
-
-/// partial[span][column] = sum of dout xhat over the rows of the span.
-template <typename scalar_t>
-__global__ void __launch_bounds__(kDweightColumns)
-    rms_norm_dweight_kernel(RmsNormBwdParams<scalar_t> p, int64_t span, float* partial) {
-  const int64_t column = static_cast<int64_t>(blockIdx.x) * kDweightColumns + threadIdx.x;
-  if (column >= p.d_model) return;
-  const int64_t first = blockIdx.y * span, last = min(first + span, p.rows);
-  float sum = 0.f;
-#pragma unroll 8
-  for (int64_t row = first; row < last; ++row) {
-    const int64_t i = row * p.d_model + column;
-    sum = fmaf(to_float(p.dout[i]) * p.rstd[row], p.residual_out[i], sum);
-  }
-  partial[blockIdx.y * p.d_model + column] = sum;
-}
-
 template <typename scalar_t, int kVec>
 cudaError_t launch_vec(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream) {
   if (p.rows > INT32_MAX) return cudaErrorInvalidValue;
@@ -115,24 +89,12 @@ cudaError_t launch_vec(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream)
   return cudaGetLastError();
 }
 
-template <typename scalar_t>
-cudaError_t launch_dweight(const RmsNormBwdParams<scalar_t>& p, float* partial, cudaStream_t stream) {
-  const int64_t span = rows_per_span(p.rows), spans = (p.rows + span - 1) / span;
-  const int64_t column_blocks = (p.d_model + kDweightColumns - 1) / kDweightColumns;
-  if (column_blocks > INT32_MAX) return cudaErrorInvalidValue;
-  const dim3 grid(static_cast<unsigned>(column_blocks), static_cast<unsigned>(spans));
-  rms_norm_dweight_kernel<<<grid, kDweightColumns, 0, stream>>>(p, span, partial);
-  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
-  return launch_sum_rows(spans, stream, {{partial, p.d_model, p.dweight}});
-}
-
 }  // namespace
 
 template <typename scalar_t>
 int64_t rms_norm_bwd_workspace_bytes(const RmsNormBwdParams<scalar_t>& p) {
-  if (p.dweight == nullptr || p.rows == 0) return 0;
-  const int64_t span = rows_per_span(p.rows);
-  return (p.rows + span - 1) / span * p.d_model * static_cast<int64_t>(sizeof(float));
+  if (p.dweight == nullptr || p.rows == 0 || p.d_model == 0) return 0;
+  return plan_dweight(p).blocks * p.d_model * static_cast<int64_t>(sizeof(float));
 }
 
 template <typename scalar_t>
@@ -141,15 +103,13 @@ cudaError_t launch_rms_norm_bwd(const RmsNormBwdParams<scalar_t>& p, void* works
   if (p.rows == 0) {
     return p.dweight == nullptr ? cudaSuccess : cudaMemsetAsync(p.dweight, 0, p.d_model * sizeof(float), stream);
   }
-  if (p.dx != nullptr || p.dresidual != nullptr) {
-    constexpr int kVec = kVectorElements<scalar_t>;
-    const bool vector = p.d_model % kVec == 0 && is_vector_aligned(p.dout) && is_vector_aligned(p.dresidual_out) &&
-                        is_vector_aligned(p.residual_out) && is_vector_aligned(p.weight) && is_vector_aligned(p.dx) &&
-                        is_vector_aligned(p.dresidual);
-    const cudaError_t error = vector ? launch_vec<scalar_t, kVec>(p, stream) : launch_vec<scalar_t, 1>(p, stream);
-    if (error != cudaSuccess) return error;
-  }
-  return p.dweight == nullptr ? cudaSuccess : launch_dweight(p, static_cast<float*>(workspace), stream);
+  if (p.dweight != nullptr) return launch_bwd_with_dweight(p, static_cast<float*>(workspace), stream);
+  if (p.dx == nullptr && p.dresidual == nullptr) return cudaSuccess;
+  constexpr int kVec = kVectorElements<scalar_t>;
+  const bool vector = p.d_model % kVec == 0 && is_vector_aligned(p.dout) && is_vector_aligned(p.dresidual_out) &&
+                      is_vector_aligned(p.residual_out) && is_vector_aligned(p.weight) && is_vector_aligned(p.dx) &&
+                      is_vector_aligned(p.dresidual);
+  return vector ? launch_vec<scalar_t, kVec>(p, stream) : launch_vec<scalar_t, 1>(p, stream);
 }
 
 #define MPEFT_INSTANTIATE(scalar_t)                                                 \

@@ -37,7 +37,9 @@ struct ConvCase {
 };
 struct NormCase {
   int64_t rows = 5, d_model = 768;
-  bool residual = true, dresidual_out = true, dweight = true, misaligned = false;
+  bool residual = true, dresidual_out = true, misaligned = false;
+  bool dx = true, dresidual = true, dweight = true;  ///< wanted
+  int repeats = 1;                                   ///< of the backward, bitwise; more than 1: replays of a graph too
 };
 
 /// Where `rows` packed rows of at most `seqlen` steps start and, last, end: odd lengths, some 0 or 1, a tail left over.

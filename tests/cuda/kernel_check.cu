@@ -104,6 +104,11 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
     c.d_model = d_model;
     add(jobs, c, dtypes);
   }
+  for (const int64_t d_model : {33, 3080, 6200}) {  // more rows than blocks of the backward, some of them shorter
+    NormCase c;
+    c.d_model = d_model, c.rows = d_model == 33 ? 1030 : 259, c.dresidual_out = d_model != 3080;
+    if (dtypes.size() > 1 || d_model == 3080) add(jobs, c, dtypes);
+  }
   add_loss_and_decode(jobs, /*all=*/false);
   return jobs;
 }
@@ -193,6 +198,15 @@ std::vector<Job> all_jobs() {
       add(jobs, c, kAll);
     }
   }
+  for (int wanted = 1; wanted < 8; ++wanted) {  // every subset of the gradients
+    for (const int64_t d_model : {61, 768, 2560, 6148}) {
+      NormCase c;
+      c.rows = 301, c.d_model = d_model, c.residual = norm % 2 == 0, c.dresidual_out = norm % 3 != 0;
+      c.dx = (wanted & 1) != 0, c.dresidual = (wanted & 2) != 0, c.dweight = (wanted & 4) != 0;
+      ++norm;
+      add(jobs, c, kAll);
+    }
+  }
   add_loss_and_decode(jobs, /*all=*/true);
   return jobs;
 }
@@ -256,6 +270,14 @@ std::vector<Job> grid_jobs() {
       }
     }
   }
+  for (const int64_t rows : {2, 3, 127, 511, 513, 1023, 1025, 2049, 4099}) {
+    for (const int64_t d_model : {4, 12, 130, 260, 772, 1020, 1028, 1536, 2056}) {
+      NormCase c;
+      c.rows = rows, c.d_model = d_model, c.residual = option % 2 == 0, c.dresidual_out = option % 3 != 0;
+      c.misaligned = option++ % 4 == 3;
+      add(jobs, c, kAll);
+    }
+  }
   return jobs;
 }
 
@@ -275,6 +297,11 @@ std::vector<Job> repeat_jobs() {
   repeat(c);
   c.d_state = 20;
   repeat(c);
+  for (const int64_t d_model : {768, 2560}) {
+    NormCase norm;
+    norm.rows = 2050, norm.d_model = d_model, norm.repeats = 100;
+    add(jobs, norm, kAll);
+  }
   jobs.emplace_back(check_scan_far_apart);
   return jobs;
 }
