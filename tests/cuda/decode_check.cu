@@ -194,6 +194,12 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
   using scalar_t = __nv_bfloat16;
   constexpr int kLayers = 24;
   const int64_t d_inner = 2 * d_model, d_state = 16, columns = dt_rank + 2 * d_state, width = 4;
+  DecodeLinearParams<scalar_t> largest;
+  largest.rows = rows, largest.in_features = d_model, largest.out_features = 2 * d_inner;
+  if (!decode_linear_fits(largest)) {
+    std::printf("decode %3d rows, d_model %4d: in_proj is the library's here\n", (int)rows, (int)d_model);
+    return;
+  }
   auto hidden = drawn<scalar_t>(rows * d_model), in_proj = drawn<scalar_t>(kLayers * 2 * d_inner * d_model, -.03, .03);
   auto x_proj = drawn<scalar_t>(kLayers * columns * d_inner, -.02, .02);
   auto dt_proj = drawn<scalar_t>(kLayers * d_inner * dt_rank, -.1, .1);
