@@ -149,6 +149,16 @@ struct RawVector {
         x[i] = i % 2 == 0 ? low_of(scalar_t{}, words[i / 2]) : high_of(scalar_t{}, words[i / 2]);
     }
   }
+  /// The opposite of widen, of 16-bit elements: rounds.
+  __device__ __forceinline__ void narrow(const float (&x)[N]) {
+    static_assert(sizeof(scalar_t) == 2 && N % 2 == 0);
+#pragma unroll
+    for (int i = 0; i < N; i += 2) words[i / 2] = detail::two_of(scalar_t{}, x[i], x[i + 1]);
+  }
+  __device__ __forceinline__ void store(scalar_t* destination) const {
+    static_assert(N * sizeof(scalar_t) >= 4);
+    detail::store_words(destination, words);
+  }
 };
 
 /// True when rows at these strides all start on a 16-byte boundary. A null pointer is aligned.

@@ -230,18 +230,18 @@ std::tuple<Tensor, Tensor> in_proj_conv_op(const Tensor& x_in, const Tensor& wei
   const int64_t d_inner = weight_in.size(0) / 2;
   check_conv(x_in, d_inner, conv_weight_in, conv_bias, conv_state, conv_state_out, parents);
 #ifdef MPEFT_HAS_CUDA
-  if (has_kernels(x_in) && x_in.size(0) > 0 && d_inner % 16 == 0 && conv_weight_in.size(1) <= kMaxConvWidth) {
+  if (has_kernels(x_in) && x_in.size(0) > 0) {
     const c10::cuda::CUDAGuard guard(x_in.device());
     const Tensor x = x_in.contiguous(), weight = weight_in.contiguous(), conv_weight = conv_weight_in.contiguous();
     Tensor u, z;
     dispatch_decode_dtype(x.scalar_type(), [&]<typename scalar_t>(std::type_identity<scalar_t>) {
       const auto p = linear_params<scalar_t>(x, weight);
-      if (!kernels::decode_linear_fits(p)) return;
-      u = at::empty({p.rows, d_inner}, x.options());
+      const Tensor made_u = at::empty({p.rows, d_inner}, x.options());
+      const auto conv = conv_params<scalar_t>(conv_weight, conv_bias, conv_state, conv_state_out, parents, made_u);
+      if (!kernels::decode_in_proj_conv_fits(p, conv)) return;
+      u = made_u;
       z = at::empty_like(u);
-      C10_CUDA_CHECK(kernels::launch_decode_in_proj_conv(
-          p, conv_params<scalar_t>(conv_weight, conv_bias, conv_state, conv_state_out, parents, u),
-          mutable_pointer_of<scalar_t>(z), stream()));
+      C10_CUDA_CHECK(kernels::launch_decode_in_proj_conv(p, conv, mutable_pointer_of<scalar_t>(z), stream()));
     });
     if (u.defined()) return {u, z};
   }
@@ -283,6 +283,7 @@ Tensor scan_op(const Tensor& u_in, const Tensor& z_in, const Tensor& x_dbl_in, c
     dispatch_decode_dtype(dtype, [&]<typename scalar_t>(std::type_identity<scalar_t>) {
       kernels::DecodeScanParams<scalar_t> p;
       p.rows = rows, p.d_inner = d_inner, p.d_state = d_state, p.dt_rank = dt_rank;
+      p.state_rows = state.size(0);
       p.u = pointer_of<scalar_t>(u);
       p.z = pointer_of<scalar_t>(z);
       p.z_row_stride = z.stride(0);

@@ -48,6 +48,7 @@ template <typename scalar_t>
 struct DecodeScanParams {
   using acc_t = acc_type_t<scalar_t>;
   int64_t rows = 0, d_inner = 0, d_state = 0, dt_rank = 0;
+  int64_t state_rows = 0;               ///< rows of `state`, for a hint to the cache; 0: no hint
   const scalar_t* u = nullptr;          ///< (rows, d_inner)
   const scalar_t* z = nullptr;          ///< (rows, d_inner)
   int64_t z_row_stride = 0;             ///< elements

@@ -68,7 +68,7 @@ bool decode_norm_fits(const RmsNormFwdParams<scalar_t>& p) {
 template <typename scalar_t>
 cudaError_t launch_decode_norm(const RmsNormFwdParams<scalar_t>& p, cudaStream_t stream) {
   if (!decode_norm_fits(p) || p.residual_out == nullptr) return cudaErrorInvalidValue;
-  return launch_overlapping(decode_norm_kernel<scalar_t>, dim3(static_cast<unsigned>(p.rows)), dim3(kNormThreads),
+  return launch_overlapping(decode_norm_kernel<scalar_t>, dim3(static_cast<unsigned>(p.rows)), dim3(kNormThreads), 0,
                             stream, p);
 }
 

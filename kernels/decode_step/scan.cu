@@ -1,4 +1,4 @@
-// dt_proj, softplus, the scan's step and the gate of a decode step.
+// dt_proj, softplus, the scan's step and the gate of a decode step: any sizes, and the faster one for few rows.
 //
 // Equation and layouts: decode_step_params.h.
 // Mapping: 4 lanes a (row, channel); each has a quarter of the states and of dt_proj's dot product. A block of 128
@@ -11,6 +11,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/decode_step/decode_step_launch.h"
 #include "kernels/decode_step/overlap.cuh"
+#include "kernels/decode_step/scan_rows.h"
 
 namespace mpeft::kernels {
 namespace {
@@ -148,6 +149,7 @@ __global__ void __launch_bounds__(kScanThreads) decode_scan_kernel(DecodeScanPar
 template <typename scalar_t>
 cudaError_t launch_decode_scan(const DecodeScanParams<scalar_t>& p, cudaStream_t stream) {
   if (p.rows == 0 || p.d_inner == 0) return cudaSuccess;
+  if (decode_scan_rows_suits(p)) return launch_decode_scan_rows(p, stream);
   const int64_t blocks = (p.d_inner + kChannels - 1) / kChannels;
   if (p.rows > 65535 || blocks > INT32_MAX) return cudaErrorInvalidValue;
   const bool vector_states = p.d_state % (4 * kLanes) == 0 && is_vector_aligned(p.state) &&
@@ -156,7 +158,7 @@ cudaError_t launch_decode_scan(const DecodeScanParams<scalar_t>& p, cudaStream_t
                          is_vector_aligned(p.dt_weight);
   const auto kernel = vector_states ? decode_scan_kernel<scalar_t, 4> : decode_scan_kernel<scalar_t, 1>;
   return launch_overlapping(kernel, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(p.rows)),
-                            dim3(kScanThreads), stream, p, vector_dt);
+                            dim3(kScanThreads), 0, stream, p, vector_dt);
 }
 
 template cudaError_t launch_decode_scan(const DecodeScanParams<__nv_bfloat16>&, cudaStream_t);

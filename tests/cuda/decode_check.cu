@@ -87,7 +87,11 @@ void decode(const DecodeCase& c, DType dtype, Report& report) {
   DecodeLinearParams<scalar_t> l;
   linear(l, x.device_data(), in_proj.device_data(), xz.device_data());
   const bool fits = decode_linear_fits(l);
-  report.require(fits == (c.d_model % 32 == 0 && c.rows <= kMaxDecodeRows), std::string(text) + ": fits");
+  if (c.d_model % 32 != 0 || c.rows > kMaxDecodeRows) {
+    report.require(!fits, std::string(text) + ": fits");
+  } else if (c.rows <= kAlwaysDecodeRows) {  // for more rows it depends on the number of SMs
+    report.require(fits, std::string(text) + ": does not fit");
+  }
   if (fits) {
     repeats(
         xz, [&] { MPEFT_CUDA_REQUIRE(launch_decode_linear(l, cudaStreamPerThread)); }, "xz");
@@ -146,6 +150,7 @@ void decode(const DecodeCase& c, DType dtype, Report& report) {
     const auto scan = [&](auto& p, auto* us, auto* zs, auto* dbl, auto* weight, auto* d, auto* bias, auto* a,
                           auto* skip, auto* from, auto* to, const int64_t* index, auto* result) {
       p.rows = c.rows, p.d_inner = c.d_inner, p.d_state = c.d_state, p.dt_rank = c.dt_rank;
+      p.state_rows = state_rows;
       p.u = us, p.z = zs, p.z_row_stride = c.d_inner, p.x_dbl = dbl;
       (with_delta ? p.delta : p.dt_weight) = with_delta ? d : weight;
       p.dt_bias = bias, p.A = a, p.D = skip, p.state = from, p.state_out = to, p.y = result;
@@ -189,6 +194,12 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
   using scalar_t = __nv_bfloat16;
   constexpr int kLayers = 24;
   const int64_t d_inner = 2 * d_model, d_state = 16, columns = dt_rank + 2 * d_state, width = 4;
+  DecodeLinearParams<scalar_t> largest;
+  largest.rows = rows, largest.in_features = d_model, largest.out_features = 2 * d_inner;
+  if (!decode_linear_fits(largest)) {
+    std::printf("decode %3d rows, d_model %4d: in_proj is the library's here\n", (int)rows, (int)d_model);
+    return;
+  }
   auto hidden = drawn<scalar_t>(rows * d_model), in_proj = drawn<scalar_t>(kLayers * 2 * d_inner * d_model, -.03, .03);
   auto x_proj = drawn<scalar_t>(kLayers * columns * d_inner, -.02, .02);
   auto dt_proj = drawn<scalar_t>(kLayers * d_inner * dt_rank, -.1, .1);
@@ -197,6 +208,8 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
   auto A = drawn<float>(d_inner * d_state, -4, -.1), residual = drawn<float>(rows * d_model);
   auto conv_state = drawn<scalar_t>(kLayers * rows * (width - 1) * d_inner);
   auto state = drawn<float>(kLayers * rows * d_inner * d_state);
+  DeviceArray<scalar_t> conv_state_out(conv_state.size());  // as a session has them: two buffers that take turns
+  DeviceArray<float> state_out(state.size());
   DeviceArray<scalar_t> normed(static_cast<size_t>(rows * d_model)), u(static_cast<size_t>(rows * d_inner));
   DeviceArray<scalar_t> z(u.size()), y(u.size()), x_dbl(static_cast<size_t>(rows * columns));
   DeviceArray<int64_t> parents([&] {
@@ -219,7 +232,9 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
     DecodeConvParams<scalar_t> conv;
     conv.rows = rows, conv.d_inner = d_inner, conv.width = width, conv.weight = conv_weight.data();
     conv.bias = bias.data(), conv.u = u.data();
-    conv.state = conv.state_out = conv_state.data() + i * rows * (width - 1) * d_inner;
+    conv.state = conv_state.data() + i * rows * (width - 1) * d_inner;
+    conv.state_out = conv_state_out.data() + i * rows * (width - 1) * d_inner;
+    conv.parents = parents.data();
     if (part(1)) MPEFT_CUDA_REQUIRE(launch_decode_in_proj_conv(in, conv, z.data(), stream));
     DecodeLinearParams<scalar_t> xp;
     xp.rows = rows, xp.in_features = d_inner, xp.out_features = columns, xp.x = u.data(), xp.y = x_dbl.data();
@@ -229,8 +244,9 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
     s.rows = rows, s.d_inner = d_inner, s.d_state = d_state, s.dt_rank = dt_rank, s.u = u.data(), s.z = z.data();
     s.z_row_stride = d_inner, s.x_dbl = x_dbl.data(), s.dt_weight = dt_proj.data() + i * d_inner * dt_rank;
     s.dt_bias = bias.data(), s.A = A.data(), s.D = bias.data(), s.y = y.data();
-    s.state = s.state_out = state.data() + i * rows * d_inner * d_state;
-    s.parents = parents.data();
+    s.state = state.data() + i * rows * d_inner * d_state;
+    s.state_out = state_out.data() + i * rows * d_inner * d_state;
+    s.state_rows = rows, s.parents = parents.data();
     if (part(3)) MPEFT_CUDA_REQUIRE(launch_decode_scan(s, stream));
     DecodeLinearParams<scalar_t> out;
     out.rows = rows, out.in_features = d_inner, out.out_features = d_model, out.x = y.data(), out.y = hidden.data();
@@ -270,6 +286,9 @@ void check_decode(const DecodeCase& c, DType dtype, Report& report) {
 
 std::vector<DecodeCase> decode_cases(bool all) {
   std::vector<DecodeCase> cases{{5, 64, 128}, {17, 96, 64}, {3, 33, 40, 20, 5, 3}};
+  // wide products, the second with tails of all kinds; the scan for many rows
+  for (const DecodeCase& c : {DecodeCase{70, 160, 272}, {90, 96, 1104, 4, 3, 3}, {13, 64, 2528, 16, 16}})
+    cases.push_back(c);
   if (!all) return cases;
   for (const int64_t rows : {1, 2, 7, 8, 9, 16, 20, 40, 41, 64, 80, 100, 128, 129}) {
     for (const bool parents : {false, true}) cases.push_back({rows, 160, 192, 16, 8, 4, parents, parents});
@@ -277,13 +296,18 @@ std::vector<DecodeCase> decode_cases(bool all) {
   for (const int64_t d_state : {4, 8, 16, 32, 20, 64}) cases.push_back({5, 128, 144, d_state, 12, 4, true, true});
   for (const int64_t dt_rank : {1, 3, 8, 48}) cases.push_back({5, 128, 144, 16, dt_rank, 4, true, true});
   for (const int64_t width : {2, 3, 4}) cases.push_back({6, 128, 48, 16, 8, width, true, width == 3});
+  for (const int64_t rows : {9, 41, 100, 160}) {  // every tile of the products, on 132 SMs
+    for (const int64_t d_inner : {272, 1536}) cases.push_back({rows, 768, d_inner, 16, 48, 4, rows != 41, rows != 100});
+  }
+  cases.push_back({20, 64, 2304});
+  for (const int64_t dt_rank : {8, 16, 48, 160}) cases.push_back({13, 64, 2528, 16, dt_rank, 4, dt_rank != 48, true});
   for (const int64_t d_inner : {7, 24, 72, 1536}) cases.push_back({5, 768, d_inner, 16, 48, 4, true, true});
   return cases;
 }
 
 void time_decode() {
-  for (const int64_t rows : {int64_t{1}, int64_t{5}, int64_t{16}, kMaxDecodeRows}) time_layer(rows, 768, 48);
-  time_layer(5, 2048, 128);
+  for (const int64_t rows : {1, 5, 16, 40, 80, 160}) time_layer(rows, 768, 48);
+  for (const int64_t rows : {5, 80}) time_layer(rows, 2048, 128);
 }
 
 }  // namespace mpeft::cuda_check

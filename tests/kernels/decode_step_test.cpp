@@ -129,7 +129,10 @@ void expect_accurate(const LayerCase& c, at::Device device) {
 
 TEST_P(DecodeStepTest, MatchesTheReferenceAsCloselyAsPlainTensorCodeDoes) {
   for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
-    for (const int64_t rows : {1, 5, 8, 9, 17, 41, 80, 129}) expect_accurate({.dtype = dtype, .rows = rows}, device());
+    for (const int64_t rows : {1, 5, 8, 9, 17, 41, 80, 129, 161})
+      expect_accurate({.dtype = dtype, .rows = rows}, device());
+    // many channels in all: the scan's other mapping
+    expect_accurate({.dtype = dtype, .rows = 24, .d_model = 64, .d_inner = 1536, .dt_rank = 16}, device());
     expect_accurate({.dtype = dtype, .with_parents = false}, device());
     expect_accurate({.dtype = dtype, .with_bias = false, .with_delta = true}, device());
     for (const int64_t width : {2, 3}) expect_accurate({.dtype = dtype, .width = width}, device());
