@@ -28,15 +28,16 @@ namespace mpeft::kernels {
 template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
 struct BwdShared {
   using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
-  // Two stages: one being used, one being fetched. Once a stage is in drive and its neighbours, it takes the gradients.
+  using pairs_t = float[Shape::kTile][Shape::kPairPitch];
+  // Two stages: one being used, one being fetched. Once a stage is prepared, it takes the gradients.
   tile_t delta[2], z[2], dout[2], u[2], y[kSavedY ? 2 : 1];
   scalar_t states[2][Shape::kTile][2 * Shape::kDState];
-  float4 drive[Shape::kTile][Shape::kDrivePitch];  // (delta in units of kDeltaUnit, delta u, dy, u)
-  float softplus_derivative[Shape::kTile][Shape::kChannels];
-  float dz_factor[kSavedY ? 1 : Shape::kTile][Shape::kChannels];  // dout silu'(z)
+  pairs_t step;  // delta in units of kDeltaUnit, delta u: store_pairs
+  pairs_t dy;    // dy, derivative of softplus
+  float dz_factor[kSavedY ? 1 : Shape::kTile][Shape::kChannels + 4];  // dout silu'(z)
   float bias[Shape::kChannels], D[Shape::kChannels], offset[kWithTerms ? Shape::kChannels : 4];
-  float BC[Shape::kTile][2 * Shape::kDState];
-  float4 h_before[2][Shape::kThreads];  // a lane's own: the states before the two halves of the tile
+  float BC[2][Shape::kTile][2 * Shape::kDState];
+  float4 h_before[2][Shape::kLaneChannels][Shape::kThreads];  // a lane's own: the states before the tile's halves
   float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
 };
 
@@ -48,10 +49,10 @@ __device__ __forceinline__ int dBC_place(int t, int quad) {
   return quad ^ (tig << 1);
 }
 
-/// Adds over the lanes of a channel, values[t] being this lane's part of step t. Afterwards values[0 .. kKept) are the
-/// sums of the steps from the returned one.
+/// Adds over the lanes of a channel, values[t][c] being this lane's part of step t. Afterwards values[0 .. kKept) are
+/// the sums of the steps from first_kept_step.
 template <typename Shape>
-__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile]) {
+__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile][Shape::kLaneChannels]) {
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
@@ -59,11 +60,18 @@ __device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile]
     const bool upper = (lane >> (2 + bit)) & 1;
 #pragma unroll
     for (int j = 0; j < kept; ++j) {
-      const float send = upper ? values[j] : values[j + kept], keep = upper ? values[j + kept] : values[j];
-      values[j] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
+#pragma unroll
+      for (int c = 0; c < Shape::kLaneChannels; ++c) {
+        const float send = upper ? values[j][c] : values[j + kept][c];
+        const float keep = upper ? values[j + kept][c] : values[j][c];
+        values[j][c] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
+      }
     }
   }
-  if constexpr (Shape::kHalves == 2) values[0] += __shfl_xor_sync(0xffffffffu, values[0], 1);
+  if constexpr (Shape::kHalves == 2) {
+#pragma unroll
+    for (int c = 0; c < Shape::kLaneChannels; ++c) values[0][c] += __shfl_xor_sync(0xffffffffu, values[0][c], 1);
+  }
 }
 
 /// First step of those that sum_over_states leaves in this lane.
@@ -82,7 +90,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selective_scan_bwd_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                               const bool state_vectors) {
   constexpr int kTile = Shape::kTile, kSubTile = Shape::kSubTile, kChannels = Shape::kChannels,
-                kThreads = Shape::kThreads, kDState = Shape::kDState, kPitch = Shape::kPitch;
+                kThreads = Shape::kThreads, kDState = Shape::kDState, kPitch = Shape::kPitch,
+                kLane = Shape::kLaneChannels;
   constexpr int kEvery = static_cast<int>(kSelectiveScanCheckpointEvery);
   static_assert(kEvery == kSubTile);
   extern __shared__ __align__(16) char shared_bytes[];
@@ -103,32 +112,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     return channel_of(place) * kDState + place.group * 4;
   };
 
-  float A[4] = {}, v[4] = {}, dA[4] = {};
-  StateTerms terms[kWithTerms ? 4 : 1];
-  float dstate_offset[4] = {}, dB_scale[4] = {}, dB_bias[4] = {}, dC_scale[4] = {}, dC_bias[4] = {};
-  let_successor_start();
-  if (lane.channel < block.channels) {
-    load_floats(A, p.A + state_start_of(lane));
-    if constexpr (kWithTerms) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) terms[i] = state_terms(p, state_start_of(lane) + i);
-    }
-    if (plan.chunks > 1) wait_for_predecessor();
-    carry_into_chunk(v, A, p, plan, workspace, chunk, row, channel_of(lane), lane.group);
-  }
-  float dD = 0.f, dbias = 0.f, dout_offset = 0.f;
-  // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
-  float selector[Shape::kProductSteps][2];
-#pragma unroll
-  for (int q = 0; q < Shape::kProductSteps; ++q) {
-    const int column = 2 * (q * Shape::kHalves + lane.half);
-    selector[q][0] = lane.g == column ? 1.f : 0.f;
-    selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
-  }
-
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
   const Sequence<const scalar_t> y{p.y, p.cu_seqlens == nullptr ? p.seqlen * p.d_inner : 0, p.d_inner};
+  auto fetch_BC = [&](int step, int stage) {
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, min(kTile, end - step));
+  };
   auto fetch = [&](int step, int stage) {
     const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(fresh_thread_index());
     const int steps = min(kTile, end - step);
@@ -145,11 +134,36 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         channels(s.y[stage], y);
       }
     }
-    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, steps);
-    copy_async_commit();
   };
+  const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
+  const int last_checkpoint = (length - 1) / kEvery;
+  auto fetch_checkpoints = [&](int step) {
+    const int thread = fresh_thread_index();
+    const BwdLane<Shape> place(thread);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int kept = min(step / kEvery + half, last_checkpoint);
+      const float* source = p.checkpoints + (first_checkpoint + kept) * row_states + state_start_of(place);
+#pragma unroll
+      for (int c = 0; c < kLane; ++c) {
+        detail::copy_async(&s.h_before[half][c][thread], source + c * kDState, place.channel < block.channels);
+      }
+    }
+  };
+  const int last_tile = first + (end - first - 1) / kTile * kTile;
 
-  if (threadIdx.x < kChannels) {  // seen after the first barrier of the loop
+  float A[kLane][4] = {}, v[kLane][4] = {}, dA[kLane][4] = {};
+  StateTerms terms[kWithTerms ? kLane : 1][4];
+  float dstate_offset[kLane][4] = {}, dB_scale[kLane][4] = {}, dB_bias[kLane][4] = {}, dC_scale[kLane][4] = {},
+        dC_bias[kLane][4] = {};
+  let_successor_start();
+  if (first < end) {
+    fetch_checkpoints(last_tile);
+    fetch_BC(last_tile, 0);
+    fetch(last_tile, 0);
+    copy_async_commit();
+  }
+  if (threadIdx.x < kChannels) {
     const int c = static_cast<int>(threadIdx.x);
     s.D[c] = p.D != nullptr && c < block.channels ? p.D[block.first_channel + c] : 0.f;
     const bool with_bias = p.delta_bias != nullptr && c < block.channels;
@@ -158,95 +172,111 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       s.offset[c] = p.out_offset != nullptr && c < block.channels ? p.out_offset[block.first_channel + c] : 0.f;
     }
   }
-  const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
-  const int last_checkpoint = (length - 1) / kEvery;
-
-  auto fetch_checkpoints = [&](int step) {
-    const int thread = fresh_thread_index();
-    const BwdLane<Shape> place(thread);
+  if (lane.channel < block.channels) {  // both channels of a lane, or none: d_inner is even
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int kept = min(step / kEvery + half, last_checkpoint);
-      const float* source = p.checkpoints + (first_checkpoint + kept) * row_states;
-      detail::copy_async(&s.h_before[half][thread], source + state_start_of(place), place.channel < block.channels);
+    for (int c = 0; c < kLane; ++c) {
+      load_floats(A[c], p.A + state_start_of(lane) + c * kDState);
+      if constexpr (kWithTerms) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) terms[c][i] = state_terms(p, state_start_of(lane) + c * kDState + i);
+      }
     }
-  };
-
-  const int last_tile = first + (end - first - 1) / kTile * kTile;
-  if (first < end) {
-    fetch_checkpoints(last_tile);
-    fetch(last_tile, 0);
+    if (plan.chunks > 1) wait_for_predecessor();
+#pragma unroll
+    for (int c = 0; c < kLane; ++c) {
+      carry_into_chunk(v[c], A[c], p, plan, workspace, chunk, row, channel_of(lane) + c, lane.group);
+    }
   }
+  float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
+  // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
+  float selector[Shape::kProductSteps][2];
+#pragma unroll
+  for (int q = 0; q < Shape::kProductSteps; ++q) {
+    const int column = 2 * (q * Shape::kHalves + lane.half);
+    selector[q][0] = lane.g == column ? 1.f : 0.f;
+    selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
+  }
+
   int stage = 0;
+  if (first < end) {
+    copy_async_wait();
+    __syncthreads();
+    widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
+    if (last_tile > first) fetch_BC(last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
+    copy_async_commit();
+  }
 #pragma unroll 1
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
     const int steps = min(kTile, end - step);
     copy_async_wait();
-    __syncthreads();
-    if (step > first) fetch(step - kTile, stage ^ 1);
+    __syncthreads();  // this tile's inputs are there, the last one's gradients are stored
+    if (step > first) {
+      fetch(step - kTile, stage ^ 1);
+      if (step - kTile > first) fetch_BC(step - 2 * kTile, stage);
+      copy_async_commit();
+      widen_states<kTile, kDState, kThreads>(s.BC[stage ^ 1], s.states[stage ^ 1], 1.f);
+    }
 
-    constexpr int kVector = 4, kConverted = kTile * kChannels / kVector;  // channels a thread converts, such vectors
-    const int converter = fresh_thread_index();
+    {
+      constexpr int kVector = BwdPreparation<Shape>::kVector;
+      const BwdPreparation<Shape> own(fresh_thread_index());
+      const int t = own.t, c = own.c;
+      float u[kVector], delta[kVector], dy[kVector], bias[kVector], derivative[kVector], step_sizes[kVector];
+      load_floats(bias, &s.bias[c]);
+      load_floats(delta, &s.delta[stage][t][c]);
+      softplus_delta<scalar_t>(step_sizes, derivative, delta, bias, p.delta_softplus);
+      if (t >= steps) {  // fetched as zeros; the state passes through
 #pragma unroll
-    for (int k = 0; k < (kConverted + kThreads - 1) / kThreads; ++k) {
-      const int item = converter + k * kThreads, t = item / (kChannels / kVector), c = item % (kChannels / kVector) * 4;
-      if (kConverted % kThreads == 0 || item < kConverted) {
-        float u[kVector], delta[kVector], dy[kVector], bias[kVector], derivative[kVector], step_sizes[kVector];
-        load_floats(bias, &s.bias[c]);
-        load_floats(u, &s.u[stage][t][c]);
-        load_floats(delta, &s.delta[stage][t][c]);
-        load_floats(dy, &s.dout[stage][t][c]);
-        softplus_delta<scalar_t>(step_sizes, derivative, delta, bias, p.delta_softplus);
-        if (t >= steps) {  // fetched as zeros; the state passes through
+        for (int i = 0; i < kVector; ++i) step_sizes[i] = derivative[i] = 0.f;
+      }
+      load_floats(u, &s.u[stage][t][c]);
 #pragma unroll
-          for (int i = 0; i < kVector; ++i) step_sizes[i] = derivative[i] = 0.f;
-        }
-        if (gated) {
-          float z[kVector], dz[kVector];
-          load_floats(z, &s.z[stage][t][c]);
-#pragma unroll
-          for (int i = 0; i < kVector; ++i) {
-            const Silu gate = silu<scalar_t>(z[i]);
-            dz[i] = dy[i] * gate.derivative;
-            dy[i] *= gate.value;
-          }
-          if constexpr (kSavedY) {
-            float y_given[kVector];
-            load_floats(y_given, &s.y[stage][t][c]);
-#pragma unroll
-            for (int i = 0; i < kVector; ++i) dz[i] *= y_given[i];
-            store_floats(&s.z[stage][t][c], dz);
-          } else {
-            store_floats(&s.dz_factor[t][c], dz);
-          }
-        }
-        store_floats(&s.softplus_derivative[t][c], derivative);
+      for (int i = 0; i < kVector; ++i) u[i] *= step_sizes[i] * kDeltaUnit<scalar_t>;
+      store_pairs<Shape>(s.step[t], c, step_sizes, u);
+      load_floats(dy, &s.dout[stage][t][c]);
+      if (gated) {
+        float z[kVector], dz[kVector];
+        load_floats(z, &s.z[stage][t][c]);
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
-          s.drive[t][drive_slot<Shape>(c + i)] =
-              make_float4(step_sizes[i], step_sizes[i] * kDeltaUnit<scalar_t> * u[i], dy[i], u[i]);
+          const Silu gate = silu<scalar_t>(z[i]);
+          dz[i] = dy[i] * gate.derivative;
+          dy[i] *= gate.value;
+        }
+        if constexpr (kSavedY) {
+          float y_given[kVector];
+          load_floats(y_given, &s.y[stage][t][c]);
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) dz[i] *= y_given[i];
+          store_floats(&s.z[stage][t][c], dz);
+        } else {
+          store_floats(&s.dz_factor[t][c], dz);
         }
       }
+      store_pairs<Shape>(s.dy[t], c, dy, derivative);
     }
-    widen_states<kTile, kDState, kThreads>(s.BC, s.states[stage], 1.f);
-    __syncthreads();
+    __syncwarp();
 
-    const int slot = drive_slot<Shape>(lane.channel);
-    float a[kSubTile][4], h[kSubTile + 1][4];
+    float a[kSubTile][kLane][4], h[kSubTile + 1][kLane][4];
 #pragma unroll 1
     for (int half = 1; half >= 0; --half) {
       const int t0 = half * kSubTile;
-      load_floats(h[0], &s.h_before[half][threadIdx.x].x);
+#pragma unroll
+      for (int c = 0; c < kLane; ++c) load_floats(h[0][c], &s.h_before[half][c][threadIdx.x].x);
 #pragma unroll
       for (int t = 0; t < kSubTile; ++t) {
-        const float2 x = *reinterpret_cast<const float2*>(&s.drive[t0 + t][slot]);
-        float B[4];
-        load_floats(B, &s.BC[t0 + t][lane.group * 4]);
+        float x[2 * kLane], B[4];  // delta, delta u
+        load_floats(x, &s.step[t0 + t][2 * lane.channel]);
+        load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          a[t][i] = decay<scalar_t>(x.x * A[i]);
-          if constexpr (kWithTerms) B[i] = terms[i].scaled_B(B[i]);
-          h[t + 1][i] = fmaf(a[t][i], h[t][i], x.y * B[i]);
+        for (int c = 0; c < kLane; ++c) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            a[t][c][i] = decay<scalar_t>(x[c] * A[c][i]);
+            float B_t = B[i];
+            if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
+            h[t + 1][c][i] = fmaf(a[t][c][i], h[t][c][i], x[kLane + c] * B_t);
+          }
         }
       }
 
@@ -256,43 +286,51 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         copy_async_commit();
       }
 
-      float S1[kSubTile], S2[kSubTile], y_sums[kSubTile];
+      float S1[kSubTile][kLane], S2[kSubTile][kLane], y_sums[kSubTile][kLane];
 #pragma unroll
       for (int product = kSubTile / Shape::kProductSteps - 1; product >= 0; --product) {
         float dB_sums[4] = {}, dC_sums[4] = {};
 #pragma unroll
         for (int q = Shape::kProductSteps - 1; q >= 0; --q) {
           const int t = product * Shape::kProductSteps + q;
-          const float4 x = s.drive[t0 + t][slot];
-          float B[4], C[4], dB_terms[4], dC_terms[4];
-          load_floats(B, &s.BC[t0 + t][lane.group * 4]);
-          load_floats(C, &s.BC[t0 + t][kDState + lane.group * 4]);
-          S1[t] = S2[t] = y_sums[t] = 0.f;
+          float x[2 * kLane], dy[kLane], B[4], C[4], dB_terms[4], dC_terms[4];
+          load_floats(x, &s.step[t0 + t][2 * lane.channel]);
+          load_floats(dy, &s.dy[t0 + t][2 * lane.channel]);
+          load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
+          load_floats(C, &s.BC[stage][t0 + t][kDState + lane.group * 4]);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            float B_t = B[i], C_t = C[i], read = h[t + 1][i];
-            if constexpr (kWithTerms) {
-              B_t = terms[i].scaled_B(B_t);
-              C_t = terms[i].scaled_C(C_t);
-              read += terms[i].offset;
-            }
-            const float g = fmaf(x.z, C_t, v[i]);
-            v[i] = a[t][i] * g;
-            const float vh = v[i] * h[t][i];
-            S1[t] = fmaf(g, B_t, S1[t]);
-            S2[t] = fmaf(vh, A[i], S2[t]);
-            if constexpr (!kSavedY) y_sums[t] = fmaf(C_t, read, y_sums[t]);
-            dA[i] = fmaf(vh, x.x, dA[i]);
-            dB_terms[i] = g * x.y;
-            dC_terms[i] = read * x.z;
-            if constexpr (kWithTerms) {  // of B' and C' until here
-              dstate_offset[i] = fmaf(x.z, C_t, dstate_offset[i]);
-              dB_scale[i] = fmaf(dB_terms[i], B[i], dB_scale[i]);
-              dB_bias[i] += dB_terms[i];
-              dC_scale[i] = fmaf(dC_terms[i], C[i], dC_scale[i]);
-              dC_bias[i] += dC_terms[i];
-              dB_terms[i] *= terms[i].B_scale;
-              dC_terms[i] *= terms[i].C_scale;
+          for (int c = 0; c < kLane; ++c) {
+            S1[t][c] = S2[t][c] = y_sums[t][c] = 0.f;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              float B_t = B[i], C_t = C[i], read = h[t + 1][c][i];
+              if constexpr (kWithTerms) {
+                B_t = terms[c][i].scaled_B(B_t);
+                C_t = terms[c][i].scaled_C(C_t);
+                read += terms[c][i].offset;
+              }
+              const float g = fmaf(dy[c], C_t, v[c][i]);
+              v[c][i] = a[t][c][i] * g;
+              const float vh = v[c][i] * h[t][c][i];
+              S1[t][c] = fmaf(g, B_t, S1[t][c]);
+              S2[t][c] = fmaf(vh, A[c][i], S2[t][c]);
+              if constexpr (!kSavedY) y_sums[t][c] = fmaf(C_t, read, y_sums[t][c]);
+              dA[c][i] = fmaf(vh, x[c], dA[c][i]);
+              if constexpr (kWithTerms) {  // of B' and C' until here
+                float dB_term = g * x[kLane + c], dC_term = read * dy[c];
+                dstate_offset[c][i] = fmaf(dy[c], C_t, dstate_offset[c][i]);
+                dB_scale[c][i] = fmaf(dB_term, B[i], dB_scale[c][i]);
+                dB_bias[c][i] += dB_term;
+                dC_scale[c][i] = fmaf(dC_term, C[i], dC_scale[c][i]);
+                dC_bias[c][i] += dC_term;
+                dB_term *= terms[c][i].B_scale;
+                dC_term *= terms[c][i].C_scale;
+                dB_terms[i] = c == 0 ? dB_term : dB_terms[i] + dB_term;
+                dC_terms[i] = c == 0 ? dC_term : dC_terms[i] + dC_term;
+              } else {
+                dB_terms[i] = c == 0 ? g * x[kLane + c] : fmaf(g, x[kLane + c], dB_terms[i]);
+                dC_terms[i] = c == 0 ? read * dy[c] : fmaf(read, dy[c], dC_terms[i]);
+              }
             }
           }
           add_channels<scalar_t>(dB_sums, dB_terms, selector[q][0], selector[q][1]);
@@ -309,22 +347,36 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       sum_over_states<Shape>(S2);
       if constexpr (!kSavedY) sum_over_states<Shape>(y_sums);
       if (lane.half == 0) {
-        const float D = s.D[lane.channel];
         const int kept_step = first_kept_step<Shape>(fresh_thread_index());
+        float D[kLane];
+        load_floats(D, &s.D[lane.channel]);
 #pragma unroll
         for (int j = 0; j < kSubTile / Shape::kGroupsInG; ++j) {
           const int t = t0 + kept_step + j;
-          const float4 x = s.drive[t][slot];
-          const float ddelta = fmaf(x.w, S1[j], S2[j]) * s.softplus_derivative[t][lane.channel];
-          dD = fmaf(x.z, x.w, dD);
-          dbias += ddelta;
-          if constexpr (kWithTerms) dout_offset += x.z;
-          s.u[stage][t][lane.channel] = from_float<scalar_t>(fmaf(x.x * kDeltaUnit<scalar_t>, S1[j], D * x.z));
-          s.delta[stage][t][lane.channel] = from_float<scalar_t>(ddelta);
+          float step_size[kLane], dy[2 * kLane], u[kLane], du[kLane], ddelta[kLane];
+          load_floats(step_size, &s.step[t][2 * lane.channel]);
+          load_floats(dy, &s.dy[t][2 * lane.channel]);
+          load_floats(u, &s.u[stage][t][lane.channel]);
+#pragma unroll
+          for (int c = 0; c < kLane; ++c) {
+            ddelta[c] = fmaf(u[c], S1[j][c], S2[j][c]) * dy[kLane + c];
+            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, S1[j][c], D[c] * dy[c]);
+            dD[c] = fmaf(dy[c], u[c], dD[c]);
+            dbias[c] += ddelta[c];
+            if constexpr (kWithTerms) dout_offset[c] += dy[c];
+          }
+          store_floats(&s.u[stage][t][lane.channel], du);
+          store_floats(&s.delta[stage][t][lane.channel], ddelta);
           if (!kSavedY && gated) {
-            float y_t = fmaf(D, x.w, y_sums[j]);
-            if constexpr (kWithTerms) y_t += s.offset[lane.channel];
-            s.z[stage][t][lane.channel] = from_float<scalar_t>(y_t * s.dz_factor[t][lane.channel]);
+            float dz[kLane];
+            load_floats(dz, &s.dz_factor[t][lane.channel]);
+#pragma unroll
+            for (int c = 0; c < kLane; ++c) {
+              float y_t = fmaf(D[c], u[c], y_sums[j][c]);
+              if constexpr (kWithTerms) y_t += s.offset[lane.channel + c];
+              dz[c] *= y_t;
+            }
+            store_floats(&s.z[stage][t][lane.channel], dz);
           }
         }
       }
@@ -383,37 +435,45 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   // a lane holds dD and dbias of the steps it kept: add the lanes of a channel
 #pragma unroll
-  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-    dD += __shfl_xor_sync(0xffffffffu, dD, 4 << bit);
-    dbias += __shfl_xor_sync(0xffffffffu, dbias, 4 << bit);
-    if constexpr (kWithTerms) dout_offset += __shfl_xor_sync(0xffffffffu, dout_offset, 4 << bit);
+  for (int c = 0; c < kLane; ++c) {
+#pragma unroll
+    for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+      dD[c] += __shfl_xor_sync(0xffffffffu, dD[c], 4 << bit);
+      dbias[c] += __shfl_xor_sync(0xffffffffu, dbias[c], 4 << bit);
+      if constexpr (kWithTerms) dout_offset[c] += __shfl_xor_sync(0xffffffffu, dout_offset[c], 4 << bit);
+    }
   }
   const BwdLane<Shape> place(fresh_thread_index());
   if (place.channel >= block.channels) return;
-  const int channel = channel_of(place), state_start = state_start_of(place);
   const int64_t partial_row = chunk * p.batch + row;
-  if (p.dA != nullptr) {
-    const float scaled[4] = {dA[0] * kDeltaUnit<scalar_t>, dA[1] * kDeltaUnit<scalar_t>, dA[2] * kDeltaUnit<scalar_t>,
-                             dA[3] * kDeltaUnit<scalar_t>};
-    store_floats(workspace + plan.dA + partial_row * row_states + state_start, scaled);
-  }
-  if constexpr (kWithTerms) {
-    auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
-      if (gradient != nullptr) store_floats(workspace + partial + partial_row * row_states + state_start, sums);
-    };
-    store(p.dstate_offset, plan.dstate_offset, dstate_offset);
-    store(p.dB_scale, plan.dB_scale, dB_scale);
-    store(p.dB_bias, plan.dB_bias, dB_bias);
-    store(p.dC_scale, plan.dC_scale, dC_scale);
-    store(p.dC_bias, plan.dC_bias, dC_bias);
-    if (place.group == 0 && p.dout_offset != nullptr) {
-      workspace[plan.dout_offset + partial_row * p.d_inner + channel] = dout_offset;
+#pragma unroll
+  for (int c = 0; c < kLane; ++c) {
+    const int channel = channel_of(place) + c, state_start = state_start_of(place) + c * kDState;
+    if (p.dA != nullptr) {
+      const float scaled[4] = {dA[c][0] * kDeltaUnit<scalar_t>, dA[c][1] * kDeltaUnit<scalar_t>,
+                               dA[c][2] * kDeltaUnit<scalar_t>, dA[c][3] * kDeltaUnit<scalar_t>};
+      store_floats(workspace + plan.dA + partial_row * row_states + state_start, scaled);
     }
-  }
-  if (place.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD;
-  if (place.group == 0 && p.ddelta_bias != nullptr) workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias;
-  if (p.dinitial_state != nullptr && chunk == 0) {
-    store_floats(p.dinitial_state + row * row_states + state_start, v);
+    if constexpr (kWithTerms) {
+      auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
+        if (gradient != nullptr) store_floats(workspace + partial + partial_row * row_states + state_start, sums);
+      };
+      store(p.dstate_offset, plan.dstate_offset, dstate_offset[c]);
+      store(p.dB_scale, plan.dB_scale, dB_scale[c]);
+      store(p.dB_bias, plan.dB_bias, dB_bias[c]);
+      store(p.dC_scale, plan.dC_scale, dC_scale[c]);
+      store(p.dC_bias, plan.dC_bias, dC_bias[c]);
+      if (place.group == 0 && p.dout_offset != nullptr) {
+        workspace[plan.dout_offset + partial_row * p.d_inner + channel] = dout_offset[c];
+      }
+    }
+    if (place.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD[c];
+    if (place.group == 0 && p.ddelta_bias != nullptr) {
+      workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias[c];
+    }
+    if (p.dinitial_state != nullptr && chunk == 0) {
+      store_floats(p.dinitial_state + row * row_states + state_start, v[c]);
+    }
   }
 }
 

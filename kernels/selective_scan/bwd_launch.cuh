@@ -60,7 +60,12 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.chunk_steps = p.seqlen;
   if (tile > 0) {
     const int64_t tiles = std::max<int64_t>(1, (p.seqlen + tile - 1) / tile);
+#ifdef MPEFT_BENCH
+    extern int bench_chunks;
+    const int64_t wanted = bench_chunks > 0 ? bench_chunks : chunks_for(p.batch * plan.channel_blocks, p.seqlen, tile);
+#else
     const int64_t wanted = chunks_for(p.batch * plan.channel_blocks, p.seqlen, tile);
+#endif
     plan.chunk_steps = (tiles + wanted - 1) / wanted * tile;
     plan.chunks = static_cast<int>((tiles * tile + plan.chunk_steps - 1) / plan.chunk_steps);
   }
