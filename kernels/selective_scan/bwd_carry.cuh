@@ -31,6 +31,7 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
                 kDState = Shape::kDState, kLane = Shape::kLaneChannels;
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
+  if (blockIdx.y * gridDim.x + blockIdx.x < plan.whole) return;
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
   const int chunk = blockIdx.z + 1;
@@ -113,9 +114,9 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
       load_floats(delta, &s.delta[stage][own.t][own.c]);
       load_floats(dy, &s.dout[stage][own.t][own.c]);
       softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
-      if (own.t >= steps) {
+      if (steps < kTile) {
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) step_sizes[i] = 0.f;
+        for (int i = 0; i < kVector; ++i) step_sizes[i] = own.t < steps ? step_sizes[i] : 0.f;
       }
       if (gated) {
         float z[kVector];
@@ -138,7 +139,10 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
         for (int i = 0; i < 4; ++i) {
           float C_t = C[i];
           if constexpr (kWithTerms) C_t = terms[c][i].scaled_C(C_t);
-          v[c][i] = decay<scalar_t>(x[c] * A[c][i]) * fmaf(x[kLane + c], C_t, v[c][i]);
+          const float exponent = x[c] * A[c][i];
+          const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && i >= 4 - Shape::kPolynomials;
+          const float a = polynomial ? exp2_polynomial(exponent) : decay<scalar_t>(exponent);
+          v[c][i] = a * fmaf(x[kLane + c], C_t, v[c][i]);
         }
       }
     }

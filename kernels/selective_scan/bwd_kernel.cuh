@@ -19,6 +19,7 @@
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_carry.cuh"
+#include "kernels/selective_scan/bwd_places.cuh"
 
 // defines: selective_scan_bwd_kernel
 
@@ -32,57 +33,46 @@ struct BwdShared {
   // Two stages: one being used, one being fetched. Once a stage is prepared, it takes the gradients.
   tile_t delta[2], z[2], dout[2], u[2], y[kSavedY ? 2 : 1];
   scalar_t states[2][Shape::kTile][2 * Shape::kDState];
+  BwdPlaces<scalar_t> places[Shape::kThreads];
+  const float* checkpoints[Shape::kThreads];  // a lane's own; null: no such channel
   pairs_t step;  // delta in units of kDeltaUnit, delta u: store_pairs
   pairs_t dy;    // dy, derivative of softplus
   float dz_factor[kSavedY ? 1 : Shape::kTile][Shape::kChannels + 4];  // dout silu'(z)
   float bias[Shape::kChannels], D[Shape::kChannels], offset[kWithTerms ? Shape::kChannels : 4];
   float BC[2][Shape::kTile][2 * Shape::kDState];
   float4 h_before[2][Shape::kLaneChannels][Shape::kThreads];  // a lane's own: the states before the tile's halves
+  // a lane's parts of the sums over states, S1 and S2, and of y: state_sum_place
+  float state_sums[Shape::kWarps][Shape::kSumSteps][32][2 * Shape::kLaneChannels];
+  float y_sums[kSavedY ? 1 : Shape::kWarps][Shape::kSumSteps][32][Shape::kLaneChannels];
   float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
 };
 
-/// Place of a float4 in a row of BwdShared::dBC, so that the lanes of a warp write to different banks.
+/// Place of a float4 in the rows of BwdShared::dBC of the steps step, step + kProductSteps, ..., so that the lanes of a
+/// warp write to different banks.
 template <typename Shape>
-__device__ __forceinline__ int dBC_place(int t, int quad) {
-  if constexpr (Shape::kDState == 8) return quad ^ (t & 2);
-  const int tig = t % Shape::kProductSteps * Shape::kHalves + (quad >> 3) % Shape::kHalves;
+__device__ __forceinline__ int dBC_place(int step, int quad) {
+  if constexpr (Shape::kDState == 8) return quad ^ (step & 2);
+  const int tig = step * Shape::kHalves + (quad >> 3) % Shape::kHalves;
   return quad ^ (tig << 1);
 }
 
-/// Adds over the lanes of a channel, values[t][c] being this lane's part of step t. Afterwards values[0 .. kKept) are
-/// the sums of the steps from first_kept_step.
-template <typename Shape>
-__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile][Shape::kLaneChannels]) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-    const int kept = Shape::kSubTile >> (bit + 1);
-    const bool upper = (lane >> (2 + bit)) & 1;
-#pragma unroll
-    for (int j = 0; j < kept; ++j) {
-#pragma unroll
-      for (int c = 0; c < Shape::kLaneChannels; ++c) {
-        const float send = upper ? values[j][c] : values[j + kept][c];
-        const float keep = upper ? values[j + kept][c] : values[j][c];
-        values[j][c] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
-      }
-    }
-  }
-  if constexpr (Shape::kHalves == 2) {
-#pragma unroll
-    for (int c = 0; c < Shape::kLaneChannels; ++c) values[0][c] += __shfl_xor_sync(0xffffffffu, values[0][c], 1);
-  }
-}
+/// Where state i of a lane stands among the operands of add_channels, whose column `selector[q][k / 2]` and row k % 2
+/// then is the result's place i.
+__device__ __forceinline__ constexpr int product_place(int i) { return i / 2 + i % 2 * 2; }
 
-/// First step of those that sum_over_states leaves in this lane.
-template <typename Shape>
-__device__ __forceinline__ int first_kept_step(int thread) {
-  int step = 0;
+/// Place of a lane's sums in a row of BwdShared::state_sums, so that the lanes that read together meet different banks.
+__device__ __forceinline__ int state_sum_place(int lane) { return lane ^ (lane >> 4) << 2; }
+
+/// The sum over the states of a slot's channels.
+template <typename Shape, int kN>
+__device__ __forceinline__ void add_state_sums(float (&sum)[kN], const float (&parts)[32][kN], int slot) {
 #pragma unroll
-  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-    step += ((thread % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
+  for (int group = 0; group < Shape::kGroups; ++group) {
+    float x[kN];
+    load_floats(x, parts[state_sum_place(lane_of<Shape>(slot, group))]);
+#pragma unroll
+    for (int i = 0; i < kN; ++i) sum[i] = group == 0 ? x[i] : sum[i] + x[i];
   }
-  return step;
 }
 
 template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
@@ -103,8 +93,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int chunk = blockIdx.z;
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
-  const int first = static_cast<int>(chunk * plan.chunk_steps);
-  const int64_t chunk_end = min(span.stored, first + plan.chunk_steps);
+  const bool whole = blockIdx.y * gridDim.x + blockIdx.x < plan.whole;
+  const int first = whole && chunk > 0 ? static_cast<int>(span.stored) : static_cast<int>(chunk * plan.chunk_steps);
+  const int64_t chunk_end = whole ? span.stored : min(span.stored, first + plan.chunk_steps);
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
   auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
@@ -114,39 +105,73 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
-  const Sequence<const scalar_t> y{p.y, p.cu_seqlens == nullptr ? p.seqlen * p.d_inner : 0, p.d_inner};
-  auto fetch_BC = [&](int step, int stage) {
-    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, min(kTile, end - step));
-  };
-  auto fetch = [&](int step, int stage) {
-    const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(fresh_thread_index());
-    const int steps = min(kTile, end - step);
-    auto channels = [&](scalar_t(&tile)[kTile][kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels(copy, tile, x.data + (row_offset(x, row, span) + step * x.time_stride + block.first_channel),
-                     static_cast<int>(x.time_stride), steps, block.channels);
-    };
-    if (copy.takes_part()) {
-      channels(s.delta[stage], p.delta);
-      if (gated) channels(s.z[stage], p.z);
-      channels(s.dout[stage], p.dout);
-      channels(s.u[stage], p.u);
-      if constexpr (kSavedY) {
-        channels(s.y[stage], y);
-      }
-    }
-  };
+  using Copy = TileCopy<kTile, kChannels, kThreads, scalar_t>;
+  using StateCopy = TileCopy<kTile, 2 * kDState, kThreads, scalar_t>;
   const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
+  {
+    const Copy copy(threadIdx.x);
+    const StateCopy state_copy(threadIdx.x);
+    BwdPlaces<scalar_t>& place = s.places[threadIdx.x];
+    auto place_of = [&](const auto& x) {
+      return x.data + (row_offset(x, row, span) + copy.t * x.time_stride + block.first_channel + copy.c);
+    };
+    place.delta = place_of(p.delta);
+    place.dout = place_of(p.dout);
+    place.z = place_of(p.z);
+    place.u = place_of(p.u);
+    place.y = p.y + (span.first + copy.t) * p.d_inner + block.first_channel + copy.c;
+    place.states = state_copy.c < kDState ? states.B + state_copy.t * p.B.time_stride + state_copy.c
+                                          : states.C + state_copy.t * p.C.time_stride + (state_copy.c - kDState);
+    place.du = place_of(p.du);
+    place.ddelta = place_of(p.ddelta);
+    place.dz = place_of(p.dz);
+    place.dBC = workspace + plan.dBC + (block.first_channel / kChannels * n_tokens(p) + span.first) * 2 * kDState +
+                threadIdx.x * 4;
+    s.checkpoints[threadIdx.x] = lane.channel < block.channels
+                                     ? p.checkpoints + first_checkpoint * row_states + state_start_of(lane)
+                                     : nullptr;
+  }
+  auto fetch_BC = [&](int step, int stage) {
+    const int steps = min(kTile, end - step);
+    if (!state_vectors) {
+      fetch_states<kTile, kDState, kThreads>(
+          s.states[stage], StateSource<scalar_t>{states.B, states.C, states.B_stride, states.C_stride, false}, step,
+          steps);
+      return;
+    }
+    const int thread = fresh_thread_index();
+    const StateCopy copy(thread);
+    if (!copy.takes_part()) return;
+    const int stride = copy.c < kDState ? states.B_stride : states.C_stride;
+    fetch_own(copy, s.states[stage], at_step(s.places[thread].states, step, stride), stride, steps, 2 * kDState);
+  };
+  auto fetch = [&](int step, int stage) {
+    const int thread = fresh_thread_index(), steps = min(kTile, end - step);
+    const Copy copy(thread);
+    if (!copy.takes_part()) return;
+    const BwdPlaces<scalar_t>& place = s.places[thread];
+    // all addresses first: a copy behind a load from shared memory costs three empty instructions
+    const scalar_t* const delta = at_step(place.delta, step, p.delta.time_stride);
+    const scalar_t* const dout = at_step(place.dout, step, p.dout.time_stride);
+    const scalar_t* const z = at_step(place.z, step, p.z.time_stride);
+    const scalar_t* const u = at_step(place.u, step, p.u.time_stride);
+    const scalar_t* const y = kSavedY ? at_step(place.y, step, p.d_inner) : nullptr;
+    fetch_own(copy, s.delta[stage], delta, p.delta.time_stride, steps, block.channels);
+    fetch_own(copy, s.dout[stage], dout, p.dout.time_stride, steps, block.channels);
+    if (gated) fetch_own(copy, s.z[stage], z, p.z.time_stride, steps, block.channels);
+    fetch_own(copy, s.u[stage], u, p.u.time_stride, steps, block.channels);
+    if constexpr (kSavedY) fetch_own(copy, s.y[stage], y, p.d_inner, steps, block.channels);
+  };
   auto fetch_checkpoints = [&](int step) {
     const int thread = fresh_thread_index();
-    const BwdLane<Shape> place(thread);
+    const float* const own = s.checkpoints[thread];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int kept = min(step / kEvery + half, last_checkpoint);
-      const float* source = p.checkpoints + (first_checkpoint + kept) * row_states + state_start_of(place);
+      const float* source = own + min(step / kEvery + half, last_checkpoint) * row_states;
 #pragma unroll
       for (int c = 0; c < kLane; ++c) {
-        detail::copy_async(&s.h_before[half][c][thread], source + c * kDState, place.channel < block.channels);
+        detail::copy_async(&s.h_before[half][c][thread], source + c * kDState, own != nullptr);
       }
     }
   };
@@ -181,14 +206,15 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         for (int i = 0; i < 4; ++i) terms[c][i] = state_terms(p, state_start_of(lane) + c * kDState + i);
       }
     }
-    if (plan.chunks > 1) wait_for_predecessor();
+    if (plan.chunks > 1 && !whole) wait_for_predecessor();
 #pragma unroll
     for (int c = 0; c < kLane; ++c) {
-      carry_into_chunk(v[c], A[c], p, plan, workspace, chunk, row, channel_of(lane) + c, lane.group);
+      carry_into_chunk(v[c], A[c], p, plan, workspace, whole ? plan.chunks : chunk, row, channel_of(lane) + c,
+                       lane.group);
     }
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
-  // column 2 (step, half) + {0, 1} of the result: states 0 and 1, or 2 and 3, of this lane's group
+  // column 2 (step, half) + {0, 1} of the result: states 0 and 2, or 1 and 3, of this lane's group
   float selector[Shape::kProductSteps][2];
 #pragma unroll
   for (int q = 0; q < Shape::kProductSteps; ++q) {
@@ -225,9 +251,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       load_floats(bias, &s.bias[c]);
       load_floats(delta, &s.delta[stage][t][c]);
       softplus_delta<scalar_t>(step_sizes, derivative, delta, bias, p.delta_softplus);
-      if (t >= steps) {  // fetched as zeros; the state passes through
+      if (steps < kTile) {  // beyond the end fetched as zeros; the state passes through
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) step_sizes[i] = derivative[i] = 0.f;
+        for (int i = 0; i < kVector; ++i) {
+          step_sizes[i] = t < steps ? step_sizes[i] : 0.f;
+          derivative[i] = t < steps ? derivative[i] : 0.f;
+        }
       }
       load_floats(u, &s.u[stage][t][c]);
 #pragma unroll
@@ -286,23 +315,25 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         copy_async_commit();
       }
 
-      float S1[kSubTile][kLane], S2[kSubTile][kLane], y_sums[kSubTile][kLane];
+      float S[kSubTile][2 * kLane], y_sums[kSubTile][kLane];  // S1 of the lane's channels, S2 of them
 #pragma unroll
       for (int product = kSubTile / Shape::kProductSteps - 1; product >= 0; --product) {
         float dB_sums[4] = {}, dC_sums[4] = {};
 #pragma unroll
         for (int q = Shape::kProductSteps - 1; q >= 0; --q) {
           const int t = product * Shape::kProductSteps + q;
-          float x[2 * kLane], dy[kLane], B[4], C[4], dB_terms[4], dC_terms[4];
+          float x[2 * kLane], dy[kLane], B[4], C[4], dB_terms[4], dC_terms[4];  // in the order of product_place
           load_floats(x, &s.step[t0 + t][2 * lane.channel]);
           load_floats(dy, &s.dy[t0 + t][2 * lane.channel]);
           load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
           load_floats(C, &s.BC[stage][t0 + t][kDState + lane.group * 4]);
 #pragma unroll
           for (int c = 0; c < kLane; ++c) {
-            S1[t][c] = S2[t][c] = y_sums[t][c] = 0.f;
+            float S1 = 0.f, S2 = 0.f;
+            y_sums[t][c] = 0.f;
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
+              const int k = product_place(i);
               float B_t = B[i], C_t = C[i], read = h[t + 1][c][i];
               if constexpr (kWithTerms) {
                 B_t = terms[c][i].scaled_B(B_t);
@@ -312,8 +343,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
               const float g = fmaf(dy[c], C_t, v[c][i]);
               v[c][i] = a[t][c][i] * g;
               const float vh = v[c][i] * h[t][c][i];
-              S1[t][c] = fmaf(g, B_t, S1[t][c]);
-              S2[t][c] = fmaf(vh, A[c][i], S2[t][c]);
+              S1 = i == 0 ? g * B_t : fmaf(g, B_t, S1);
+              S2 = i == 0 ? vh * A[c][i] : fmaf(vh, A[c][i], S2);
               if constexpr (!kSavedY) y_sums[t][c] = fmaf(C_t, read, y_sums[t][c]);
               dA[c][i] = fmaf(vh, x[c], dA[c][i]);
               if constexpr (kWithTerms) {  // of B' and C' until here
@@ -325,95 +356,105 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
                 dC_bias[c][i] += dC_term;
                 dB_term *= terms[c][i].B_scale;
                 dC_term *= terms[c][i].C_scale;
-                dB_terms[i] = c == 0 ? dB_term : dB_terms[i] + dB_term;
-                dC_terms[i] = c == 0 ? dC_term : dC_terms[i] + dC_term;
+                dB_terms[k] = c == 0 ? dB_term : dB_terms[k] + dB_term;
+                dC_terms[k] = c == 0 ? dC_term : dC_terms[k] + dC_term;
               } else {
-                dB_terms[i] = c == 0 ? g * x[kLane + c] : fmaf(g, x[kLane + c], dB_terms[i]);
-                dC_terms[i] = c == 0 ? read * dy[c] : fmaf(read, dy[c], dC_terms[i]);
+                dB_terms[k] = c == 0 ? g * x[kLane + c] : fmaf(g, x[kLane + c], dB_terms[k]);
+                dC_terms[k] = c == 0 ? read * dy[c] : fmaf(read, dy[c], dC_terms[k]);
               }
             }
+            S[t][c] = S1, S[t][kLane + c] = S2;
           }
           add_channels<scalar_t>(dB_sums, dB_terms, selector[q][0], selector[q][1]);
           add_channels<scalar_t>(dC_sums, dC_terms, selector[q][0], selector[q][1]);
         }
         // the lane's sums: step tig / kHalves, its own state group
-        const int t = t0 + product * Shape::kProductSteps + lane.tig / Shape::kHalves;
-        auto& sums = s.dBC[threadIdx.x / 32 * Shape::kPartials + lane.partial][t];
-        sums[dBC_place<Shape>(t, lane.group)] = make_float4(dB_sums[0], dB_sums[2], dB_sums[1], dB_sums[3]);
-        sums[dBC_place<Shape>(t, Shape::kGroups + lane.group)] =
-            make_float4(dC_sums[0], dC_sums[2], dC_sums[1], dC_sums[3]);
-      }
-      sum_over_states<Shape>(S1);
-      sum_over_states<Shape>(S2);
-      if constexpr (!kSavedY) sum_over_states<Shape>(y_sums);
-      if (lane.half == 0) {
-        const int kept_step = first_kept_step<Shape>(fresh_thread_index());
-        float D[kLane];
-        load_floats(D, &s.D[lane.channel]);
+        const int step_of_product = lane.tig / Shape::kHalves;
+        auto& sums = s.dBC[threadIdx.x / 32 * Shape::kPartials + lane.partial]
+                          [t0 + product * Shape::kProductSteps + step_of_product];
+        store_floats(&sums[dBC_place<Shape>(step_of_product, lane.group)].x, dB_sums);
+        store_floats(&sums[dBC_place<Shape>(step_of_product, Shape::kGroups + lane.group)].x, dC_sums);
+
+        const int finished = product * Shape::kProductSteps;
+        if (finished % Shape::kSumSteps != 0) continue;
+        const int thread = fresh_thread_index(), warp = thread / 32;
+        __syncwarp();  // the last sums are read
 #pragma unroll
-        for (int j = 0; j < kSubTile / Shape::kGroupsInG; ++j) {
-          const int t = t0 + kept_step + j;
-          float step_size[kLane], dy[2 * kLane], u[kLane], du[kLane], ddelta[kLane];
-          load_floats(step_size, &s.step[t][2 * lane.channel]);
-          load_floats(dy, &s.dy[t][2 * lane.channel]);
-          load_floats(u, &s.u[stage][t][lane.channel]);
+        for (int j = 0; j < Shape::kSumSteps; ++j) {
+          const int place = state_sum_place(thread % 32);
+          store_floats(s.state_sums[warp][j][place], S[finished + j]);
+          if constexpr (!kSavedY) store_floats(s.y_sums[warp][j][place], y_sums[finished + j]);
+        }
+        __syncwarp();
+        const int slot = thread % Shape::kSlots, channel = (warp * Shape::kSlots + slot) * kLane;
+#pragma unroll
+        for (int k = 0; k < (Shape::kSumSteps * Shape::kSlots + 31) / 32; ++k) {
+          const int j = (thread % 32 + k * 32) / Shape::kSlots, t_sum = t0 + finished + j;
+          if (Shape::kSumSteps * Shape::kSlots < 32 && j >= Shape::kSumSteps) break;
+          float sum[2 * kLane], step_size[kLane], dy_t[2 * kLane], D[kLane], u[kLane], du[kLane], ddelta[kLane];
+          add_state_sums<Shape>(sum, s.state_sums[warp][j], slot);
+          load_floats(step_size, &s.step[t_sum][2 * channel]);
+          load_floats(dy_t, &s.dy[t_sum][2 * channel]);
+          load_floats(D, &s.D[channel]);
+          load_floats(u, &s.u[stage][t_sum][channel]);
 #pragma unroll
           for (int c = 0; c < kLane; ++c) {
-            ddelta[c] = fmaf(u[c], S1[j][c], S2[j][c]) * dy[kLane + c];
-            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, S1[j][c], D[c] * dy[c]);
-            dD[c] = fmaf(dy[c], u[c], dD[c]);
+            ddelta[c] = fmaf(u[c], sum[c], sum[kLane + c]) * dy_t[kLane + c];
+            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, sum[c], D[c] * dy_t[c]);
+            dD[c] = fmaf(dy_t[c], u[c], dD[c]);
             dbias[c] += ddelta[c];
-            if constexpr (kWithTerms) dout_offset[c] += dy[c];
+            if constexpr (kWithTerms) dout_offset[c] += dy_t[c];
           }
-          store_floats(&s.u[stage][t][lane.channel], du);
-          store_floats(&s.delta[stage][t][lane.channel], ddelta);
+          store_floats(&s.u[stage][t_sum][channel], du);
+          store_floats(&s.delta[stage][t_sum][channel], ddelta);
           if (!kSavedY && gated) {
-            float dz[kLane];
-            load_floats(dz, &s.dz_factor[t][lane.channel]);
+            float y_t[kLane], dz[kLane];
+            add_state_sums<Shape>(y_t, s.y_sums[warp][j], slot);
+            load_floats(dz, &s.dz_factor[t_sum][channel]);
 #pragma unroll
             for (int c = 0; c < kLane; ++c) {
-              float y_t = fmaf(D[c], u[c], y_sums[j][c]);
-              if constexpr (kWithTerms) y_t += s.offset[lane.channel + c];
-              dz[c] *= y_t;
+              y_t[c] = fmaf(D[c], u[c], y_t[c]);
+              if constexpr (kWithTerms) y_t[c] += s.offset[channel + c];
+              dz[c] *= y_t[c];
             }
-            store_floats(&s.z[stage][t][lane.channel], dz);
+            store_floats(&s.z[stage][t_sum][channel], dz);
           }
         }
       }
     }
     __syncthreads();
 
-    float* const dBC =
-        workspace + plan.dBC + (block.first_channel / kChannels * n_tokens(p) + span.first + step) * 2 * kDState;
     constexpr int kQuads = kDState / 2, kItems = kTile * kQuads;
     const int writer = fresh_thread_index();
+    const BwdPlaces<scalar_t>& to = s.places[writer];
+    float* const dBC = at_step(to.dBC, step, 2 * kDState);
 #pragma unroll
     for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
       const int i = writer + k * kThreads, t = i / kQuads, quad = i % kQuads;
       if ((kItems % kThreads == 0 || i < kItems) && t < steps) {
-        float4 sum = s.dBC[0][t][dBC_place<Shape>(t, quad)];
+        const int place = dBC_place<Shape>(t % Shape::kProductSteps, quad);
+        float4 sum = s.dBC[0][t][place];
 #pragma unroll
         for (int part = 1; part < Shape::kWarps * Shape::kPartials; ++part) {
-          const float4 x = s.dBC[part][t][dBC_place<Shape>(t, quad)];
+          const float4 x = s.dBC[part][t][place];
           sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
         }
-        __stcg(reinterpret_cast<float4*>(dBC + i * 4), sum);
+        __stcg(reinterpret_cast<float4*>(dBC + k * kThreads * 4), sum);
       }
     }
-    constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec, kStores = kTile * kRow;
+    const Copy copy(writer);
 #pragma unroll
-    for (int k = 0; k < (kStores + kThreads - 1) / kThreads; ++k) {
-      const int i = writer + k * kThreads, t = i / kRow, c = i % kRow * kVec;
-      if ((kStores % kThreads == 0 || i < kStores) && t < steps && c < block.channels) {
-        auto store = [&](const Sequence<scalar_t>& gradient, const scalar_t* source) {
-          if (gradient.data == nullptr) return;
-          scalar_t* to = gradient.data + row_offset(gradient, row, span) + (step + t) * gradient.time_stride +
-                         block.first_channel + c;
-          *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(source);
+    for (int k = 0; k < Copy::kPasses; ++k) {
+      const int t = copy.t + k * Copy::kRows;
+      if (copy.takes_part() && t < steps && copy.c < block.channels) {
+        auto store = [&](scalar_t* gradient, const Sequence<scalar_t>& x, const scalar_t* source) {
+          if (x.data == nullptr) return;
+          scalar_t* const at = at_step(gradient, step + k * Copy::kRows, x.time_stride);
+          __stcg(reinterpret_cast<uint4*>(at), *reinterpret_cast<const uint4*>(source));
         };
-        store(p.du, &s.u[stage][t][c]);
-        store(p.ddelta, &s.delta[stage][t][c]);
-        store(p.dz, &s.z[stage][t][c]);
+        store(to.du, p.du, &s.u[stage][t][copy.c]);
+        store(to.ddelta, p.ddelta, &s.delta[stage][t][copy.c]);
+        store(to.dz, p.dz, &s.z[stage][t][copy.c]);
       }
     }
   }
@@ -433,22 +474,27 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     clear(p.dz);
   }
 
-  // a lane holds dD and dbias of the steps it kept: add the lanes of a channel
+  // a lane holds dD and dbias of the steps that it finished: add the lanes of a slot
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
+    const int thread = fresh_thread_index();
+    const int channel = (thread / 32 * Shape::kSlots + thread % Shape::kSlots) * kLane + c;
+    auto store = [&](const float* gradient, int64_t partial, float sum) {
 #pragma unroll
-    for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-      dD[c] += __shfl_xor_sync(0xffffffffu, dD[c], 4 << bit);
-      dbias[c] += __shfl_xor_sync(0xffffffffu, dbias[c], 4 << bit);
-      if constexpr (kWithTerms) dout_offset[c] += __shfl_xor_sync(0xffffffffu, dout_offset[c], 4 << bit);
-    }
+      for (int other = Shape::kSlots; other < 32; other *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+      if (gradient == nullptr || thread % 32 >= Shape::kSlots || channel >= block.channels) return;
+      workspace[partial + (chunk * p.batch + row) * p.d_inner + block.first_channel + channel] = sum;
+    };
+    store(p.dD, plan.dD, dD[c]);
+    store(p.ddelta_bias, plan.dbias, dbias[c]);
+    if constexpr (kWithTerms) store(p.dout_offset, plan.dout_offset, dout_offset[c]);
   }
   const BwdLane<Shape> place(fresh_thread_index());
   if (place.channel >= block.channels) return;
   const int64_t partial_row = chunk * p.batch + row;
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
-    const int channel = channel_of(place) + c, state_start = state_start_of(place) + c * kDState;
+    const int state_start = state_start_of(place) + c * kDState;
     if (p.dA != nullptr) {
       const float scaled[4] = {dA[c][0] * kDeltaUnit<scalar_t>, dA[c][1] * kDeltaUnit<scalar_t>,
                                dA[c][2] * kDeltaUnit<scalar_t>, dA[c][3] * kDeltaUnit<scalar_t>};
@@ -463,13 +509,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       store(p.dB_bias, plan.dB_bias, dB_bias[c]);
       store(p.dC_scale, plan.dC_scale, dC_scale[c]);
       store(p.dC_bias, plan.dC_bias, dC_bias[c]);
-      if (place.group == 0 && p.dout_offset != nullptr) {
-        workspace[plan.dout_offset + partial_row * p.d_inner + channel] = dout_offset[c];
-      }
-    }
-    if (place.group == 0 && p.dD != nullptr) workspace[plan.dD + partial_row * p.d_inner + channel] = dD[c];
-    if (place.group == 0 && p.ddelta_bias != nullptr) {
-      workspace[plan.dbias + partial_row * p.d_inner + channel] = dbias[c];
     }
     if (p.dinitial_state != nullptr && chunk == 0) {
       store_floats(p.dinitial_state + row * row_states + state_start, v[c]);

