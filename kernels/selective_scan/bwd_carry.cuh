@@ -1,11 +1,11 @@
 #pragma once
 
-// Selective scan, backward, first pass over chunks of time: what each chunk hands to the chunk before it.
+// Selective scan, backward, first pass over pieces of time: what each piece hands to the piece before it.
 //
 // Equation: with v_t = a_t g_t (a_t = exp(delta_t A), g_t = dL/dh_t), v_t = a_t (C_t dy_t + v_{t+1}). Entered with 0, a
-// chunk leaves
+// piece leaves
 //   `carry`; entered with v, it leaves carry + exp(A sum delta) v. Two numbers a state, and no state h is needed.
-// Mapping: BwdShape, one block a (channel block, chunk but the first).
+// Mapping: BwdShape, one block a (channel block, piece behind the first chunk).
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
@@ -34,11 +34,11 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   if (blockIdx.y * gridDim.x + blockIdx.x < plan.whole) return;
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
-  const int chunk = blockIdx.z + 1;
+  const int piece = plan.end_piece(0) + static_cast<int>(blockIdx.z);
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
-  const int first = static_cast<int>(chunk * plan.chunk_steps);
-  const int end = min(length, static_cast<int>(first + plan.chunk_steps));
+  const int first = static_cast<int>(piece * plan.piece_steps);
+  const int end = min(length, static_cast<int>(first + plan.piece_steps));
   const BwdLane<Shape> lane(threadIdx.x);
   const bool exists = lane.channel < block.channels;
   const int64_t channel = block.first_channel + lane.channel, state_start = channel * kDState + lane.group * 4;
@@ -150,21 +150,21 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   if (!exists) return;
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
-    const int64_t at = (chunk * p.batch + row) * p.d_inner + channel + c;
+    const int64_t at = (piece * p.batch + row) * p.d_inner + channel + c;
     store_floats(workspace + plan.carry + at * kDState + lane.group * 4, v[c]);
     if (lane.group == 0) workspace[plan.delta_sum + at] = delta_sum[c];
   }
 }
 
-/// v at the end of `chunk`: the gradient of the last state, carried through the chunks after this one.
+/// v where `end_piece` starts: the gradient of the last state, carried through the pieces from that one on.
 template <typename scalar_t>
 __device__ __forceinline__ void carry_into_chunk(float (&v)[4], const float (&A)[4],
                                                  const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
-                                                 const float* workspace, int chunk, int64_t row, int64_t channel,
+                                                 const float* workspace, int end_piece, int64_t row, int64_t channel,
                                                  int group) {
   if (p.dlast_state != nullptr) load_floats(v, p.dlast_state + (row * p.d_inner + channel) * p.d_state + group * 4);
-  for (int later = plan.chunks - 1; later > chunk; --later) {
-    const int64_t at = (later * p.batch + row) * p.d_inner + channel;
+  for (int piece = plan.pieces - 1; piece >= end_piece; --piece) {
+    const int64_t at = (piece * p.batch + row) * p.d_inner + channel;
     float carry[4];
     load_floats(carry, workspace + plan.carry + at * p.d_state + group * 4);
     const float delta_sum = workspace[plan.delta_sum + at];

@@ -20,6 +20,7 @@
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_carry.cuh"
 #include "kernels/selective_scan/bwd_places.cuh"
+#include "kernels/selective_scan/bwd_products.cuh"
 
 // defines: selective_scan_bwd_kernel
 
@@ -41,9 +42,6 @@ struct BwdShared {
   float bias[Shape::kChannels], D[Shape::kChannels], offset[kWithTerms ? Shape::kChannels : 4];
   float BC[2][Shape::kTile][2 * Shape::kDState];
   float4 h_before[2][Shape::kLaneChannels][Shape::kThreads];  // a lane's own: the states before the tile's halves
-  // a lane's parts of the sums over states, S1 and S2, and of y: state_sum_place
-  float state_sums[Shape::kWarps][Shape::kSumSteps][32][2 * Shape::kLaneChannels];
-  float y_sums[kSavedY ? 1 : Shape::kWarps][Shape::kSumSteps][32][Shape::kLaneChannels];
   float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
 };
 
@@ -60,19 +58,41 @@ __device__ __forceinline__ int dBC_place(int step, int quad) {
 /// then is the result's place i.
 __device__ __forceinline__ constexpr int product_place(int i) { return i / 2 + i % 2 * 2; }
 
-/// Place of a lane's sums in a row of BwdShared::state_sums, so that the lanes that read together meet different banks.
-__device__ __forceinline__ int state_sum_place(int lane) { return lane ^ (lane >> 4) << 2; }
-
-/// The sum over the states of a slot's channels.
+/// Adds over the lanes of a channel, values[t][c] being this lane's part of step t. Afterwards values[0 .. kKept) are
+/// the sums of the steps from first_kept_step.
 template <typename Shape, int kN>
-__device__ __forceinline__ void add_state_sums(float (&sum)[kN], const float (&parts)[32][kN], int slot) {
+__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile][kN]) {
+  const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int group = 0; group < Shape::kGroups; ++group) {
-    float x[kN];
-    load_floats(x, parts[state_sum_place(lane_of<Shape>(slot, group))]);
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    const int kept = Shape::kSubTile >> (bit + 1);
+    const int upper = (lane >> (2 + bit)) & 1;
 #pragma unroll
-    for (int i = 0; i < kN; ++i) sum[i] = group == 0 ? x[i] : sum[i] + x[i];
+    for (int j = 0; j < kept; ++j) {
+#pragma unroll
+      for (int c = 0; c < kN; ++c) {
+        float send, keep;
+        asm("{\n\t.reg .pred q;\n\tsetp.ne.s32 q, %4, 0;\n\tselp.f32 %0, %2, %3, q;\n\tselp.f32 %1, %3, %2, q;\n\t}"
+            : "=f"(send), "=f"(keep) : "f"(values[j][c]), "f"(values[j + kept][c]), "r"(upper));
+        values[j][c] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
+      }
+    }
   }
+  if constexpr (Shape::kHalves == 2) {
+#pragma unroll
+    for (int c = 0; c < kN; ++c) values[0][c] += __shfl_xor_sync(0xffffffffu, values[0][c], 1);
+  }
+}
+
+/// First step of those that sum_over_states leaves in this lane.
+template <typename Shape>
+__device__ __forceinline__ int first_kept_step(int thread) {
+  int step = 0;
+#pragma unroll
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    step += ((thread % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
+  }
+  return step;
 }
 
 template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
@@ -94,8 +114,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
   const bool whole = blockIdx.y * gridDim.x + blockIdx.x < plan.whole;
-  const int first = whole && chunk > 0 ? static_cast<int>(span.stored) : static_cast<int>(chunk * plan.chunk_steps);
-  const int64_t chunk_end = whole ? span.stored : min(span.stored, first + plan.chunk_steps);
+  const int first = static_cast<int>(whole && chunk > 0 ? span.stored : plan.first_piece(chunk) * plan.piece_steps);
+  const int64_t chunk_end = whole ? span.stored : min(span.stored, plan.end_piece(chunk) * plan.piece_steps);
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
   auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
@@ -132,7 +152,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
                                      ? p.checkpoints + first_checkpoint * row_states + state_start_of(lane)
                                      : nullptr;
   }
-  auto fetch_BC = [&](int step, int stage) {
+  auto fetch_BC = [&](const BwdPlaces<scalar_t>& place, int step, int stage) {
     const int steps = min(kTile, end - step);
     if (!state_vectors) {
       fetch_states<kTile, kDState, kThreads>(
@@ -140,28 +160,22 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           steps);
       return;
     }
-    const int thread = fresh_thread_index();
-    const StateCopy copy(thread);
+    const StateCopy copy(fresh_thread_index());
     if (!copy.takes_part()) return;
     const int stride = copy.c < kDState ? states.B_stride : states.C_stride;
-    fetch_own(copy, s.states[stage], at_step(s.places[thread].states, step, stride), stride, steps, 2 * kDState);
+    fetch_own(copy, s.states[stage], at_step(place.states, step, stride), stride, steps, 2 * kDState);
   };
-  auto fetch = [&](int step, int stage) {
-    const int thread = fresh_thread_index(), steps = min(kTile, end - step);
-    const Copy copy(thread);
+  auto fetch = [&](const BwdPlaces<scalar_t>& place, int step, int stage) {
+    const Copy copy(fresh_thread_index());
     if (!copy.takes_part()) return;
-    const BwdPlaces<scalar_t>& place = s.places[thread];
-    // all addresses first: a copy behind a load from shared memory costs three empty instructions
-    const scalar_t* const delta = at_step(place.delta, step, p.delta.time_stride);
-    const scalar_t* const dout = at_step(place.dout, step, p.dout.time_stride);
-    const scalar_t* const z = at_step(place.z, step, p.z.time_stride);
-    const scalar_t* const u = at_step(place.u, step, p.u.time_stride);
-    const scalar_t* const y = kSavedY ? at_step(place.y, step, p.d_inner) : nullptr;
-    fetch_own(copy, s.delta[stage], delta, p.delta.time_stride, steps, block.channels);
-    fetch_own(copy, s.dout[stage], dout, p.dout.time_stride, steps, block.channels);
-    if (gated) fetch_own(copy, s.z[stage], z, p.z.time_stride, steps, block.channels);
-    fetch_own(copy, s.u[stage], u, p.u.time_stride, steps, block.channels);
-    if constexpr (kSavedY) fetch_own(copy, s.y[stage], y, p.d_inner, steps, block.channels);
+    auto channels = [&](scalar_t(&tile)[kTile][kPitch], const scalar_t* source, int64_t time_stride) {
+      fetch_own(copy, tile, at_step(source, step, time_stride), time_stride, min(kTile, end - step), block.channels);
+    };
+    channels(s.delta[stage], place.delta, p.delta.time_stride);
+    channels(s.dout[stage], place.dout, p.dout.time_stride);
+    if (gated) channels(s.z[stage], place.z, p.z.time_stride);
+    channels(s.u[stage], place.u, p.u.time_stride);
+    if constexpr (kSavedY) channels(s.y[stage], place.y, p.d_inner);
   };
   auto fetch_checkpoints = [&](int step) {
     const int thread = fresh_thread_index();
@@ -183,9 +197,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         dC_bias[kLane][4] = {};
   let_successor_start();
   if (first < end) {
+    const BwdPlaces<scalar_t> place = s.places[threadIdx.x];
     fetch_checkpoints(last_tile);
-    fetch_BC(last_tile, 0);
-    fetch(last_tile, 0);
+    fetch_BC(place, last_tile, 0);
+    fetch(place, last_tile, 0);
     copy_async_commit();
   }
   if (threadIdx.x < kChannels) {
@@ -209,47 +224,52 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     if (plan.chunks > 1 && !whole) wait_for_predecessor();
 #pragma unroll
     for (int c = 0; c < kLane; ++c) {
-      carry_into_chunk(v[c], A[c], p, plan, workspace, whole ? plan.chunks : chunk, row, channel_of(lane) + c,
+      carry_into_chunk(v[c], A[c], p, plan, workspace, whole ? plan.pieces : plan.end_piece(chunk), row, channel_of(lane) + c,
                        lane.group);
     }
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
-  // column 2 (step, half) + {0, 1} of the result: states 0 and 2, or 1 and 3, of this lane's group
-  float selector[Shape::kProductSteps][2];
-#pragma unroll
-  for (int q = 0; q < Shape::kProductSteps; ++q) {
-    const int column = 2 * (q * Shape::kHalves + lane.half);
-    selector[q][0] = lane.g == column ? 1.f : 0.f;
-    selector[q][1] = lane.g == column + 1 ? 1.f : 0.f;
-  }
+  using Sums = BwdSums<scalar_t, Shape>;
+  const typename Sums::Operand operand(lane);
 
   int stage = 0;
   if (first < end) {
     copy_async_wait();
     __syncthreads();
     widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
-    if (last_tile > first) fetch_BC(last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
+    if (last_tile > first) fetch_BC(s.places[threadIdx.x], last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
     copy_async_commit();
   }
 #pragma unroll 1
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
     const int steps = min(kTile, end - step);
+    // What waits for shared memory is loaded early: there are few warps to hide it.
+    const BwdPlaces<scalar_t> from = s.places[fresh_thread_index()];
     copy_async_wait();
     __syncthreads();  // this tile's inputs are there, the last one's gradients are stored
+
+    constexpr int kVector = BwdPreparation<Shape>::kVector;
+    const BwdPreparation<Shape> own(fresh_thread_index());
+    const int t = own.t, c = own.c;
+    float bias[kVector];
+    RawVector<scalar_t, kVector> raw_delta, raw_u, raw_dout, raw_z, raw_y;
+    load_floats(bias, &s.bias[c]);
+    raw_delta.load(&s.delta[stage][t][c]);
+    raw_u.load(&s.u[stage][t][c]);
+    raw_dout.load(&s.dout[stage][t][c]);
+    if (gated) raw_z.load(&s.z[stage][t][c]);
+    if constexpr (kSavedY) raw_y.load(&s.y[stage][t][c]);
+
     if (step > first) {
-      fetch(step - kTile, stage ^ 1);
-      if (step - kTile > first) fetch_BC(step - 2 * kTile, stage);
+      fetch(from, step - kTile, stage ^ 1);
+      if (step - kTile > first) fetch_BC(from, step - 2 * kTile, stage);
       copy_async_commit();
       widen_states<kTile, kDState, kThreads>(s.BC[stage ^ 1], s.states[stage ^ 1], 1.f);
     }
 
     {
-      constexpr int kVector = BwdPreparation<Shape>::kVector;
-      const BwdPreparation<Shape> own(fresh_thread_index());
-      const int t = own.t, c = own.c;
-      float u[kVector], delta[kVector], dy[kVector], bias[kVector], derivative[kVector], step_sizes[kVector];
-      load_floats(bias, &s.bias[c]);
-      load_floats(delta, &s.delta[stage][t][c]);
+      float u[kVector], delta[kVector], dy[kVector], derivative[kVector], step_sizes[kVector];
+      raw_delta.widen(delta);
       softplus_delta<scalar_t>(step_sizes, derivative, delta, bias, p.delta_softplus);
       if (steps < kTile) {  // beyond the end fetched as zeros; the state passes through
 #pragma unroll
@@ -258,14 +278,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           derivative[i] = t < steps ? derivative[i] : 0.f;
         }
       }
-      load_floats(u, &s.u[stage][t][c]);
+      raw_u.widen(u);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) u[i] *= step_sizes[i] * kDeltaUnit<scalar_t>;
       store_pairs<Shape>(s.step[t], c, step_sizes, u);
-      load_floats(dy, &s.dout[stage][t][c]);
+      raw_dout.widen(dy);
       if (gated) {
         float z[kVector], dz[kVector];
-        load_floats(z, &s.z[stage][t][c]);
+        raw_z.widen(z);
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
           const Silu gate = silu<scalar_t>(z[i]);
@@ -274,7 +294,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         }
         if constexpr (kSavedY) {
           float y_given[kVector];
-          load_floats(y_given, &s.y[stage][t][c]);
+          raw_y.widen(y_given);
 #pragma unroll
           for (int i = 0; i < kVector; ++i) dz[i] *= y_given[i];
           store_floats(&s.z[stage][t][c], dz);
@@ -287,7 +307,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     __syncwarp();
 
     float a[kSubTile][kLane][4], h[kSubTile + 1][kLane][4];
-#pragma unroll 1
+#pragma unroll Shape::kUnroll
     for (int half = 1; half >= 0; --half) {
       const int t0 = half * kSubTile;
 #pragma unroll
@@ -318,22 +338,27 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       float S[kSubTile][2 * kLane], y_sums[kSubTile][kLane];  // S1 of the lane's channels, S2 of them
 #pragma unroll
       for (int product = kSubTile / Shape::kProductSteps - 1; product >= 0; --product) {
-        float dB_sums[4] = {}, dC_sums[4] = {};
+        Sums dB, dC;
+        const int column_step = t0 + product * Shape::kProductSteps + lane.g / Shape::kPartials;
+        const float* const column = &s.step[column_step][2 * column_channel<Shape>(lane)];
+        dB.begin(column + kLane);
+        dC.begin(&s.dy[column_step][2 * column_channel<Shape>(lane)]);
 #pragma unroll
         for (int q = Shape::kProductSteps - 1; q >= 0; --q) {
           const int t = product * Shape::kProductSteps + q;
-          float x[2 * kLane], dy[kLane], B[4], C[4], dB_terms[4], dC_terms[4];  // in the order of product_place
+          float x[2 * kLane], dy[kLane], B[4], C[4], G[kLane][4], H[kLane][4];  // G, H: what dB and dC are sums of
           load_floats(x, &s.step[t0 + t][2 * lane.channel]);
           load_floats(dy, &s.dy[t0 + t][2 * lane.channel]);
           load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
           load_floats(C, &s.BC[stage][t0 + t][kDState + lane.group * 4]);
+          float weight[kLane];
 #pragma unroll
           for (int c = 0; c < kLane; ++c) {
             float S1 = 0.f, S2 = 0.f;
+            weight[c] = x[kLane + c];
             y_sums[t][c] = 0.f;
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              const int k = product_place(i);
               float B_t = B[i], C_t = C[i], read = h[t + 1][c][i];
               if constexpr (kWithTerms) {
                 B_t = terms[c][i].scaled_B(B_t);
@@ -347,86 +372,75 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
               S2 = i == 0 ? vh * A[c][i] : fmaf(vh, A[c][i], S2);
               if constexpr (!kSavedY) y_sums[t][c] = fmaf(C_t, read, y_sums[t][c]);
               dA[c][i] = fmaf(vh, x[c], dA[c][i]);
+              G[c][i] = g;
+              H[c][i] = read;
               if constexpr (kWithTerms) {  // of B' and C' until here
-                float dB_term = g * x[kLane + c], dC_term = read * dy[c];
+                const float dB_term = g * x[kLane + c], dC_term = read * dy[c];
                 dstate_offset[c][i] = fmaf(dy[c], C_t, dstate_offset[c][i]);
                 dB_scale[c][i] = fmaf(dB_term, B[i], dB_scale[c][i]);
                 dB_bias[c][i] += dB_term;
                 dC_scale[c][i] = fmaf(dC_term, C[i], dC_scale[c][i]);
                 dC_bias[c][i] += dC_term;
-                dB_term *= terms[c][i].B_scale;
-                dC_term *= terms[c][i].C_scale;
-                dB_terms[k] = c == 0 ? dB_term : dB_terms[k] + dB_term;
-                dC_terms[k] = c == 0 ? dC_term : dC_terms[k] + dC_term;
-              } else {
-                dB_terms[k] = c == 0 ? g * x[kLane + c] : fmaf(g, x[kLane + c], dB_terms[k]);
-                dC_terms[k] = c == 0 ? read * dy[c] : fmaf(read, dy[c], dC_terms[k]);
+                G[c][i] *= terms[c][i].B_scale;
+                H[c][i] *= terms[c][i].C_scale;
               }
             }
             S[t][c] = S1, S[t][kLane + c] = S2;
           }
-          add_channels<scalar_t>(dB_sums, dB_terms, selector[q][0], selector[q][1]);
-          add_channels<scalar_t>(dC_sums, dC_terms, selector[q][0], selector[q][1]);
+          dB.add(operand, q, G, weight);
+          dC.add(operand, q, H, dy);
         }
-        // the lane's sums: step tig / kHalves, its own state group
+        float dB_states[4], dC_states[4];
+        dB.result(lane, dB_states);
+        dC.result(lane, dC_states);
         const int step_of_product = lane.tig / Shape::kHalves;
         auto& sums = s.dBC[threadIdx.x / 32 * Shape::kPartials + lane.partial]
                           [t0 + product * Shape::kProductSteps + step_of_product];
-        store_floats(&sums[dBC_place<Shape>(step_of_product, lane.group)].x, dB_sums);
-        store_floats(&sums[dBC_place<Shape>(step_of_product, Shape::kGroups + lane.group)].x, dC_sums);
-
-        const int finished = product * Shape::kProductSteps;
-        if (finished % Shape::kSumSteps != 0) continue;
-        const int thread = fresh_thread_index(), warp = thread / 32;
-        __syncwarp();  // the last sums are read
+        store_floats(&sums[dBC_place<Shape>(step_of_product, lane.group)].x, dB_states);
+        store_floats(&sums[dBC_place<Shape>(step_of_product, Shape::kGroups + lane.group)].x, dC_states);
+      }
+      sum_over_states<Shape>(S);
+      if constexpr (!kSavedY) sum_over_states<Shape>(y_sums);
+      if (lane.half == 0) {
+        const int kept_step = first_kept_step<Shape>(fresh_thread_index());
+        float D[kLane];
+        load_floats(D, &s.D[lane.channel]);
 #pragma unroll
-        for (int j = 0; j < Shape::kSumSteps; ++j) {
-          const int place = state_sum_place(thread % 32);
-          store_floats(s.state_sums[warp][j][place], S[finished + j]);
-          if constexpr (!kSavedY) store_floats(s.y_sums[warp][j][place], y_sums[finished + j]);
-        }
-        __syncwarp();
-        const int slot = thread % Shape::kSlots, channel = (warp * Shape::kSlots + slot) * kLane;
-#pragma unroll
-        for (int k = 0; k < (Shape::kSumSteps * Shape::kSlots + 31) / 32; ++k) {
-          const int j = (thread % 32 + k * 32) / Shape::kSlots, t_sum = t0 + finished + j;
-          if (Shape::kSumSteps * Shape::kSlots < 32 && j >= Shape::kSumSteps) break;
-          float sum[2 * kLane], step_size[kLane], dy_t[2 * kLane], D[kLane], u[kLane], du[kLane], ddelta[kLane];
-          add_state_sums<Shape>(sum, s.state_sums[warp][j], slot);
-          load_floats(step_size, &s.step[t_sum][2 * channel]);
-          load_floats(dy_t, &s.dy[t_sum][2 * channel]);
-          load_floats(D, &s.D[channel]);
-          load_floats(u, &s.u[stage][t_sum][channel]);
+        for (int j = 0; j < kSubTile / Shape::kGroupsInG; ++j) {
+          const int t = t0 + kept_step + j;
+          float step_size[kLane], dy[2 * kLane], u[kLane], du[kLane], ddelta[kLane];
+          load_floats(step_size, &s.step[t][2 * lane.channel]);
+          load_floats(dy, &s.dy[t][2 * lane.channel]);
+          load_floats(u, &s.u[stage][t][lane.channel]);
 #pragma unroll
           for (int c = 0; c < kLane; ++c) {
-            ddelta[c] = fmaf(u[c], sum[c], sum[kLane + c]) * dy_t[kLane + c];
-            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, sum[c], D[c] * dy_t[c]);
-            dD[c] = fmaf(dy_t[c], u[c], dD[c]);
+            ddelta[c] = fmaf(u[c], S[j][c], S[j][kLane + c]) * dy[kLane + c];
+            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, S[j][c], D[c] * dy[c]);
+            dD[c] = fmaf(dy[c], u[c], dD[c]);
             dbias[c] += ddelta[c];
-            if constexpr (kWithTerms) dout_offset[c] += dy_t[c];
+            if constexpr (kWithTerms) dout_offset[c] += dy[c];
           }
-          store_floats(&s.u[stage][t_sum][channel], du);
-          store_floats(&s.delta[stage][t_sum][channel], ddelta);
+          store_floats(&s.u[stage][t][lane.channel], du);
+          store_floats(&s.delta[stage][t][lane.channel], ddelta);
           if (!kSavedY && gated) {
-            float y_t[kLane], dz[kLane];
-            add_state_sums<Shape>(y_t, s.y_sums[warp][j], slot);
-            load_floats(dz, &s.dz_factor[t_sum][channel]);
+            float dz[kLane];
+            load_floats(dz, &s.dz_factor[t][lane.channel]);
 #pragma unroll
             for (int c = 0; c < kLane; ++c) {
-              y_t[c] = fmaf(D[c], u[c], y_t[c]);
-              if constexpr (kWithTerms) y_t[c] += s.offset[channel + c];
-              dz[c] *= y_t[c];
+              float y_t = fmaf(D[c], u[c], y_sums[j][c]);
+              if constexpr (kWithTerms) y_t += s.offset[lane.channel + c];
+              dz[c] *= y_t;
             }
-            store_floats(&s.z[stage][t_sum][channel], dz);
+            store_floats(&s.z[stage][t][lane.channel], dz);
           }
         }
       }
     }
+    const BwdPlaces<scalar_t> to = s.places[fresh_thread_index()];
     __syncthreads();
 
     constexpr int kQuads = kDState / 2, kItems = kTile * kQuads;
     const int writer = fresh_thread_index();
-    const BwdPlaces<scalar_t>& to = s.places[writer];
     float* const dBC = at_step(to.dBC, step, 2 * kDState);
 #pragma unroll
     for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
@@ -474,22 +488,19 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     clear(p.dz);
   }
 
-  // a lane holds dD and dbias of the steps that it finished: add the lanes of a slot
+  const BwdLane<Shape> place(fresh_thread_index());
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
-    const int thread = fresh_thread_index();
-    const int channel = (thread / 32 * Shape::kSlots + thread % Shape::kSlots) * kLane + c;
     auto store = [&](const float* gradient, int64_t partial, float sum) {
 #pragma unroll
-      for (int other = Shape::kSlots; other < 32; other *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, other);
-      if (gradient == nullptr || thread % 32 >= Shape::kSlots || channel >= block.channels) return;
-      workspace[partial + (chunk * p.batch + row) * p.d_inner + block.first_channel + channel] = sum;
+      for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) sum += __shfl_xor_sync(0xffffffffu, sum, 4 << bit);
+      if (gradient == nullptr || place.group != 0 || place.channel >= block.channels) return;
+      workspace[partial + (chunk * p.batch + row) * p.d_inner + channel_of(place) + c] = sum;
     };
     store(p.dD, plan.dD, dD[c]);
     store(p.ddelta_bias, plan.dbias, dbias[c]);
     if constexpr (kWithTerms) store(p.dout_offset, plan.dout_offset, dout_offset[c]);
   }
-  const BwdLane<Shape> place(fresh_thread_index());
   if (place.channel >= block.channels) return;
   const int64_t partial_row = chunk * p.batch + row;
 #pragma unroll

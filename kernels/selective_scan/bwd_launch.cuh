@@ -34,45 +34,53 @@ inline int64_t multiprocessors() {
   return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess && count > 0 ? count : 1;
 }
 
-/// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
-/// its tail.
-inline int chunks_for(int64_t blocks, int64_t seqlen, int64_t tile) {
-  const int64_t tiles = (seqlen + tile - 1) / tile, resident = 3 * multiprocessors();
-  int64_t chunks = std::max<int64_t>(1, resident / blocks);
-  if (blocks * chunks < resident * 9 / 10 && tiles / chunks >= 64) chunks *= 2;
-  return static_cast<int>(std::clamp<int64_t>(tiles / 4, 1, std::min<int64_t>(chunks, 64)));
-}
-
-/// Three blocks a multiprocessor take about 1.4 times as long as two, which have registers to spare: what matters is
-/// how many rounds of them it takes.
-inline bool packs_densely(int64_t blocks) {
-  const int64_t two = 2 * multiprocessors(), three = 3 * multiprocessors();
-  return 14 * ((blocks + three - 1) / three) < 10 * ((blocks + two - 1) / two);
+/// Cuts the time of the last `pairs % slots` (row, block of channels) pairs so that their blocks fill the slots, of
+/// which the device has so many: as many long chunks a pair as fit beside each other, and what is left in single pieces
+/// that follow one another in the slots left over.
+inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t slots) {
+  plan.piece_steps = tiles, plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
+  plan.whole = pairs / slots * slots;
+  const int64_t cut = pairs - plan.whole;
+  // in tiles' time; a multiprocessor with one block instead of two takes two thirds of the time
+  double least = static_cast<double>(tiles) * (2 * cut <= slots ? 0.65 : 1.);
+  constexpr double kFirstPass = 0.3, kBlockStart = 0.4;  // a tile of the first pass; setting up a block
+  constexpr int64_t kMostPieces = 64;
+  const int64_t beside = cut > 0 ? slots / cut : 0;
+  for (int64_t of_chunk = 1; of_chunk <= 8 && beside > 0; ++of_chunk) {
+    const int64_t ideal = cut * tiles / (slots * of_chunk);
+    for (int64_t piece = std::max<int64_t>(1, ideal); piece <= ideal + 2 + ideal / 8; ++piece) {
+      const int64_t pieces = (tiles + piece - 1) / piece, in_long = std::min(beside, pieces / of_chunk) * of_chunk;
+      const int64_t left = pieces - in_long, free_slots = slots - in_long / of_chunk * cut;
+      if (pieces < 2 || pieces > kMostPieces || in_long == 0 || cut * left > free_slots * of_chunk) continue;
+      const double time = static_cast<double>(of_chunk * piece) + kBlockStart * static_cast<double>(left > 0 ? of_chunk : 1) +
+                          kFirstPass * static_cast<double>(cut * (tiles - of_chunk * piece)) / static_cast<double>(slots) + 1.;
+      if (time >= least) continue;
+      least = time;
+      plan.piece_steps = piece, plan.pieces = static_cast<int>(pieces), plan.chunk_pieces = static_cast<int>(of_chunk);
+      plan.long_chunks = static_cast<int>(in_long / of_chunk);
+      plan.chunks = static_cast<int>(in_long / of_chunk + left);
+    }
+  }
+  if (plan.chunks == 1) plan.whole = pairs;
 }
 
 /// channels: of a block; tile: 0 when time is not divided.
 template <typename scalar_t>
-BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile) {
+BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile, int64_t blocks = 2) {
   BwdPlan plan{};
   plan.channels = channels;
   plan.channel_blocks = (p.d_inner + channels - 1) / channels;
-  plan.chunks = 1;
-  plan.chunk_steps = p.seqlen;
-  if (tile > 0) {
-    const int64_t tiles = std::max<int64_t>(1, (p.seqlen + tile - 1) / tile);
+  const int64_t tiles = tile > 0 ? std::max<int64_t>(1, (p.seqlen + tile - 1) / tile) : 1, pairs = p.batch * plan.channel_blocks;
+  cut_time(plan, pairs, tiles, tile > 0 ? blocks * multiprocessors() : 1);
 #ifdef MPEFT_BENCH
-    extern int bench_chunks;
-    const int64_t wanted = bench_chunks > 0 ? bench_chunks : chunks_for(p.batch * plan.channel_blocks, p.seqlen, tile);
-#else
-    const int64_t wanted = chunks_for(p.batch * plan.channel_blocks, p.seqlen, tile);
-#endif
-    plan.chunk_steps = (tiles + wanted - 1) / wanted * tile;
-    plan.chunks = static_cast<int>((tiles * tile + plan.chunk_steps - 1) / plan.chunk_steps);
-#ifdef MPEFT_BENCH
-    extern int bench_whole;
-    plan.whole = bench_whole;
-#endif
+  extern int bench_chunks;
+  if (bench_chunks > 0) {
+    plan.piece_steps = (tiles + bench_chunks - 1) / bench_chunks;
+    plan.pieces = plan.chunks = plan.long_chunks = static_cast<int>((tiles + plan.piece_steps - 1) / plan.piece_steps), plan.chunk_pieces = 1;
+    plan.whole = plan.chunks == 1 ? pairs : pairs / (blocks * 132) * (blocks * 132);
   }
+#endif
+  plan.piece_steps *= tile > 0 ? tile : p.seqlen;
   auto take = [&](int64_t floats) {
     const int64_t at = plan.floats;
     plan.floats += (floats + 63) / 64 * 64;
@@ -92,8 +100,8 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.dbias = take_if(p.ddelta_bias, p.d_inner);
   plan.dout_offset = take_if(p.dout_offset, p.d_inner);
   if (plan.chunks > 1) {
-    plan.carry = take(rows * p.d_inner * p.d_state);
-    plan.delta_sum = take(rows * p.d_inner);
+    plan.carry = take(plan.pieces * p.batch * p.d_inner * p.d_state);
+    plan.delta_sum = take(plan.pieces * p.batch * p.d_inner);
   }
   return plan;
 }
@@ -125,7 +133,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
     p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
   if (plan.chunks > 1) {
-    const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks - 1);
+    const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;

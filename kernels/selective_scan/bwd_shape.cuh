@@ -4,7 +4,7 @@
 
 #include "kernels/selective_scan/scan_tile.cuh"
 
-// defines: BwdShape, BwdPlan, BwdLane, lane_of, BwdPreparation, store_pairs
+// defines: BwdShape, BwdPlan, BwdLane, column_channel, BwdPreparation, store_pairs
 
 namespace mpeft::kernels {
 
@@ -13,9 +13,9 @@ namespace mpeft::kernels {
 /// summing over tig is what the matrix unit does for free. So tig counts channels, and g counts state groups, then more
 /// channels. With 16 groups the low bit of tig is the high bit of the group. Two channels a lane share what it loads of
 /// B and C.
-template <int kDState_, int kWarps_, int kBlocks_, int kLaneChannels_ = 1, int kPolynomials_ = 0>
+template <int kDState_, int kWarps_, int kBlocks_, int kLaneChannels_ = 1, int kPolynomials_ = 0, int kUnroll_ = 1>
 struct BwdShape {
-  static constexpr int kPolynomials = kPolynomials_;
+  static constexpr int kPolynomials = kPolynomials_, kUnroll = kUnroll_;
   static constexpr int kDState = kDState_, kWarps = kWarps_, kBlocks = kBlocks_, kLaneChannels = kLaneChannels_;
   static constexpr int kThreads = kWarps * 32, kTile = 16, kSubTile = 8;
   static constexpr int kGroups = kDState / 4, kGroupsInG = kGroups < 8 ? kGroups : 8, kHalves = kGroups / kGroupsInG;
@@ -23,34 +23,38 @@ struct BwdShape {
   static constexpr int kPartials =
       8 / kGroupsInG;  ///< sums over channels a warp leaves, one a value of g's channel bits
   static constexpr int kProductSteps = 4 / kHalves;  ///< steps whose sums share one accumulator
-  static constexpr int kSlots = 32 / kGroups;        ///< lanes' worth of channels in a warp
-  static constexpr int kSumSteps = kGroups <= 4 ? 4 : 8;  ///< steps whose sums over states are finished together
   static constexpr int kPitch = kChannels + 8;       ///< of the input tiles
   static constexpr int kPairPitch = 2 * kChannels + 4;  ///< of what a warp prepares for its lanes, in floats
   static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);
 };
 
 /// How one launch divides time, and where its partial results lie in the workspace (floats). Partials of row b, chunk k
-/// are row k * batch + b of their array.
+/// are row k * batch + b of their array. Time is a number of pieces, for the first pass. For the main pass the first
+/// long_chunks chunks are chunk_pieces of them each, the others one.
 struct BwdPlan {
   int64_t channels;        ///< of a block
   int64_t channel_blocks;  ///< of a row
-  int64_t chunk_steps;     ///< a multiple of the tile
-  int chunks;
+  int64_t piece_steps;     ///< a multiple of the tile
+  int pieces, chunk_pieces, long_chunks, chunks;
   int64_t whole;     ///< of the (row, block of channels) pairs, the first so many are not cut
   int64_t expanded;  ///< the states that the forward did not keep: bwd_expand.cuh
   int64_t dBC;       ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [chunk * batch][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [chunk * batch][d_inner]
-  int64_t carry;      ///< [chunk * batch][d_inner][d_state]: what a chunk hands to the one before it, entered with 0
-  int64_t delta_sum;  ///< [chunk * batch][d_inner], in units of kDeltaUnit
+  int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
+  int64_t delta_sum;  ///< [piece * batch][d_inner], in units of kDeltaUnit
   int64_t floats;     ///< in all
+
+  MPEFT_INLINE int first_piece(int chunk) const {
+    return chunk < long_chunks ? chunk * chunk_pieces : long_chunks * chunk_pieces + chunk - long_chunks;
+  }
+  MPEFT_INLINE int end_piece(int chunk) const { return first_piece(chunk) + (chunk < long_chunks ? chunk_pieces : 1); }
 };
 
 /// A lane's place in its warp; channel is the first of its kLaneChannels.
 template <typename Shape>
 struct BwdLane {
-  int tig, g, half, group, channel, partial;  // channel = kWarpChannels warp + kLaneChannels slot
+  int tig, g, half, group, channel, partial;
 
   __device__ __forceinline__ explicit BwdLane(int thread) {
     const int lane = thread % 32;
@@ -64,12 +68,12 @@ struct BwdLane {
   }
 };
 
-/// The lane that has a group of the states of the channels of a slot.
+/// The first of the channels whose weights a lane has in the right operand of a product: its partial is that of the
+/// column, not the lane's own.
 template <typename Shape>
-__device__ __forceinline__ int lane_of(int slot, int group) {
-  constexpr int kTigSlots = 4 / Shape::kHalves;
-  const int g = slot / kTigSlots * Shape::kGroupsInG + group % Shape::kGroupsInG;
-  return g * 4 + slot % kTigSlots * Shape::kHalves + group / Shape::kGroupsInG;
+__device__ __forceinline__ int column_channel(const BwdLane<Shape>& lane) {
+  const int own = lane.partial * (4 / Shape::kHalves), column = lane.g % Shape::kPartials * (4 / Shape::kHalves);
+  return lane.channel + (column - own) * Shape::kLaneChannels;
 }
 
 /// What a lane of a warp prepares of a tile: kVector of the warp's own channels at step t. Only the warp itself reads
