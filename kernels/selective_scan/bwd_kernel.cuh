@@ -8,13 +8,12 @@
 //   du_t = D dy_t + delta_t S1,   ddelta_t = (u_t S1 + S2) softplus'(delta_t),   ddelta_bias = sum ddelta
 //   dA = sum v_t h_{t-1} delta_t,   dD = sum dy_t u_t,   dB_t = sum over channels of g_t delta_t u_t,   dC_t = ... of
 //   dy_t h_t
-// Mapping: BwdShape. A block walks a row's kChannels channels backwards in tiles of 16 steps, each in two halves of 8:
-// from the
-//   checkpoint before the half it recomputes a_t and h_t into registers, then goes back through them. Sums over a
-//   channel's states are shuffles; sums over channels are matrix products with a 0/1 matrix, then shared memory, then
-//   partials in the workspace that bwd_sums.cuh adds. Chunks of time run in parallel when channels are few
-//   (bwd_carry.cuh).
-// Accumulation: float; dB and dC terms with 11 significant bits for bfloat16, 22 for the others.
+// Mapping: BwdShape. A block walks a row's kChannels channels backwards in tiles of 16 steps: a warp prepares its own
+//   channels (softplus, gate), then takes two halves of 8 steps; from the checkpoint before the half it recomputes a_t
+//   and h_t into registers, then goes back through them. Sums over a channel's states are shuffles; sums over channels
+//   are matrix products (bwd_products.cuh), then shared memory, then partials in the workspace that bwd_sums.cuh adds.
+//   Chunks of time run in parallel when channels are few (bwd_carry.cuh).
+// Accumulation: float; the factors of dB and dC with 11 significant bits for bfloat16, 22 for the others.
 // With kSavedY, y is as the forward rounded it.
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
 #include "kernels/common/cuda_launch.cuh"
@@ -54,10 +53,6 @@ __device__ __forceinline__ int dBC_place(int step, int quad) {
   return quad ^ (tig << 1);
 }
 
-/// Where state i of a lane stands among the operands of add_channels, whose column `selector[q][k / 2]` and row k % 2
-/// then is the result's place i.
-__device__ __forceinline__ constexpr int product_place(int i) { return i / 2 + i % 2 * 2; }
-
 /// Adds over the lanes of a channel, values[t][c] being this lane's part of step t. Afterwards values[0 .. kKept) are
 /// the sums of the steps from first_kept_step.
 template <typename Shape, int kN>
@@ -71,9 +66,10 @@ __device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile]
     for (int j = 0; j < kept; ++j) {
 #pragma unroll
       for (int c = 0; c < kN; ++c) {
-        float send, keep;
+        float send, keep;  // upper ? j : j + kept, and the other one; the compiler would make three moves of the two
         asm("{\n\t.reg .pred q;\n\tsetp.ne.s32 q, %4, 0;\n\tselp.f32 %0, %2, %3, q;\n\tselp.f32 %1, %3, %2, q;\n\t}"
-            : "=f"(send), "=f"(keep) : "f"(values[j][c]), "f"(values[j + kept][c]), "r"(upper));
+            : "=f"(send), "=f"(keep)
+            : "f"(values[j][c]), "f"(values[j + kept][c]), "r"(upper));
         values[j][c] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
       }
     }
@@ -222,10 +218,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       }
     }
     if (plan.chunks > 1 && !whole) wait_for_predecessor();
+    const int end_piece = whole ? plan.pieces : plan.end_piece(chunk);
 #pragma unroll
     for (int c = 0; c < kLane; ++c) {
-      carry_into_chunk(v[c], A[c], p, plan, workspace, whole ? plan.pieces : plan.end_piece(chunk), row, channel_of(lane) + c,
-                       lane.group);
+      carry_into_chunk(v[c], A[c], p, plan, workspace, end_piece, row, channel_of(lane) + c, lane.group);
     }
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
@@ -237,7 +233,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     copy_async_wait();
     __syncthreads();
     widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
-    if (last_tile > first) fetch_BC(s.places[threadIdx.x], last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
+    // B and C are always a tile ahead of the rest
+    if (last_tile > first) fetch_BC(s.places[threadIdx.x], last_tile - kTile, 1);
     copy_async_commit();
   }
 #pragma unroll 1
@@ -307,7 +304,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     __syncwarp();
 
     float a[kSubTile][kLane][4], h[kSubTile + 1][kLane][4];
-#pragma unroll Shape::kUnroll
+#pragma unroll 1
     for (int half = 1; half >= 0; --half) {
       const int t0 = half * kSubTile;
 #pragma unroll
@@ -346,12 +343,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
         for (int q = Shape::kProductSteps - 1; q >= 0; --q) {
           const int t = product * Shape::kProductSteps + q;
-          float x[2 * kLane], dy[kLane], B[4], C[4], G[kLane][4], H[kLane][4];  // G, H: what dB and dC are sums of
+          float x[2 * kLane], dy[kLane], B[4], C[4], G[kLane][4], H[kLane][4];
           load_floats(x, &s.step[t0 + t][2 * lane.channel]);
           load_floats(dy, &s.dy[t0 + t][2 * lane.channel]);
           load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
           load_floats(C, &s.BC[stage][t0 + t][kDState + lane.group * 4]);
-          float weight[kLane];
+          float weight[kLane];  // dB and dC are sums of G times these and of H times dy
 #pragma unroll
           for (int c = 0; c < kLane; ++c) {
             float S1 = 0.f, S2 = 0.f;

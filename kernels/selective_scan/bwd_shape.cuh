@@ -13,9 +13,8 @@ namespace mpeft::kernels {
 /// summing over tig is what the matrix unit does for free. So tig counts channels, and g counts state groups, then more
 /// channels. With 16 groups the low bit of tig is the high bit of the group. Two channels a lane share what it loads of
 /// B and C.
-template <int kDState_, int kWarps_, int kBlocks_, int kLaneChannels_ = 1, int kPolynomials_ = 0, int kUnroll_ = 1>
+template <int kDState_, int kWarps_, int kBlocks_, int kLaneChannels_>
 struct BwdShape {
-  static constexpr int kPolynomials = kPolynomials_, kUnroll = kUnroll_;
   static constexpr int kDState = kDState_, kWarps = kWarps_, kBlocks = kBlocks_, kLaneChannels = kLaneChannels_;
   static constexpr int kThreads = kWarps * 32, kTile = 16, kSubTile = 8;
   static constexpr int kGroups = kDState / 4, kGroupsInG = kGroups < 8 ? kGroups : 8, kHalves = kGroups / kGroupsInG;
