@@ -72,8 +72,8 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   fetch(first, 0);
   copy_async_commit();
 
-  const float* kept = p.checkpoints +
-                      (first_row_part(p, row, span, kCoarse) + first / kCoarse) * row_states + state_start;
+  const float* kept =
+      p.checkpoints + (first_row_part(p, row, span, kCoarse) + first / kCoarse) * row_states + state_start;
   float* to = expanded + (first_row_part(p, row, span, kFine) + first / kFine) * row_states + state_start;
   float A[kLane][4] = {}, h[kLane][4] = {}, h_next[kLane][4] = {};
   StateTerms terms[kWithTerms ? kLane : 1][4];

@@ -20,76 +20,11 @@
 #include "kernels/selective_scan/bwd_carry.cuh"
 #include "kernels/selective_scan/bwd_places.cuh"
 #include "kernels/selective_scan/bwd_products.cuh"
+#include "kernels/selective_scan/bwd_shared.cuh"
 
 // defines: selective_scan_bwd_kernel
 
 namespace mpeft::kernels {
-
-/// kSavedY: y comes from the forward, not from states recomputed here. kWithTerms: has_state_terms, or an out_offset.
-template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
-struct BwdShared {
-  using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
-  using pairs_t = float[Shape::kTile][Shape::kPairPitch];
-  // Two stages: one being used, one being fetched. Once a stage is prepared, it takes the gradients.
-  tile_t delta[2], z[2], dout[2], u[2], y[kSavedY ? 2 : 1];
-  scalar_t states[2][Shape::kTile][2 * Shape::kDState];
-  BwdPlaces<scalar_t> places[Shape::kThreads];
-  const float* checkpoints[Shape::kThreads];  // a lane's own; null: no such channel
-  pairs_t step;  // delta in units of kDeltaUnit, delta u: store_pairs
-  pairs_t dy;    // dy, derivative of softplus
-  float dz_factor[kSavedY ? 1 : Shape::kTile][Shape::kChannels + 4];  // dout silu'(z)
-  float bias[Shape::kChannels], D[Shape::kChannels], offset[kWithTerms ? Shape::kChannels : 4];
-  float BC[2][Shape::kTile][2 * Shape::kDState];
-  float4 h_before[2][Shape::kLaneChannels][Shape::kThreads];  // a lane's own: the states before the tile's halves
-  float4 dBC[Shape::kWarps * Shape::kPartials][Shape::kTile][Shape::kDState / 2];  // swizzled: dBC_place
-};
-
-/// Place of a float4 in the rows of BwdShared::dBC of the steps step, step + kProductSteps, ..., so that the lanes of a
-/// warp write to different banks.
-template <typename Shape>
-__device__ __forceinline__ int dBC_place(int step, int quad) {
-  if constexpr (Shape::kDState == 8) return quad ^ (step & 2);
-  const int tig = step * Shape::kHalves + (quad >> 3) % Shape::kHalves;
-  return quad ^ (tig << 1);
-}
-
-/// Adds over the lanes of a channel, values[t][c] being this lane's part of step t. Afterwards values[0 .. kKept) are
-/// the sums of the steps from first_kept_step.
-template <typename Shape, int kN>
-__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile][kN]) {
-  const int lane = threadIdx.x % 32;
-#pragma unroll
-  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-    const int kept = Shape::kSubTile >> (bit + 1);
-    const int upper = (lane >> (2 + bit)) & 1;
-#pragma unroll
-    for (int j = 0; j < kept; ++j) {
-#pragma unroll
-      for (int c = 0; c < kN; ++c) {
-        float send, keep;  // upper ? j : j + kept, and the other one; the compiler would make three moves of the two
-        asm("{\n\t.reg .pred q;\n\tsetp.ne.s32 q, %4, 0;\n\tselp.f32 %0, %2, %3, q;\n\tselp.f32 %1, %3, %2, q;\n\t}"
-            : "=f"(send), "=f"(keep)
-            : "f"(values[j][c]), "f"(values[j + kept][c]), "r"(upper));
-        values[j][c] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
-      }
-    }
-  }
-  if constexpr (Shape::kHalves == 2) {
-#pragma unroll
-    for (int c = 0; c < kN; ++c) values[0][c] += __shfl_xor_sync(0xffffffffu, values[0][c], 1);
-  }
-}
-
-/// First step of those that sum_over_states leaves in this lane.
-template <typename Shape>
-__device__ __forceinline__ int first_kept_step(int thread) {
-  int step = 0;
-#pragma unroll
-  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
-    step += ((thread % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
-  }
-  return step;
-}
 
 template <typename scalar_t, typename Shape, bool kSavedY, bool kWithTerms>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
@@ -129,24 +64,13 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     const Copy copy(threadIdx.x);
     const StateCopy state_copy(threadIdx.x);
     BwdPlaces<scalar_t>& place = s.places[threadIdx.x];
-    auto place_of = [&](const auto& x) {
-      return x.data + (row_offset(x, row, span) + copy.t * x.time_stride + block.first_channel + copy.c);
-    };
-    place.delta = place_of(p.delta);
-    place.dout = place_of(p.dout);
-    place.z = place_of(p.z);
-    place.u = place_of(p.u);
-    place.y = p.y + (span.first + copy.t) * p.d_inner + block.first_channel + copy.c;
+    place = bwd_places(p, row, span, copy.t, block.first_channel + copy.c);
     place.states = state_copy.c < kDState ? states.B + state_copy.t * p.B.time_stride + state_copy.c
                                           : states.C + state_copy.t * p.C.time_stride + (state_copy.c - kDState);
-    place.du = place_of(p.du);
-    place.ddelta = place_of(p.ddelta);
-    place.dz = place_of(p.dz);
     place.dBC = workspace + plan.dBC + (block.first_channel / kChannels * n_tokens(p) + span.first) * 2 * kDState +
                 threadIdx.x * 4;
-    s.checkpoints[threadIdx.x] = lane.channel < block.channels
-                                     ? p.checkpoints + first_checkpoint * row_states + state_start_of(lane)
-                                     : nullptr;
+    s.checkpoints[threadIdx.x] =
+        lane.channel < block.channels ? p.checkpoints + first_checkpoint * row_states + state_start_of(lane) : nullptr;
   }
   auto fetch_BC = [&](const BwdPlaces<scalar_t>& place, int step, int stage) {
     const int steps = min(kTile, end - step);

@@ -6,7 +6,7 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
-// defines: BwdPlaces, bwd_places, at_step, fetch_own, fetch_own_states
+// defines: BwdPlaces, bwd_places, at_step, fetch_own
 
 namespace mpeft::kernels {
 
@@ -18,6 +18,23 @@ struct alignas(16) BwdPlaces {
   scalar_t *du, *ddelta, *dz;
   float* dBC;
 };
+
+/// Those of (step t, channel); states and dBC are left to the caller.
+template <typename scalar_t>
+__device__ __forceinline__ BwdPlaces<scalar_t> bwd_places(const SelectiveScanBwdParams<scalar_t>& p, int64_t row,
+                                                          const RowSpan& span, int t, int64_t channel) {
+  auto place_of = [&](const auto& x) { return x.data + (row_offset(x, row, span) + t * x.time_stride + channel); };
+  BwdPlaces<scalar_t> place;
+  place.delta = place_of(p.delta);
+  place.dout = place_of(p.dout);
+  place.z = place_of(p.z);
+  place.u = place_of(p.u);
+  place.y = p.y + ((span.first + t) * p.d_inner + channel);
+  place.du = place_of(p.du);
+  place.ddelta = place_of(p.ddelta);
+  place.dz = place_of(p.dz);
+  return place;
+}
 
 /// x at `step`: one instruction. (From 64-bit products the compiler makes five.)
 template <typename scalar_t>

@@ -1,17 +1,18 @@
 #pragma once
 
-// Selective scan, backward: dB and dC of a few steps, summed over the channels of a warp by the matrix unit.
+// Selective scan, backward: sums over the channels of a warp by the matrix unit, and over the states of a channel by
+// shuffles.
 #include <type_traits>
 
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines: SelectedSums, WeightedSums, BwdSums
+// defines: SelectedSums, WeightedSums, BwdSums, sum_over_states, first_kept_step
 
 namespace mpeft::kernels {
 
-/// Sums over channels of values[channel][state] weight[channel], for kProductSteps steps: the lane multiplies and adds its
-/// own channels, products with a 0/1 matrix (11 significant bits; 22 for types finer than bfloat16) do the rest.
+/// Sums over channels of values[channel][state] weight[channel], for kProductSteps steps: the lane multiplies and adds
+/// its own channels, products with a 0/1 matrix (11 significant bits; 22 for types finer than bfloat16) do the rest.
 template <typename scalar_t, typename Shape>
 struct SelectedSums {
   static constexpr int kLane = Shape::kLaneChannels;
@@ -89,8 +90,46 @@ struct WeightedSums {
 };
 
 template <typename scalar_t, typename Shape>
-using BwdSums = std::conditional_t<std::is_same_v<scalar_t, __nv_bfloat16> && Shape::kGroups == 4 &&
-                                       Shape::kLaneChannels == 2,
-                                   WeightedSums<Shape>, SelectedSums<scalar_t, Shape>>;
+using BwdSums =
+    std::conditional_t<std::is_same_v<scalar_t, __nv_bfloat16> && Shape::kGroups == 4 && Shape::kLaneChannels == 2,
+                       WeightedSums<Shape>, SelectedSums<scalar_t, Shape>>;
+
+/// Adds over the lanes of a channel, values[t][c] being this lane's part of step t. Afterwards values[0 .. kKept) are
+/// the sums of the steps from first_kept_step.
+template <typename Shape, int kN>
+__device__ __forceinline__ void sum_over_states(float (&values)[Shape::kSubTile][kN]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    const int kept = Shape::kSubTile >> (bit + 1);
+    const int upper = (lane >> (2 + bit)) & 1;
+#pragma unroll
+    for (int j = 0; j < kept; ++j) {
+#pragma unroll
+      for (int c = 0; c < kN; ++c) {
+        float send, keep;  // upper ? j : j + kept, and the other one; the compiler would make three moves of the two
+        asm("{\n\t.reg .pred q;\n\tsetp.ne.s32 q, %4, 0;\n\tselp.f32 %0, %2, %3, q;\n\tselp.f32 %1, %3, %2, q;\n\t}"
+            : "=f"(send), "=f"(keep)
+            : "f"(values[j][c]), "f"(values[j + kept][c]), "r"(upper));
+        values[j][c] = keep + __shfl_xor_sync(0xffffffffu, send, 4 << bit);
+      }
+    }
+  }
+  if constexpr (Shape::kHalves == 2) {
+#pragma unroll
+    for (int c = 0; c < kN; ++c) values[0][c] += __shfl_xor_sync(0xffffffffu, values[0][c], 1);
+  }
+}
+
+/// First step of those that sum_over_states leaves in this lane.
+template <typename Shape>
+__device__ __forceinline__ int first_kept_step(int thread) {
+  int step = 0;
+#pragma unroll
+  for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) {
+    step += ((thread % 32) >> (2 + bit) & 1) * (Shape::kSubTile >> (bit + 1));
+  }
+  return step;
+}
 
 }  // namespace mpeft::kernels

@@ -9,10 +9,10 @@
 namespace mpeft::kernels {
 
 /// The backward's mapping: 4 states of kLaneChannels neighbouring channels a lane, so d_state / 4 state groups a
-/// channel. Of a lane's number, the two low bits (tig) and the three high ones (g) are coordinates of a matrix fragment:
-/// summing over tig is what the matrix unit does for free. So tig counts channels, and g counts state groups, then more
-/// channels. With 16 groups the low bit of tig is the high bit of the group. Two channels a lane share what it loads of
-/// B and C.
+/// channel. Of a lane's number, the two low bits (tig) and the three high ones (g) are coordinates of a matrix
+/// fragment: summing over tig is what the matrix unit does for free. So tig counts channels, and g counts state groups,
+/// then more channels. With 16 groups the low bit of tig is the high bit of the group. Two channels a lane share what
+/// it loads of B and C.
 template <int kDState_, int kWarps_, int kBlocks_, int kLaneChannels_>
 struct BwdShape {
   static constexpr int kDState = kDState_, kWarps = kWarps_, kBlocks = kBlocks_, kLaneChannels = kLaneChannels_;
@@ -21,8 +21,8 @@ struct BwdShape {
   static constexpr int kWarpChannels = 32 / kGroups * kLaneChannels, kChannels = kWarps * kWarpChannels;
   static constexpr int kPartials =
       8 / kGroupsInG;  ///< sums over channels a warp leaves, one a value of g's channel bits
-  static constexpr int kProductSteps = 4 / kHalves;  ///< steps whose sums share one accumulator
-  static constexpr int kPitch = kChannels + 8;       ///< of the input tiles
+  static constexpr int kProductSteps = 4 / kHalves;     ///< steps whose sums share one accumulator
+  static constexpr int kPitch = kChannels + 8;          ///< of the input tiles
   static constexpr int kPairPitch = 2 * kChannels + 4;  ///< of what a warp prepares for its lanes, in floats
   static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);
 };
