@@ -1,11 +1,13 @@
 #pragma once
 
-// Selective scan, backward, first pass over chunks of time: what each chunk hands to the chunk before it.
+// Selective scan, backward, first pass over pieces of time: what each piece hands to the piece before it.
 //
 // Equation: with v_t = a_t g_t (a_t = exp(delta_t A), g_t = dL/dh_t), v_t = a_t (C_t dy_t + v_{t+1}). Entered with 0, a
-// chunk leaves
+// piece leaves
 //   `carry`; entered with v, it leaves carry + exp(A sum delta) v. Two numbers a state, and no state h is needed.
-// Mapping: BwdShape, one block a (channel block, chunk but the first).
+// Mapping: BwdShape, one block a (channel block, piece behind the first chunk).
+#include <type_traits>
+
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
@@ -20,8 +22,8 @@ struct CarryShared {
   using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
   tile_t delta[2], z[2], dout[2];  // two stages: one being used, one being fetched
   scalar_t states[2][Shape::kTile][2 * Shape::kDState];
-  float2 drive[Shape::kTile][Shape::kChannels];  // (delta in units of kDeltaUnit, dy)
-  float BC[Shape::kTile][2 * Shape::kDState];
+  float step[Shape::kTile][Shape::kPairPitch];  // delta in units of kDeltaUnit, dy: store_pairs
+  float BC[2][Shape::kTile][2 * Shape::kDState];
 };
 
 template <typename scalar_t, typename Shape, bool kWithTerms>
@@ -29,34 +31,27 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
     selective_scan_bwd_carry_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                                     const bool state_vectors) {
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
-                kDState = Shape::kDState;
+                kDState = Shape::kDState, kLane = Shape::kLaneChannels;
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
+  if (blockIdx.y * gridDim.x + blockIdx.x < plan.whole) return;
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
-  const int chunk = blockIdx.z + 1;
+  const int piece = plan.end_piece(0) + static_cast<int>(blockIdx.z);
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
-  const int first = static_cast<int>(chunk * plan.chunk_steps);
-  const int end = min(length, static_cast<int>(first + plan.chunk_steps));
+  const int first = static_cast<int>(piece * plan.piece_steps);
+  const int end = min(length, static_cast<int>(first + plan.piece_steps));
   const BwdLane<Shape> lane(threadIdx.x);
   const bool exists = lane.channel < block.channels;
-  const int64_t channel = block.first_channel + lane.channel;
+  const int64_t channel = block.first_channel + lane.channel, state_start = channel * kDState + lane.group * 4;
 
   let_successor_start();
-  float A[4], v[4] = {}, delta_sum = 0.f;
-  StateTerms terms[kWithTerms ? 4 : 1];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int64_t at = channel * kDState + lane.group * 4 + i;
-    A[i] = exists ? p.A[at] : 0.f;
-    if constexpr (kWithTerms) {
-      if (exists) terms[i] = state_terms(p, at);
-    }
-  }
-
   const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
+  auto fetch_BC = [&](int step, int stage) {
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, min(kTile, end - step));
+  };
   auto fetch = [&](int step, int stage) {
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
@@ -68,84 +63,111 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
       channels(s.dout[stage], p.dout);
       if (gated) channels(s.z[stage], p.z);
     }
-    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, steps);
-    copy_async_commit();
   };
+  const int last_tile = first + (end - first - 1) / kTile * kTile;
+  if (first < end) {
+    fetch_BC(last_tile, 0);
+    fetch(last_tile, 0);
+    copy_async_commit();
+  }
 
-  // a thread turns kVector channels of a step into drive
-  constexpr int kVector = 4, kRow = kChannels / kVector, kItems = kTile * kRow;
-  static_assert(kThreads % kRow == 0);
-  const int c = threadIdx.x % kRow * kVector;
+  float A[kLane][4], v[kLane][4] = {}, delta_sum[kLane] = {};
+  StateTerms terms[kWithTerms ? kLane : 1][4];
+#pragma unroll
+  for (int c = 0; c < kLane; ++c) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t at = state_start + c * kDState + i;
+      A[c][i] = exists ? p.A[at] : 0.f;
+      if constexpr (kWithTerms) {
+        if (exists) terms[c][i] = state_terms(p, at);
+      }
+    }
+  }
+  constexpr int kVector = BwdPreparation<Shape>::kVector;
+  const BwdPreparation<Shape> own(threadIdx.x);
   float bias[kVector] = {};
 #pragma unroll
   for (int i = 0; i < kVector; ++i) {
-    if (p.delta_bias != nullptr && c + i < block.channels) {
-      bias[i] = softplus_bias<scalar_t>(p.delta_bias[block.first_channel + c + i]);
+    if (p.delta_bias != nullptr && own.c + i < block.channels) {
+      bias[i] = softplus_bias<scalar_t>(p.delta_bias[block.first_channel + own.c + i]);
     }
   }
-  const int last_tile = first + (end - first - 1) / kTile * kTile;
-  if (first < end) fetch(last_tile, 0);
   int stage = 0;
+  if (first < end) {
+    copy_async_wait();
+    __syncthreads();
+    widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
+    if (last_tile > first) fetch_BC(last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
+    copy_async_commit();
+  }
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
     const int steps = min(kTile, end - step);
     copy_async_wait();
     __syncthreads();  // fetched, and the last tile is used up
-    if (step > first) fetch(step - kTile, stage ^ 1);
-#pragma unroll
-    for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-      const int t = threadIdx.x / kRow + k * (kThreads / kRow);
-      if (kItems % kThreads == 0 || t < kTile) {
-        float delta[kVector], dy[kVector], step_sizes[kVector];
-        load_floats(delta, &s.delta[stage][t][c]);
-        load_floats(dy, &s.dout[stage][t][c]);
-        softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
-        if (t >= steps) {
-#pragma unroll
-          for (int i = 0; i < kVector; ++i) step_sizes[i] = 0.f;
-        }
-        if (gated) {
-          float z[kVector];
-          load_floats(z, &s.z[stage][t][c]);
-#pragma unroll
-          for (int i = 0; i < kVector; ++i) dy[i] *= silu<scalar_t>(z[i]).value;
-        }
-#pragma unroll
-        for (int i = 0; i < kVector; i += 2) {
-          *reinterpret_cast<float4*>(&s.drive[t][c + i]) =
-              make_float4(step_sizes[i], dy[i], step_sizes[i + 1], dy[i + 1]);
-        }
-      }
+    if (step > first) {
+      fetch(step - kTile, stage ^ 1);
+      if (step - kTile > first) fetch_BC(step - 2 * kTile, stage);
+      copy_async_commit();
+      widen_states<kTile, kDState, kThreads>(s.BC[stage ^ 1], s.states[stage ^ 1], 1.f);
     }
-    widen_states<kTile, kDState, kThreads>(s.BC, s.states[stage], 1.f);
-    __syncthreads();
+    {
+      float delta[kVector], dy[kVector], step_sizes[kVector];
+      load_floats(delta, &s.delta[stage][own.t][own.c]);
+      load_floats(dy, &s.dout[stage][own.t][own.c]);
+      softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+      if (steps < kTile) {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) step_sizes[i] = own.t < steps ? step_sizes[i] : 0.f;
+      }
+      if (gated) {
+        float z[kVector];
+        load_floats(z, &s.z[stage][own.t][own.c]);
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) dy[i] *= silu<scalar_t>(z[i]).value;
+      }
+      store_pairs<Shape>(s.step[own.t], own.c, step_sizes, dy);
+    }
+    __syncwarp();
 #pragma unroll
     for (int t = kTile - 1; t >= 0; --t) {
-      const float2 x = s.drive[t][lane.channel];
-      float C[4];
-      load_floats(C, &s.BC[t][kDState + lane.group * 4]);
-      delta_sum += x.x;
+      float x[2 * kLane], C[4];
+      load_floats(x, &s.step[t][2 * lane.channel]);
+      load_floats(C, &s.BC[stage][t][kDState + lane.group * 4]);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if constexpr (kWithTerms) C[i] = terms[i].scaled_C(C[i]);
-        v[i] = decay<scalar_t>(x.x * A[i]) * fmaf(x.y, C[i], v[i]);
+      for (int c = 0; c < kLane; ++c) {
+        delta_sum[c] += x[c];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          float C_t = C[i];
+          if constexpr (kWithTerms) C_t = terms[c][i].scaled_C(C_t);
+          const float exponent = x[c] * A[c][i];
+          // the special function unit is the limit here: a quarter of bfloat16's exponentials goes elsewhere
+          const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && i == 3;
+          const float a = polynomial ? exp2_polynomial(exponent) : decay<scalar_t>(exponent);
+          v[c][i] = a * fmaf(x[kLane + c], C_t, v[c][i]);
+        }
       }
     }
   }
   if (!exists) return;
-  const int64_t at = (chunk * p.batch + row) * p.d_inner + channel;
-  store_floats(workspace + plan.carry + at * kDState + lane.group * 4, v);
-  if (lane.group == 0) workspace[plan.delta_sum + at] = delta_sum;
+#pragma unroll
+  for (int c = 0; c < kLane; ++c) {
+    const int64_t at = (piece * p.batch + row) * p.d_inner + channel + c;
+    store_floats(workspace + plan.carry + at * kDState + lane.group * 4, v[c]);
+    if (lane.group == 0) workspace[plan.delta_sum + at] = delta_sum[c];
+  }
 }
 
-/// v at the end of `chunk`: the gradient of the last state, carried through the chunks after this one.
+/// v where `end_piece` starts: the gradient of the last state, carried through the pieces from that one on.
 template <typename scalar_t>
 __device__ __forceinline__ void carry_into_chunk(float (&v)[4], const float (&A)[4],
                                                  const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
-                                                 const float* workspace, int chunk, int64_t row, int64_t channel,
+                                                 const float* workspace, int end_piece, int64_t row, int64_t channel,
                                                  int group) {
   if (p.dlast_state != nullptr) load_floats(v, p.dlast_state + (row * p.d_inner + channel) * p.d_state + group * 4);
-  for (int later = plan.chunks - 1; later > chunk; --later) {
-    const int64_t at = (later * p.batch + row) * p.d_inner + channel;
+  for (int piece = plan.pieces - 1; piece >= end_piece; --piece) {
+    const int64_t at = (piece * p.batch + row) * p.d_inner + channel;
     float carry[4];
     load_floats(carry, workspace + plan.carry + at * p.d_state + group * 4);
     const float delta_sum = workspace[plan.delta_sum + at];

@@ -3,20 +3,165 @@
 // Selective scan, backward, when the forward kept a state every kSelectiveScanCompactEvery steps only: recomputes the
 // states every kSelectiveScanCheckpointEvery steps, which the other kernels start from, into the workspace.
 //
-// Equation: h_t = exp(delta_t A) h_{t-1} + delta_t B'_t u_t from each kept state over the steps to the next one.
-// Mapping: kVec states of one channel and one kept state a thread: all stretches of time run in parallel. Where four
-// neighbours share the channel and the stretch, each prepares a quarter of the steps (softplus).
+// Equation: h_t = exp(delta_t A) h_{t-1} + delta_t B'_t u_t from each kept state over the steps to the next one but for
+//   the last kSelectiveScanCheckpointEvery, whose states nobody needs.
+// Mapping: BwdShape. A block walks a few stretches, each from a kept state to the next; all blocks run in parallel. For
+//   shapes that have no BwdShape a thread takes one state of one stretch.
+#include <algorithm>
+
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
-// defines: expanded_floats, launch_bwd_expand
+// defines: expanded_floats, launch_bwd_expand, launch_bwd_expand_any
 
 namespace mpeft::kernels {
 namespace detail {
 
 inline constexpr int kExpandThreads = 256;
+
+template <typename scalar_t, typename Shape>
+struct ExpandShared {
+  using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
+  tile_t delta[2], u[2];  // two stages: one being used, one being fetched
+  scalar_t states[2][Shape::kTile][2 * Shape::kDState];
+  float step[Shape::kTile][Shape::kPairPitch];  // delta in units of kDeltaUnit, delta u: store_pairs
+  float BC[2][Shape::kTile][2 * Shape::kDState];
+};
+
+template <typename scalar_t, typename Shape, bool kWithTerms>
+__global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads)
+    selective_scan_bwd_expand_kernel(const SelectiveScanBwdParams<scalar_t> p, float* expanded, const int block_steps,
+                                     const bool state_vectors) {
+  constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
+                kDState = Shape::kDState, kLane = Shape::kLaneChannels;
+  constexpr int kFine = static_cast<int>(kSelectiveScanCheckpointEvery);
+  constexpr int kCoarse = static_cast<int>(kSelectiveScanCompactEvery);
+  static_assert(kCoarse == 2 * kTile && kTile == 2 * kFine);
+  __shared__ __align__(16) ExpandShared<scalar_t, Shape> s;
+  const ScanBlock block = locate_block<kChannels>(p);
+  const int64_t row = block.row;
+  const RowSpan span = row_span(p, row);
+  const int first = static_cast<int>(blockIdx.z) * block_steps;
+  const int end = static_cast<int>(min(span.length, int64_t{first} + block_steps));
+  if (first >= end) return;
+  const BwdLane<Shape> lane(threadIdx.x);
+  const bool exists = lane.channel < block.channels;
+  const int64_t row_states = p.d_inner * kDState,
+                state_start = (block.first_channel + lane.channel) * kDState + lane.group * 4;
+
+  const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
+  const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
+  // of a tile behind the first half of a stretch only the first half is wanted
+  auto wanted_end = [&](int step) { return min(step + (step % kCoarse == 0 ? kTile : kFine), end); };
+  auto fetch_BC = [&](int step, int stage) {
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, wanted_end(step) - step);
+  };
+  auto fetch = [&](int step, int stage) {
+    const int steps = wanted_end(step) - step;
+    auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
+      fetch_channels(copy, tile, x.data + row_offset(x, row, span) + step * x.time_stride + block.first_channel,
+                     static_cast<int>(x.time_stride), steps, block.channels);
+    };
+    if (!copy.takes_part()) return;
+    channels(s.delta[stage], p.delta);
+    channels(s.u[stage], p.u);
+  };
+  fetch_BC(first, 0);
+  fetch(first, 0);
+  copy_async_commit();
+
+  const float* kept =
+      p.checkpoints + (first_row_part(p, row, span, kCoarse) + first / kCoarse) * row_states + state_start;
+  float* to = expanded + (first_row_part(p, row, span, kFine) + first / kFine) * row_states + state_start;
+  float A[kLane][4] = {}, h[kLane][4] = {}, h_next[kLane][4] = {};
+  StateTerms terms[kWithTerms ? kLane : 1][4];
+  if (exists) {
+#pragma unroll
+    for (int c = 0; c < kLane; ++c) {
+      load_floats(A[c], p.A + state_start + c * kDState);
+      load_floats(h_next[c], kept + c * kDState);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if constexpr (kWithTerms) terms[c][i] = state_terms(p, state_start + c * kDState + i);
+      }
+    }
+  }
+  constexpr int kVector = BwdPreparation<Shape>::kVector;
+  const BwdPreparation<Shape> own(threadIdx.x);
+  float bias[kVector] = {};
+#pragma unroll
+  for (int i = 0; i < kVector; ++i) {
+    if (p.delta_bias != nullptr && own.c + i < block.channels) {
+      bias[i] = softplus_bias<scalar_t>(p.delta_bias[block.first_channel + own.c + i]);
+    }
+  }
+  copy_async_wait();
+  __syncthreads();
+  widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
+  if (first + kTile < end) fetch_BC(first + kTile, 1);  // B is always a tile ahead of the rest
+  copy_async_commit();
+
+  int stage = 0;
+  for (int step = first; step < end; step += kTile, stage ^= 1) {
+    copy_async_wait();
+    __syncthreads();  // fetched, and the last tile is used up
+    if (step + kTile < end) {
+      fetch(step + kTile, stage ^ 1);
+      if (step + 2 * kTile < end) fetch_BC(step + 2 * kTile, stage);
+      copy_async_commit();
+      widen_states<kTile, kDState, kThreads>(s.BC[stage ^ 1], s.states[stage ^ 1], 1.f);
+    }
+    {
+      float delta[kVector], u[kVector], step_sizes[kVector];
+      load_floats(delta, &s.delta[stage][own.t][own.c]);
+      load_floats(u, &s.u[stage][own.t][own.c]);
+      softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) u[i] *= step_sizes[i] * kDeltaUnit<scalar_t>;
+      store_pairs<Shape>(s.step[own.t], own.c, step_sizes, u);
+    }
+    __syncwarp();
+    auto store = [&](int piece) {  // the state before step `step + piece kFine`
+      if (!exists || step + piece * kFine >= end) return;
+#pragma unroll
+      for (int c = 0; c < kLane; ++c) store_floats(to + piece * row_states + c * kDState, h[c]);
+    };
+    if (step % kCoarse == 0) {
+      kept += row_states;
+#pragma unroll
+      for (int c = 0; c < kLane; ++c) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) h[c][i] = h_next[c][i];
+        if (exists && step + kCoarse < end) load_floats(h_next[c], kept + c * kDState);
+      }
+    }
+    store(0);
+    const int pieces = step % kCoarse == 0 ? 2 : 1;
+#pragma unroll 1
+    for (int piece = 0; piece < pieces; ++piece) {
+#pragma unroll
+      for (int q = 0; q < kFine; ++q) {
+        const int t = piece * kFine + q;
+        float x[2 * kLane], B[4];
+        load_floats(x, &s.step[t][2 * lane.channel]);
+        load_floats(B, &s.BC[stage][t][lane.group * 4]);
+#pragma unroll
+        for (int c = 0; c < kLane; ++c) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            float B_t = B[i];
+            if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
+            h[c][i] = fmaf(decay<scalar_t>(x[c] * A[c][i]), h[c][i], x[kLane + c] * B_t);
+          }
+        }
+      }
+      if (piece == 0) store(1);
+    }
+    to += 2 * row_states;
+  }
+}
 
 /// The row that kept state number `part` of all belongs to.
 template <typename scalar_t>
@@ -34,75 +179,33 @@ __device__ __forceinline__ int64_t row_of_part(const SelectiveScanInputs<scalar_
   return low;
 }
 
-/// kLanes neighbouring threads work on the same channel and stretch of time.
-template <typename scalar_t, int kVec, int kLanes>
+template <typename scalar_t>
 __global__ void __launch_bounds__(kExpandThreads)
-    selective_scan_bwd_expand_kernel(const SelectiveScanBwdParams<scalar_t> p, const int64_t parts, float* expanded) {
-  constexpr int kFine = static_cast<int>(kSelectiveScanCheckpointEvery), kPieceLanes = kFine / kLanes;
-  constexpr int64_t kCoarse = kSelectiveScanCompactEvery;
-  const int64_t vectors = p.d_state / kVec, row_vectors = p.d_inner * vectors;
+    selective_scan_bwd_expand_any_kernel(const SelectiveScanBwdParams<scalar_t> p, const int64_t parts,
+                                         float* expanded) {
+  constexpr int64_t kFine = kSelectiveScanCheckpointEvery, kCoarse = kSelectiveScanCompactEvery;
+  const int64_t row_states = p.d_inner * p.d_state;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kExpandThreads + threadIdx.x;
-  const int64_t part = item / row_vectors;
+  const int64_t part = item / row_states;
   if (part >= parts) return;
-  const int64_t at = item - part * row_vectors, channel = at / vectors, n = (at - channel * vectors) * kVec;
+  const int64_t state = item - part * row_states, channel = state / p.d_state, n = state - channel * p.d_state;
   const int64_t row = row_of_part(p, part, kCoarse);
   const RowSpan span = row_span(p, row);
   const int64_t first = (part - first_row_part(p, row, span, kCoarse)) * kCoarse;
   const int steps = static_cast<int>(min(kCoarse, span.length - first));
-  if (steps <= 0) return;
-
-  const int64_t state = channel * p.d_state + n, row_states = p.d_inner * p.d_state;
-  float A[kVec], h[kVec];
-  StateTerms terms[kVec];
-  load_floats(A, p.A + state);
-  load_floats(h, p.checkpoints + part * row_states + state);
-  const bool with_terms = has_state_terms(p);
-#pragma unroll
-  for (int i = 0; i < kVec; ++i) {
-    if (with_terms) terms[i] = state_terms(p, state + i);
-  }
-  float bias[kPieceLanes];
-#pragma unroll
-  for (int k = 0; k < kPieceLanes; ++k) {
-    bias[k] = p.delta_bias == nullptr ? 0.f : softplus_bias<scalar_t>(p.delta_bias[channel]);
-  }
+  const StateTerms terms = state_terms(p, state);
+  const float A = p.A[state], bias = p.delta_bias == nullptr ? 0.f : p.delta_bias[channel];
   const scalar_t* const u = p.u.data + row_offset(p.u, row, span) + first * p.u.time_stride + channel;
   const scalar_t* const delta = p.delta.data + row_offset(p.delta, row, span) + first * p.delta.time_stride + channel;
   const scalar_t* const B = p.B.data + row_offset(p.B, row, span) + first * p.B.time_stride + n;
   float* to = expanded + (first_row_part(p, row, span, kFine) + first / kFine) * row_states + state;
-  const int lane = threadIdx.x % 32, first_lane = kLanes == 1 ? lane : lane & ~(kLanes - 1);
-  const unsigned together = kLanes == 1 ? 1u << lane : ((1u << kLanes) - 1) << first_lane;
-  for (int t0 = 0; t0 < steps; t0 += kFine, to += row_states) {
-    store_floats(to, h);
-    // every load of the piece is on its way before the first is waited for; a lane prepares kPieceLanes of its steps
-    float raw[kPieceLanes], u_own[kPieceLanes], step[kPieceLanes], B_rows[kFine][kVec];
-#pragma unroll
-    for (int k = 0; k < kPieceLanes; ++k) {
-      const int t = min(t0 + (lane - first_lane) * kPieceLanes + k, steps - 1);
-      raw[k] = to_float(delta[t * p.delta.time_stride]);
-      u_own[k] = to_float(u[t * p.u.time_stride]);
-    }
-#pragma unroll
-    for (int q = 0; q < kFine; ++q) {
-      const scalar_t* const from = B + min(t0 + q, steps - 1) * p.B.time_stride;
-#pragma unroll
-      for (int i = 0; i < kVec; ++i) B_rows[q][i] = to_float(from[i]);
-    }
-    softplus_delta<scalar_t>(step, nullptr, raw, bias, p.delta_softplus);
-#pragma unroll
-    for (int q = 0; q < kFine; ++q) {
-      if (t0 + q >= steps) break;
-      float delta_q = step[q % kPieceLanes], u_q = u_own[q % kPieceLanes];
-      if constexpr (kLanes > 1) {
-        delta_q = __shfl_sync(together, delta_q, first_lane + q / kPieceLanes);
-        u_q = __shfl_sync(together, u_q, first_lane + q / kPieceLanes);
-      }
-      const float delta_u = delta_q * kDeltaUnit<scalar_t> * u_q;
-#pragma unroll
-      for (int i = 0; i < kVec; ++i) {
-        h[i] = fmaf(decay<scalar_t>(delta_q * A[i]), h[i], delta_u * terms[i].scaled_B(B_rows[q][i]));
-      }
-    }
+  float h = p.checkpoints[part * row_states + state];
+#pragma unroll 4
+  for (int t = 0; t < steps; ++t) {
+    if (t % kFine == 0) to[t / kFine * row_states] = h;
+    const float step = softplus_delta<scalar_t>(to_float(delta[t * p.delta.time_stride]), bias, p.delta_softplus);
+    const float drive = step * kDeltaUnit<scalar_t> * to_float(u[t * p.u.time_stride]);
+    h = fmaf(decay<scalar_t>(step * A), h, drive * terms.scaled_B(to_float(B[t * p.B.time_stride])));
   }
 }
 
@@ -115,19 +218,27 @@ int64_t expanded_floats(const SelectiveScanBwdParams<scalar_t>& p) {
   return n_row_parts(p.batch, p.seqlen, p.cu_seqlens != nullptr, kSelectiveScanCheckpointEvery) * p.d_inner * p.d_state;
 }
 
+template <typename Shape, bool kWithTerms, typename scalar_t>
+cudaError_t launch_bwd_expand(const SelectiveScanBwdParams<scalar_t>& p, float* expanded, bool state_vectors,
+                              cudaStream_t stream) {
+  // four stretches hide a block's start, and are few enough to fill the device
+  const int64_t stretches = (p.seqlen + kSelectiveScanCompactEvery - 1) / kSelectiveScanCompactEvery;
+  const int64_t of_block = std::max<int64_t>(4, (stretches + kMaxGridRows - 1) / kMaxGridRows);
+  const int64_t pieces = (stretches + of_block - 1) / of_block;
+  detail::selective_scan_bwd_expand_kernel<scalar_t, Shape, kWithTerms>
+      <<<scan_grid(p.batch, p.d_inner, Shape::kChannels, static_cast<int>(pieces)), Shape::kThreads, 0, stream>>>(
+          p, expanded, static_cast<int>(of_block * kSelectiveScanCompactEvery), state_vectors);
+  return cudaGetLastError();
+}
+
 template <typename scalar_t>
-cudaError_t launch_bwd_expand(const SelectiveScanBwdParams<scalar_t>& p, float* expanded, cudaStream_t stream) {
-  const bool vectors = p.d_state % 4 == 0 && is_vector_aligned(p.A) && is_vector_aligned(p.checkpoints);
-  const int vec = vectors ? 4 : 1;
+cudaError_t launch_bwd_expand_any(const SelectiveScanBwdParams<scalar_t>& p, float* expanded, cudaStream_t stream) {
   const int64_t parts = n_row_parts(p.batch, p.seqlen, p.cu_seqlens != nullptr, kSelectiveScanCompactEvery);
-  const int64_t items = parts * p.d_inner * (p.d_state / vec);
-  const int64_t blocks = (items + detail::kExpandThreads - 1) / detail::kExpandThreads;
+  const int64_t blocks = (parts * p.d_inner * p.d_state + detail::kExpandThreads - 1) / detail::kExpandThreads;
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
-  const auto kernel = !vectors              ? detail::selective_scan_bwd_expand_kernel<scalar_t, 1, 1>
-                      : p.d_state % 16 == 0 ? detail::selective_scan_bwd_expand_kernel<scalar_t, 4, 4>
-                                            : detail::selective_scan_bwd_expand_kernel<scalar_t, 4, 1>;
-  kernel<<<static_cast<unsigned>(blocks), detail::kExpandThreads, 0, stream>>>(p, parts, expanded);
+  detail::selective_scan_bwd_expand_any_kernel<scalar_t>
+      <<<static_cast<unsigned>(blocks), detail::kExpandThreads, 0, stream>>>(p, parts, expanded);
   return cudaGetLastError();
 }
 

@@ -12,12 +12,19 @@
 namespace mpeft::kernels {
 namespace bwd {
 
-// d_state, warps, blocks a multiprocessor: as many as the registers of the unrolled halves allow without spilling
-using DState8 = BwdShape<8, 4, 2>;
-using DState16 = BwdShape<16, 4, 2>;
-using DState16Dense = BwdShape<16, 4, 3>;  // bfloat16 only: the others split their products
-using DState32 = BwdShape<32, 4, 2>;
-using DState64 = BwdShape<64, 4, 2>;  // 8 warps would need more shared memory than sm_86, sm_89 and sm_120 give
+// d_state, warps, blocks a multiprocessor, channels a lane: as many as the registers of the unrolled halves allow
+// without spilling, and the shared memory of sm_86, sm_89 and sm_120
+template <typename scalar_t>
+inline constexpr int kBwdLaneChannels = sizeof(scalar_t) == 4 ? 1 : 2;
+using DState8 = BwdShape<8, 4, 2, 1>;
+template <typename scalar_t>
+using DState16 = BwdShape<16, 4, 2, kBwdLaneChannels<scalar_t>>;
+using DState16Terms = BwdShape<16, 4, 2, 1>;
+using DState16Dense = BwdShape<16, 4, 3, 1>;
+template <typename scalar_t>
+using DState32 = BwdShape<32, 4, 2, kBwdLaneChannels<scalar_t>>;
+template <typename scalar_t>
+using DState64 = BwdShape<64, 4, 2, kBwdLaneChannels<scalar_t>>;
 
 template <typename scalar_t>
 bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
@@ -34,35 +41,86 @@ inline int64_t multiprocessors() {
   return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess && count > 0 ? count : 1;
 }
 
-/// Chunks of time that fill the multiprocessors: three blocks each are resident, and more in a short run only lengthen
-/// its tail.
-inline int chunks_for(int64_t blocks, int64_t seqlen, int64_t tile) {
-  const int64_t tiles = (seqlen + tile - 1) / tile, resident = 3 * multiprocessors();
-  int64_t chunks = std::max<int64_t>(1, resident / blocks);
-  if (blocks * chunks < resident * 9 / 10 && tiles / chunks >= 64) chunks *= 2;
-  return static_cast<int>(std::clamp<int64_t>(tiles / 4, 1, std::min<int64_t>(chunks, 64)));
-}
-
-/// Three blocks a multiprocessor take about 1.4 times as long as two, which have registers to spare: what matters is
-/// how many rounds of them it takes.
-inline bool packs_densely(int64_t blocks) {
-  const int64_t two = 2 * multiprocessors(), three = 3 * multiprocessors();
-  return 14 * ((blocks + three - 1) / three) < 10 * ((blocks + two - 1) / two);
-}
-
-/// channels: of a block; tile: 0 when time is not divided.
+/// Short rows whose blocks of DState16Dense, cut in two, just fill the device: there its finer blocks are faster.
 template <typename scalar_t>
-BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile) {
+bool packs_densely(const SelectiveScanBwdParams<scalar_t>& p) {
+  const int64_t blocks = p.batch * ((p.d_inner + DState16Dense::kChannels - 1) / DState16Dense::kChannels) * 2;
+  const int64_t slots = DState16Dense::kBlocks * multiprocessors();
+  return p.seqlen <= 16 * DState16Dense::kTile && blocks <= slots && 10 * blocks >= 9 * slots;
+}
+
+/// f(shape, whether y comes from the forward, with terms) of the kernel that takes p, where takes_tiles(p).
+template <typename scalar_t, typename F>
+auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
+  using Yes = std::true_type;
+  using No = std::false_type;
+  switch (p.d_state) {
+    case 8:
+      return f(DState8{}, No{}, No{});
+    case 16:
+      if (has_terms(p)) return f(DState16Terms{}, No{}, Yes{});
+      if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
+        if (p.y != nullptr && packs_densely(p)) return f(DState16Dense{}, Yes{}, No{});
+      }
+      if constexpr (sizeof(scalar_t) == 2) {
+        if (p.y != nullptr) return f(DState16<scalar_t>{}, Yes{}, No{});
+      }
+      return f(DState16<scalar_t>{}, No{}, No{});
+    case 32:
+      return f(DState32<scalar_t>{}, No{}, No{});
+    default:
+      return f(DState64<scalar_t>{}, No{}, No{});
+  }
+}
+
+/// Cuts the time of the last `pairs % slots` (row, block of channels) pairs so that their blocks fill the slots, of
+/// which each multiprocessor has `blocks`: as many long chunks a pair as fit beside each other, and what is left in
+/// single pieces that follow one another in the slots left over.
+inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks) {
+  const int64_t device = multiprocessors(), slots = blocks * device;
+  plan.piece_steps = tiles;
+  plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
+  plan.whole = pairs;
+  const int64_t cut = pairs % slots;
+  if (cut == 0) return;
+  // in tiles' time; alone on its multiprocessor a block takes two thirds of it
+  constexpr double kAlone = 0.65, kFirstPass = 0.3, kBlockStart = 0.4, kLaunch = 1.;
+  constexpr int64_t kMostPieces = 64, kMostOfChunk = 8;
+  double least = static_cast<double>(tiles) * (cut <= device ? kAlone : 1.);
+  for (int64_t of_chunk = 1; of_chunk <= kMostOfChunk; ++of_chunk) {
+    const int64_t shortest = std::max({int64_t{1}, cut * tiles / (slots * of_chunk), tiles / kMostPieces});
+    for (int64_t piece = shortest; piece <= shortest + 2 + shortest / 8; ++piece) {
+      const int64_t pieces = (tiles + piece - 1) / piece, long_chunks = std::min(slots / cut, pieces / of_chunk);
+      const int64_t left = pieces - long_chunks * of_chunk, slots_left = slots - long_chunks * cut;
+      if (pieces < 2 || pieces > kMostPieces || long_chunks == 0 || cut * left > slots_left * of_chunk) continue;
+      const int64_t first_pass = cut * (tiles - of_chunk * piece);
+      const double time = static_cast<double>(of_chunk * piece) + kLaunch +
+                          kBlockStart * static_cast<double>(left > 0 ? of_chunk : 1) +
+                          kFirstPass * static_cast<double>(first_pass) / static_cast<double>(slots);
+      if (time >= least) continue;
+      least = time;
+      plan.piece_steps = piece;
+      plan.pieces = static_cast<int>(pieces);
+      plan.chunk_pieces = static_cast<int>(of_chunk);
+      plan.long_chunks = static_cast<int>(long_chunks);
+      plan.chunks = static_cast<int>(long_chunks + left);
+      plan.whole = pairs - cut;
+    }
+  }
+}
+
+/// channels: of a block; blocks: of a multiprocessor; tile: 0 when time is not divided.
+template <typename scalar_t>
+BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t blocks, int64_t tile) {
   BwdPlan plan{};
   plan.channels = channels;
   plan.channel_blocks = (p.d_inner + channels - 1) / channels;
-  plan.chunks = 1;
-  plan.chunk_steps = p.seqlen;
-  if (tile > 0) {
-    const int64_t tiles = std::max<int64_t>(1, (p.seqlen + tile - 1) / tile);
-    const int64_t wanted = chunks_for(p.batch * plan.channel_blocks, p.seqlen, tile);
-    plan.chunk_steps = (tiles + wanted - 1) / wanted * tile;
-    plan.chunks = static_cast<int>((tiles * tile + plan.chunk_steps - 1) / plan.chunk_steps);
+  plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
+  plan.whole = p.batch * plan.channel_blocks;
+  plan.piece_steps = p.seqlen;
+  if (tile > 0 && p.seqlen > 0) {
+    cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks);
+    plan.piece_steps *= tile;
   }
   auto take = [&](int64_t floats) {
     const int64_t at = plan.floats;
@@ -83,33 +141,34 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.dbias = take_if(p.ddelta_bias, p.d_inner);
   plan.dout_offset = take_if(p.dout_offset, p.d_inner);
   if (plan.chunks > 1) {
-    plan.carry = take(rows * p.d_inner * p.d_state);
-    plan.delta_sum = take(rows * p.d_inner);
+    plan.carry = take(plan.pieces * p.batch * p.d_inner * p.d_state);
+    plan.delta_sum = take(plan.pieces * p.batch * p.d_inner);
   }
   return plan;
 }
 
 template <typename scalar_t>
 BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
-  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 0);
-  switch (p.d_state) {
-    case 8:
-      return make_plan(p, DState8::kChannels, DState8::kTile);
-    case 16:
-      return make_plan(p, DState16::kChannels, DState16::kTile);
-    case 32:
-      return make_plan(p, DState32::kChannels, DState32::kTile);
-    default:
-      return make_plan(p, DState64::kChannels, DState64::kTile);
-  }
+  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 1, 0);
+  return with_shape(p, [&](auto shape, auto, auto) {
+    using Shape = decltype(shape);
+    return make_plan(p, Shape::kChannels, Shape::kBlocks, Shape::kTile);
+  });
 }
 
-template <typename Shape, bool kSavedY = false, bool kWithTerms = false, typename scalar_t>
-cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+template <typename Shape, bool kSavedY, bool kWithTerms, typename scalar_t>
+cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan, float* workspace,
                          cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
+  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
+    float* const expanded = workspace + plan.expanded;
+    const cudaError_t error = launch_bwd_expand<Shape, kWithTerms>(p, expanded, state_vectors, stream);
+    if (error != cudaSuccess) return error;
+    p.checkpoints = expanded;
+    p.checkpoint_every = kSelectiveScanCheckpointEvery;
+  }
   if (plan.chunks > 1) {
-    const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks - 1);
+    const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
@@ -130,24 +189,13 @@ cudaError_t launch_tiled(const SelectiveScanBwdParams<scalar_t>& p, const BwdPla
 }
 
 template <typename scalar_t>
-cudaError_t launch_d_state_16(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
-                              cudaStream_t stream) {
-  if (has_terms(p)) return launch_tiled<DState16, false, true>(p, plan, workspace, stream);
-  if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-    if (packs_densely(p.batch * plan.channel_blocks * plan.chunks)) {
-      return p.y != nullptr ? launch_tiled<DState16Dense, true>(p, plan, workspace, stream)
-                            : launch_tiled<DState16Dense>(p, plan, workspace, stream);
-    }
+cudaError_t launch_any(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan, float* workspace, cudaStream_t stream) {
+  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
+    float* const expanded = workspace + plan.expanded;
+    if (const cudaError_t error = launch_bwd_expand_any(p, expanded, stream); error != cudaSuccess) return error;
+    p.checkpoints = expanded;
+    p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
-  if constexpr (sizeof(scalar_t) == 2) {
-    if (p.y != nullptr) return launch_tiled<DState16, true>(p, plan, workspace, stream);
-  }
-  return launch_tiled<DState16>(p, plan, workspace, stream);
-}
-
-template <typename scalar_t>
-cudaError_t launch_any(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
-                       cudaStream_t stream) {
   const int64_t blocks = p.batch * plan.channel_blocks;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   const int bytes = any_bwd_shared_bytes(p);
@@ -165,16 +213,9 @@ template <typename scalar_t>
 cudaError_t launch_main(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
                         cudaStream_t stream) {
   if (!takes_tiles(p)) return launch_any(p, plan, workspace, stream);
-  switch (p.d_state) {
-    case 8:
-      return launch_tiled<DState8>(p, plan, workspace, stream);
-    case 16:
-      return launch_d_state_16(p, plan, workspace, stream);
-    case 32:
-      return launch_tiled<DState32>(p, plan, workspace, stream);
-    default:
-      return launch_tiled<DState64>(p, plan, workspace, stream);
-  }
+  return with_shape(p, [&](auto shape, auto saved_y, auto with_terms) {
+    return launch_tiled<decltype(shape), saved_y, with_terms>(p, plan, workspace, stream);
+  });
 }
 
 }  // namespace bwd
@@ -203,14 +244,7 @@ cudaError_t launch_selective_scan_bwd(const SelectiveScanBwdParams<scalar_t>& p,
   }
   auto* floats = static_cast<float*>(workspace);
   const BwdPlan plan = bwd::plan_for(p);
-  SelectiveScanBwdParams<scalar_t> main = p;
-  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
-    if (const cudaError_t error = launch_bwd_expand(p, floats + plan.expanded, stream); error != cudaSuccess)
-      return error;
-    main.checkpoints = floats + plan.expanded;
-    main.checkpoint_every = kSelectiveScanCheckpointEvery;
-  }
-  if (const cudaError_t error = bwd::launch_main(main, plan, floats, stream); error != cudaSuccess) return error;
+  if (const cudaError_t error = bwd::launch_main(p, plan, floats, stream); error != cudaSuccess) return error;
   return launch_bwd_sums(p, plan, floats, stream);
 }
 

@@ -4,47 +4,53 @@
 
 #include "kernels/selective_scan/scan_tile.cuh"
 
-// defines: BwdShape, BwdPlan, BwdLane, drive_slot
+// defines: BwdShape, BwdPlan, BwdLane, column_channel, BwdPreparation, store_pairs
 
 namespace mpeft::kernels {
 
-/// The backward's mapping: 4 states a lane, so d_state / 4 state groups a channel. Of a lane's number, the two low bits
-/// (tig) and the three high ones (g) are coordinates of a matrix fragment: summing over tig is what the matrix unit
-/// does for free. So tig counts channels, and g counts state groups, then more channels. With 16 groups the low bit of
-/// tig is the high bit of the group.
-template <int kDState_, int kWarps_, int kBlocks_>
+/// The backward's mapping: 4 states of kLaneChannels neighbouring channels a lane, so d_state / 4 state groups a
+/// channel. Of a lane's number, the two low bits (tig) and the three high ones (g) are coordinates of a matrix
+/// fragment: summing over tig is what the matrix unit does for free. So tig counts channels, and g counts state groups,
+/// then more channels. With 16 groups the low bit of tig is the high bit of the group. Two channels a lane share what
+/// it loads of B and C.
+template <int kDState_, int kWarps_, int kBlocks_, int kLaneChannels_>
 struct BwdShape {
-  static constexpr int kDState = kDState_, kWarps = kWarps_, kBlocks = kBlocks_;
+  static constexpr int kDState = kDState_, kWarps = kWarps_, kBlocks = kBlocks_, kLaneChannels = kLaneChannels_;
   static constexpr int kThreads = kWarps * 32, kTile = 16, kSubTile = 8;
   static constexpr int kGroups = kDState / 4, kGroupsInG = kGroups < 8 ? kGroups : 8, kHalves = kGroups / kGroupsInG;
-  static constexpr int kWarpChannels = 32 / kGroups, kChannels = kWarps * kWarpChannels;
+  static constexpr int kWarpChannels = 32 / kGroups * kLaneChannels, kChannels = kWarps * kWarpChannels;
   static constexpr int kPartials =
       8 / kGroupsInG;  ///< sums over channels a warp leaves, one a value of g's channel bits
-  static constexpr int kProductSteps = 4 / kHalves;  ///< steps whose sums share one accumulator
-  static constexpr int kPitch = kChannels + 8;       ///< of the input tiles
-  /// Of drive, in float4: channels 0, 4, ...; then 1, 5, ...; and so on. Neither the four neighbours that a thread
-  /// writes nor the channels that a warp reads share a bank.
-  static constexpr int kDrivePlane = kChannels / 4 + 2, kDrivePitch = 4 * kDrivePlane;
+  static constexpr int kProductSteps = 4 / kHalves;     ///< steps whose sums share one accumulator
+  static constexpr int kPitch = kChannels + 8;          ///< of the input tiles
+  static constexpr int kPairPitch = 2 * kChannels + 4;  ///< of what a warp prepares for its lanes, in floats
   static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);
 };
 
 /// How one launch divides time, and where its partial results lie in the workspace (floats). Partials of row b, chunk k
-/// are row k * batch + b of their array.
+/// are row k * batch + b of their array. Time is a number of pieces, for the first pass. For the main pass the first
+/// long_chunks chunks are chunk_pieces of them each, the others one.
 struct BwdPlan {
   int64_t channels;        ///< of a block
   int64_t channel_blocks;  ///< of a row
-  int64_t chunk_steps;     ///< a multiple of the tile
-  int chunks;
+  int64_t piece_steps;     ///< a multiple of the tile
+  int pieces, chunk_pieces, long_chunks, chunks;
+  int64_t whole;     ///< of the (row, block of channels) pairs, the first so many are not cut
   int64_t expanded;  ///< the states that the forward did not keep: bwd_expand.cuh
   int64_t dBC;       ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [chunk * batch][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [chunk * batch][d_inner]
-  int64_t carry;      ///< [chunk * batch][d_inner][d_state]: what a chunk hands to the one before it, entered with 0
-  int64_t delta_sum;  ///< [chunk * batch][d_inner], in units of kDeltaUnit
+  int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
+  int64_t delta_sum;  ///< [piece * batch][d_inner], in units of kDeltaUnit
   int64_t floats;     ///< in all
+
+  MPEFT_INLINE int first_piece(int chunk) const {
+    return chunk < long_chunks ? chunk * chunk_pieces : long_chunks * chunk_pieces + chunk - long_chunks;
+  }
+  MPEFT_INLINE int end_piece(int chunk) const { return first_piece(chunk) + (chunk < long_chunks ? chunk_pieces : 1); }
 };
 
-/// A lane's place in its warp.
+/// A lane's place in its warp; channel is the first of its kLaneChannels.
 template <typename Shape>
 struct BwdLane {
   int tig, g, half, group, channel, partial;
@@ -56,14 +62,48 @@ struct BwdLane {
     half = tig % Shape::kHalves;
     group = g % Shape::kGroupsInG + 8 * half;
     partial = g / Shape::kGroupsInG;
-    channel = thread / 32 * Shape::kWarpChannels + partial * (4 / Shape::kHalves) + tig / Shape::kHalves;
+    channel = thread / 32 * Shape::kWarpChannels +
+              (partial * (4 / Shape::kHalves) + tig / Shape::kHalves) * Shape::kLaneChannels;
   }
 };
 
-/// Place of a channel in a row of drive.
+/// The first of the channels whose weights a lane has in the right operand of a product: its partial is that of the
+/// column, not the lane's own.
 template <typename Shape>
-__device__ __forceinline__ int drive_slot(int channel) {
-  return (channel & 3) * Shape::kDrivePlane + (channel >> 2);
+__device__ __forceinline__ int column_channel(const BwdLane<Shape>& lane) {
+  const int own = lane.partial * (4 / Shape::kHalves), column = lane.g % Shape::kPartials * (4 / Shape::kHalves);
+  return lane.channel + (column - own) * Shape::kLaneChannels;
+}
+
+/// What a lane of a warp prepares of a tile: kVector of the warp's own channels at step t. Only the warp itself reads
+/// it.
+template <typename Shape>
+struct BwdPreparation {
+  static constexpr int kVector = Shape::kTile * Shape::kWarpChannels / 32;
+  int t, c;
+
+  __device__ __forceinline__ explicit BwdPreparation(int thread) {
+    constexpr int kRow = Shape::kWarpChannels / kVector;
+    t = thread % 32 / kRow;
+    c = thread / 32 * Shape::kWarpChannels + thread % kRow * kVector;
+  }
+};
+
+/// row[2 c ..] = pairs of values of a step, of kN channels from c: lane by lane first its channels' `first`, then their
+/// `second`.
+template <typename Shape, int kN>
+__device__ __forceinline__ void store_pairs(float* row, int c, const float (&first)[kN], const float (&second)[kN]) {
+  constexpr int kLane = Shape::kLaneChannels, kVector = kN * 2 < 4 ? kN * 2 : 4;
+#pragma unroll
+  for (int at = 0; at < 2 * kN; at += kVector) {
+    float x[kVector];
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const int place = (at + i) % (2 * kLane), channel = (at + i) / (2 * kLane) * kLane + place % kLane;
+      x[i] = place < kLane ? first[channel] : second[channel];
+    }
+    store_floats(row + 2 * c + at, x);
+  }
 }
 
 }  // namespace mpeft::kernels

@@ -56,17 +56,17 @@ __device__ __forceinline__ void softplus_delta(float (&value)[kN], float* deriva
     }
   } else {
     constexpr float kSmall = 1e-3f, kLarge = 4.8e8f;  // e^kSoftplusLinear
-    float x[kN], least = 1.f, most = 1.f;
+    constexpr float kPlain = 9.96f;                   // -log2(kSmall)
+    float x[kN], most = 0.f;
 #pragma unroll
     for (int i = 0; i < kN; ++i) {
       x[i] = fmaf(raw[i], kLog2e, bias[i]);
       const float e = exp2_approx(x[i]), one_plus = 1.f + e;
-      least = fminf(least, e);
-      most = fmaxf(most, e);
+      most = fmaxf(most, fabsf(x[i]));
       value[i] = log2_approx(one_plus);
       if (derivative != nullptr) derivative[i] = e * reciprocal_approx(one_plus);
     }
-    if (least < kSmall || most > kLarge) {  // seldom, so all of them again
+    if (most > kPlain) {  // seldom, so all of them again
 #pragma unroll
       for (int i = 0; i < kN; ++i) {
         const float e = exp2_approx(x[i]);
