@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         load_floats(u, &u_tile[stage][t][vector]);
         load_floats(delta, &delta_tile[stage][t][vector]);
         float step_sizes[kVector];
-        softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+        softplus_delta<scalar_t, /*kOneTest=*/false>(step_sizes, nullptr, delta, bias, p.delta_softplus);
 #pragma unroll
         for (int i = 0; i < kVector; i += 2) {
           *reinterpret_cast<float4*>(&drive[t][drive_place<kVector, kChannels>(vector + i, t)]) =

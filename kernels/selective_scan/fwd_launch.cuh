@@ -5,7 +5,6 @@
 
 #include "kernels/selective_scan/fwd_any.cuh"
 #include "kernels/selective_scan/fwd_kernel.cuh"
-#include "kernels/selective_scan/fwd_matrix_kernel.cuh"
 
 namespace mpeft::kernels {
 namespace fwd {
@@ -25,17 +24,6 @@ using DState16Terms = FwdShape<8, 2, 1, 4, 32, 0, 4, kMatrix<scalar_t>, 1>;
 using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
-//                         sets, warps a set, groups, polynomials of 16, blocks
-using MatrixEightWarps = FwdMatrixShape<1, 8, 1, 0, 1>;
-using MatrixFourWarps = FwdMatrixShape<1, 4, 1, 0, 3>;
-using MatrixOneWarp = FwdMatrixShape<2, 1, 4, 1, 4>;
-
-inline int64_t multiprocessors() {
-  int device = 0, count = 0;
-  cudaGetDevice(&device);
-  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess && count > 0 ? count : 1;
-}
-
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
@@ -52,35 +40,10 @@ cudaError_t launch_any(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t s
   return cudaGetLastError();
 }
 
-template <typename Shape>
-cudaError_t launch_matrix(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
-  selective_scan_fwd_matrix_kernel<Shape>
-      <<<scan_grid(p.batch, p.d_inner, Shape::kChannels), Shape::kThreads, 0, stream>>>(p);
-  return cudaGetLastError();
-}
-
-/// Of a shape that takes tiles.
-inline bool takes_matrix(const SelectiveScanFwdParams<__nv_bfloat16>& p) {
-  return p.d_state == 16 && p.z.data != nullptr && p.delta_softplus && !has_terms(p) &&
-         p.d_inner <= kFwdMatrixMaxDInner && is_tile_aligned(p.B) && is_tile_aligned(p.C) && is_vector_aligned(p.A) &&
-         is_vector_aligned(p.initial_state, p.initial_state_batch_stride);
-}
-
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.
 template <typename scalar_t>
 cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   if (has_terms(p)) return launch_tiled<DState16Terms<scalar_t>, true>(p, stream);
-  if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-    if (takes_matrix(p)) {
-      constexpr int64_t kChannels = MatrixOneWarp::kWarpChannels;
-      const int64_t sets = p.batch * ((p.d_inner + kChannels - 1) / kChannels), places = 4 * multiprocessors();
-      if (sets <= places / 4) return launch_matrix<MatrixEightWarps>(p, stream);
-      if (sets <= places / 4 * 3) return launch_matrix<MatrixFourWarps>(p, stream);
-      // a warp a scheduler is enough for its arithmetic, so that what counts is how full the rounds of them are
-      const int64_t rounds = (sets + places - 1) / places;
-      if (10 * sets >= 9 * rounds * places) return launch_matrix<MatrixOneWarp>(p, stream);
-    }
-  }
   if constexpr (!std::is_same_v<scalar_t, float>) {
     const int64_t channels = p.batch * p.d_inner;
     if (channels >= 32000) return launch_tiled<DState16Channels32k>(p, stream);

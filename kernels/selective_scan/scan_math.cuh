@@ -34,8 +34,10 @@ __device__ __forceinline__ float softplus_bias(float bias) {
 }
 
 /// value = softplus(raw + bias) in units of kDeltaUnit, and its derivative; without softplus raw + bias itself, and 1.
-/// bias: softplus_bias. derivative null: not wanted.
-template <typename scalar_t, int kN>
+/// bias: softplus_bias. derivative null: not wanted. The rare values that are computed another way are found by one
+/// comparison of all |x| (kOneTest: fewer instructions, but it takes positive x for rare that are not) or by their exact
+/// bounds; the values are the same.
+template <typename scalar_t, bool kOneTest = true, int kN>
 __device__ __forceinline__ void softplus_delta(float (&value)[kN], float* derivative, const float (&raw)[kN],
                                                const float (&bias)[kN], bool softplus) {
   constexpr bool kFloat = sizeof(scalar_t) == 4;
@@ -57,16 +59,17 @@ __device__ __forceinline__ void softplus_delta(float (&value)[kN], float* deriva
   } else {
     constexpr float kSmall = 1e-3f, kLarge = 4.8e8f;  // e^kSoftplusLinear
     constexpr float kPlain = 9.96f;                   // -log2(kSmall)
-    float x[kN], most = 0.f;
+    float x[kN], least = 1.f, most = kOneTest ? 0.f : 1.f;
 #pragma unroll
     for (int i = 0; i < kN; ++i) {
       x[i] = fmaf(raw[i], kLog2e, bias[i]);
       const float e = exp2_approx(x[i]), one_plus = 1.f + e;
-      most = fmaxf(most, fabsf(x[i]));
+      if constexpr (!kOneTest) least = fminf(least, e);
+      most = fmaxf(most, kOneTest ? fabsf(x[i]) : e);
       value[i] = log2_approx(one_plus);
       if (derivative != nullptr) derivative[i] = e * reciprocal_approx(one_plus);
     }
-    if (most > kPlain) {  // seldom, so all of them again
+    if (kOneTest ? most > kPlain : least < kSmall || most > kLarge) {  // seldom, so all of them again
 #pragma unroll
       for (int i = 0; i < kN; ++i) {
         const float e = exp2_approx(x[i]);
