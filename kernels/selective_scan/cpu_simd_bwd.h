@@ -197,28 +197,28 @@ inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, 
   const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
   const auto delta_rows = GroupRows<const scalar_t>::of(p.delta, t0, d, lanes);
   const auto fill = [&](auto activation) {
-    for (int64_t t = 0; t < tile.steps; ++t) {
-      const Softplus dt = activation(delta_rows.get(t) + bias);
-      delta.set(t, A.limit_delta(group, dt.value));
-      delta_u.set(t, dt.value * u_rows.get(t));
+    for_steps(tile.steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+      const Softplus<k> dt = activation(delta_rows.template get<k>(t) + bias);
+      delta.set(t, side_by_side<k>([&](int i) { return A.limit_delta(group, dt.value.v[i]); }));
+      delta_u.set(t, dt.value * u_rows.template get<k>(t));
       slope.set(t, dt.derivative);
-    }
+    });
   };
   if (p.delta_softplus) {
-    fill([](Vec x) { return softplus(x); });
+    fill([]<int k>(const Vecs<k>& x) { return softplus(x); });
   } else {
-    fill([one](Vec x) { return Softplus{x, one}; });
+    fill([one]<int k>(const Vecs<k>& x) { return Softplus<k>{x, side_by_side<k>([one](int) { return one; })}; });
   }
   const auto dout_rows = GroupRows<const scalar_t>::of(p.dout, t0, d, lanes);
   const auto z_rows = GroupRows<const scalar_t>::of(p.z, t0, d, lanes);
   if (z_rows.data != nullptr) {
-    for (int64_t t = 0; t < tile.steps; ++t) {
-      const Vec z = z_rows.get(t), dout = dout_rows.get(t);
-      const Vec s = sigmoid(z);
-      const Vec gate = z * s;
+    for_steps(tile.steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+      const Vecs<k> z = z_rows.template get<k>(t), dout = dout_rows.template get<k>(t);
+      const Vecs<k> s = sigmoid(z);
+      const Vecs<k> gate = z * s;
       dy.set(t, dout * gate);
-      dgate.set(t, dout * fma(gate, one - s, s));
-    }
+      dgate.set(t, dout * side_by_side<k>([&](int i) { return fma(gate.v[i], one - s.v[i], s.v[i]); }));
+    });
   } else {
     for (int64_t t = 0; t < tile.steps; ++t) dy.set(t, dout_rows.get(t));
   }

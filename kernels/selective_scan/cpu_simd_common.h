@@ -35,6 +35,15 @@ struct TileRow {
   float* data;
   inline Vec get(int64_t t) const { return Vec::load(data + t * kLanes); }
   inline void set(int64_t t, Vec x) const { x.store(data + t * kLanes); }
+  template <int k>
+  MPEFT_INLINE Vecs<k> get(int64_t t) const {
+    return side_by_side<k>([&](int i) { return get(t + i); });
+  }
+  template <int k>
+  MPEFT_INLINE void set(int64_t t, const Vecs<k>& x) const {
+#pragma GCC unroll 8
+    for (int i = 0; i < k; ++i) set(t + i, x.v[i]);
+  }
   /// The row of group g, where those of several lie behind one another.
   inline TileRow of(int64_t g) const { return {data + g * kTile * kLanes}; }
 };
@@ -102,7 +111,26 @@ struct GroupRows {
   }
   inline Vec get(int64_t t) const { return load_lanes(data + t * stride, lanes); }
   inline void set(int64_t t, Vec x) const { store_lanes(x, data + t * stride, lanes); }
+  template <int k>
+  MPEFT_INLINE Vecs<k> get(int64_t t) const {
+    return side_by_side<k>([&](int i) { return get(t + i); });
+  }
+  template <int k>
+  MPEFT_INLINE void set(int64_t t, const Vecs<k>& x) const {
+#pragma GCC unroll 8
+    for (int i = 0; i < k; ++i) set(t + i, x.v[i]);
+  }
 };
+
+/// body(Vecs<k>-sized int k, t) for steps t to t + k - 1, that many side by side: what does not depend on the step
+/// before.
+template <typename Body>
+MPEFT_INLINE void for_steps(int64_t steps, const Body& body) {
+  constexpr int k = Vec::kSideBySide;
+  int64_t t = 0;
+  for (; t + k <= steps; t += k) body(std::integral_constant<int, k>{}, t);
+  for (; k > 1 && t < steps; ++t) body(std::integral_constant<int, 1>{}, t);
+}
 
 /// Asks for a group's elements in steps to come, once a cache line: rows are further apart than a page, so no processor
 /// fetches them by itself.
@@ -115,6 +143,23 @@ inline void prefetch_rows(const Sequence<scalar_t>& s, int64_t t0, int64_t steps
     __builtin_prefetch(row, /*rw=*/!std::is_const_v<scalar_t>, /*locality=*/2);
   }
 }
+
+/// The same line by line, one each time it is asked: a burst of them waits for the processor's few fill buffers.
+struct LinesAhead {
+  const void* next = nullptr;
+  int64_t stride = 0;  // bytes; 0: nothing to ask for, `next` any address that is in use
+
+  template <typename scalar_t>
+  static inline LinesAhead of(const Sequence<const scalar_t>& s, int64_t t0, int64_t steps, int64_t d, const void* in_use) {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
+    if (s.data == nullptr || steps <= 0 || d % kLine != 0) return {in_use, 0};
+    return {at_step(s, t0) + d, s.time_stride * static_cast<int64_t>(sizeof(scalar_t))};
+  }
+  inline void ask() {
+    __builtin_prefetch(next, /*rw=*/0, /*locality=*/MPEFT_LOC);
+    next = static_cast<const char*>(next) + stride;
+  }
+};
 
 /// B and C of a tile as floats, (steps, d_state) each.
 template <typename scalar_t>

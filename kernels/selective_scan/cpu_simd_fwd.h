@@ -9,10 +9,12 @@
 namespace mpeft::kernels {
 namespace {
 
+constexpr int kAhead = 4;
+
 /// Advances kStates states of a group over a tile and adds C' . (h + offset) to y.
 template <int kStates, bool kWithTerms>
 inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const float* B, const float* C,
-                       const StateTerms& terms, TileRow delta, TileRow delta_u, TileRow y, float* h) {
+                       const StateTerms& terms, TileRow delta, TileRow delta_u, TileRow y, float* h, LinesAhead ahead) {
   constexpr int kTogether = together(kStates);
   Vec state[kStates];
 #pragma GCC unroll 8
@@ -20,6 +22,7 @@ inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const fl
   for (int64_t t = 0; t < steps; ++t) {
     const Vec dt = delta.get(t), dtu = delta_u.get(t);
     Vec sum = y.get(t);
+    ahead.ask();
 #pragma GCC unroll 8
     for (int i = 0; i < kStates; i += kTogether) {
       Vec decay[kTogether];
@@ -43,12 +46,13 @@ inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const fl
 
 template <bool kWithTerms>
 inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B, const float* C,
-                      const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y,
-                      float* h) {
+                      const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y, float* h,
+                      const LinesAhead* ahead) {
   int64_t n = 0;
   const auto advance = [&]<int kStates>(std::integral_constant<int, kStates>) {
     fwd_states<kStates, kWithTerms>(steps, N, A2 + n * kLanes, B + n, C + n,
-                                    kWithTerms ? terms.from_state(n) : StateTerms{}, delta, delta_u, y, h + n * kLanes);
+                                    kWithTerms ? terms.from_state(n) : StateTerms{}, delta, delta_u, y, h + n * kLanes,
+                                    n / 4 < kAhead ? ahead[n / 4] : LinesAhead{h, 0});
   };
   for (; n + 4 <= N; n += 4) advance(std::integral_constant<int, 4>{});
   for (; n < N; ++n) advance(std::integral_constant<int, 1>{});
@@ -68,18 +72,18 @@ inline void fwd_prologue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
   const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
   const auto delta_rows = GroupRows<const scalar_t>::of(p.delta, t0, d, lanes);
   const auto fill = [&](auto activation) {
-    for (int64_t t = 0; t < steps; ++t) {
-      const Vec u = u_rows.get(t);
-      const Vec dt = activation(delta_rows.get(t) + bias);
-      delta.set(t, A.limit_delta(group, dt));
+    for_steps(steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+      const Vecs<k> u = u_rows.template get<k>(t);
+      const Vecs<k> dt = activation(delta_rows.template get<k>(t) + bias);
+      delta.set(t, side_by_side<k>([&](int i) { return A.limit_delta(group, dt.v[i]); }));
       delta_u.set(t, dt * u);
-      y.set(t, fma(skip, u, offset));
-    }
+      y.set(t, side_by_side<k>([&](int i) { return fma(skip, u.v[i], offset); }));
+    });
   };
   if (p.delta_softplus) {
-    fill([](Vec x) { return softplus(x).value; });
+    fill([](const auto& x) { return softplus(x).value; });
   } else {
-    fill([](Vec x) { return x; });
+    fill([](const auto& x) { return x; });
   }
 }
 
@@ -92,10 +96,10 @@ inline void fwd_epilogue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
     for (int64_t t = 0; t < steps; ++t) out.set(t, y.get(t));
     return;
   }
-  for (int64_t t = 0; t < steps; ++t) {
-    const Vec z = z_rows.get(t);
-    out.set(t, y.get(t) * (z * sigmoid(z)));
-  }
+  for_steps(steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+    const Vecs<k> z = z_rows.template get<k>(t);
+    out.set(t, y.template get<k>(t) * (z * sigmoid(z)));
+  });
 }
 
 template <typename scalar_t>
@@ -133,12 +137,14 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
       const int64_t d = chunk.begin + g * kLanes;
       const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
       const int64_t next = t0 + kTile, next_steps = length - next < kTile ? length - next : kTile;
-      for (const auto* sequence : {&p.u, &p.delta, &p.z}) prefetch_rows(*sequence, next, next_steps, d);
-      prefetch_rows(Sequence<scalar_t>{p.out, 0, D}, next, next_steps, d);
+      LinesAhead ahead[kAhead];
+      int i = 0;
+      for (const auto* sequence : {&p.u, &p.delta, &p.z}) ahead[i++] = LinesAhead::of(*sequence, next, next_steps, d, h.data);
+      ahead[i++] = LinesAhead::of(Sequence<const scalar_t>{p.out, 0, D}, next, next_steps, d, h.data);
       if (kept != nullptr && next < length) prefetch_rows(Sequence<float>{kept + N * D, 0, D}, 0, N, d);
       fwd_prologue(p, t0, steps, d, lanes, A, g, delta, delta_u, y);
       auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
-      run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g));
+      run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g), ahead);
       fwd_epilogue(p, t0, steps, d, lanes, y);
     }
   }
