@@ -33,6 +33,9 @@ struct Vec {
   }
 
   inline void store(float* p) const { _mm256_storeu_ps(p, v); }
+  static constexpr bool kStreams = false;  // a vector is less than a line
+  inline void stream(float* p) const { store(p); }
+  static inline void end_streams() {}
   inline void store(BFloat16* p) const {  // to nearest even; NaN keeps its upper bits and becomes quiet
     const __m256i bits = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));

@@ -33,6 +33,10 @@ struct Vec {
   }
 
   inline void store(float* p) const { _mm512_storeu_ps(p, v); }
+  /// To memory past the caches, a line at once; p is aligned. Other threads see it after end_streams.
+  static constexpr bool kStreams = true;
+  inline void stream(float* p) const { _mm512_stream_ps(p, v); }
+  static inline void end_streams() { _mm_sfence(); }
   inline void store(BFloat16* p) const {  // to nearest even; NaN keeps its upper bits and becomes quiet
     const __m512i bits = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(kAll, bits, 16), _mm512_set1_epi32(1));

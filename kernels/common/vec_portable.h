@@ -31,6 +31,10 @@ struct Vec {
     for (int64_t i = 0; i < kLanes; ++i) from_acc(v[i], p[i]);
   }
 
+  static constexpr bool kStreams = false;  // a vector is less than a line
+  inline void stream(float* p) const { store(p); }
+  static inline void end_streams() {}
+
   /// The sum of the lanes, always in the same order.
   inline float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
 

@@ -38,13 +38,20 @@ struct BwdStates {
   float *dh, *dA;              // (groups, d_state, kLanes)
 };
 
+/// Lines of the groups to come, asked for while the states of a tile advance: inputs while the first kAhead times a few
+/// states are recomputed, gradients while those are swept back over.
+struct BwdAhead {
+  static constexpr int64_t kSequences = 4;
+  LinesAhead inputs[kSequences][kGroupsTogether], gradients[kSequences][kGroupsTogether];
+};
+
 inline void add_to(float* sum, Vec x) { (Vec::load(sum) + x).store(sum); }
 
 /// Recomputes kStates states of kGroups groups over a tile, from state n0, then goes back through it. dh: gradient of
 /// the state after the tile in, before it out. dA is added to.
 /// With terms (one group) also: the sums of their gradients, which are added to.
 template <int kGroups, int kStates, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
+inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const BwdAhead& ahead) {
   static_assert(kGroups == 1 || !kWithTerms);
   constexpr int kBoth = kGroups * kStates;
   const int64_t N = tile.d_state, group_states = N * kLanes, first = n0 * kLanes;
@@ -53,17 +60,20 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
   const float* const A2 = of.A2 + first;
   const StateTerms terms = kWithTerms ? of.terms.from_state(n0) : StateTerms{};
   const StateTerms dterms = kWithTerms ? of.dterms.from_state(n0) : StateTerms{};
+  const int64_t sequence = n0 / kStatesTogether;
 #pragma GCC unroll 2
   for (int g = 0; g < kGroups; ++g) {
     constexpr int kTogether = together(kStates);
     const TileRow delta = tile.delta.of(g), delta_u = tile.delta_u.of(g);
     const float* const kept = of.kept + n0 * of.kept_stride + g * kLanes;
+    LinesAhead lines = sequence < BwdAhead::kSequences ? ahead.inputs[sequence][g] : LinesAhead{of.dh, 0};
     Vec h[kStates];
 #pragma GCC unroll 8
     for (int j = 0; j < kStates; ++j) {
       h[j] = load_lanes(kept + j * of.kept_stride, g + 1 < kGroups ? kLanes : of.lanes);
     }
     for (int64_t t = 0; t < tile.steps; ++t) {
+      lines.ask();
       const Vec dt = delta.get(t), dtu = delta_u.get(t);
       float* const tile_decays = tile.decays + (t * kBoth + g * kStates) * kLanes;
       float* const decayed = tile.decayed + (t * kBoth + g * kStates) * kLanes;
@@ -89,7 +99,14 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
     dh[i] = Vec::load(of.dh + at);
     if constexpr (kWithA) dA_sum[i] = Vec::load(of.dA + at);
   }
+  LinesAhead lines[kGroups];
+#pragma GCC unroll 2
+  for (int g = 0; g < kGroups; ++g) {
+    lines[g] = sequence < BwdAhead::kSequences ? ahead.gradients[sequence][g] : LinesAhead{of.dh, 0};
+  }
   for (int64_t t = tile.steps - 1; t >= 0; --t) {
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) lines[g].ask();
     const float* const decays = tile.decays + t * kBoth * kLanes;
     const float* const decayed = tile.decayed + t * kBoth * kLanes;
     float* const dB = kWithBC ? tile.dB + t * group_states + first : nullptr;
@@ -154,12 +171,12 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
 }
 
 template <int kGroups, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_groups(const BwdTile& tile, const BwdStates& of) {
+inline void bwd_groups(const BwdTile& tile, const BwdStates& of, const BwdAhead& ahead) {
   int64_t n = 0;
   for (; n + kStatesTogether <= tile.d_state; n += kStatesTogether) {
-    bwd_states<kGroups, kStatesTogether, kWithBC, kWithA, kWithTerms>(tile, n, of);
+    bwd_states<kGroups, kStatesTogether, kWithBC, kWithA, kWithTerms>(tile, n, of, ahead);
   }
-  for (; n < tile.d_state; ++n) bwd_states<kGroups, 1, kWithBC, kWithA, kWithTerms>(tile, n, of);
+  for (; n < tile.d_state; ++n) bwd_states<kGroups, 1, kWithBC, kWithA, kWithTerms>(tile, n, of, ahead);
 }
 
 /// As bwd_groups does it for what is wanted.
@@ -169,9 +186,9 @@ inline auto* bwd_groups_for(bool with_bc, bool with_a) {
   return with_a ? bwd_groups<kGroups, false, true, false> : bwd_groups<kGroups, false, false, false>;
 }
 
-inline int64_t bwd_scratch(int64_t d_state, bool with_terms) {
+inline int64_t bwd_scratch(int64_t n_chunks, int64_t d_state, bool with_terms) {
   const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 5 * kLanes;
-  return kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state +
+  return n_chunks * kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state +
          kGroupsTogether * (8 + 2 * kStatesTogether) * kTile * kLanes;
 }
 
@@ -186,10 +203,6 @@ struct BwdRows {
 template <typename scalar_t>
 inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, int64_t d, int64_t lanes,
                          const ChunkA2& A, int64_t group, const BwdTile& tile, const BwdRows& rows) {
-  if (t0 >= kTile) {
-    for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) prefetch_rows(*s, t0 - kTile, kTile, d);
-    for (const auto* s : {&p.du, &p.ddelta, &p.dz}) prefetch_rows(*s, t0 - kTile, kTile, d);
-  }
   const TileRow delta = tile.delta, delta_u = tile.delta_u, dy = tile.dy, slope = rows.softplus_slope,
                 dgate = rows.dgate;
   const Vec one = Vec::broadcast(1.0f);
@@ -260,22 +273,40 @@ inline void sum_lanes(const float* from, int64_t n, float* to) {
 }
 
 template <typename scalar_t>
-inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end, const Chunk& chunk) {
+inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end, const Channels& chunk) {
   if (s.data == nullptr) return;
   for (int64_t t = begin; t < end; ++t) {
     std::memset(at_step(s, t) + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
   }
 }
 
+/// What to ask for while group `group` (i of those together) is in hand; its kept states at once.
+template <typename scalar_t>
+inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, int64_t tile, int64_t first_tile,
+                      const Channels& channels, int64_t group, const void* in_use, int64_t i, BwdAhead& ahead) {
+  const GroupAhead to_come = GroupAhead::of(tile, -1, group * kLanes, channels.n_channels);
+  const int64_t t0 = to_come.tile * kTile, d = channels.begin + to_come.channel;
+  const auto lines = [&](const auto& s) { return to_come.tile < 0 ? LinesAhead{in_use, 0} : LinesAhead::of(s, t0, d, in_use); };
+  int64_t k = 0;
+  for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ahead.inputs[k++][i] = lines(*s);
+  k = 0;
+  for (const auto* s : {&p.du, &p.ddelta, &p.dz}) ahead.gradients[k++][i] = lines(*s);
+  ahead.gradients[k][i] = {in_use, 0};
+  if (to_come.tile < 0) return;
+  LinesAhead kept = LinesAhead::of(Sequence<const float>{p.checkpoints, 0, p.d_inner},
+                                   (first_tile + to_come.tile) * p.d_state, d, in_use);
+  for (int64_t n = 0; n < p.d_state; ++n) kept.ask();
+}
+
 template <typename scalar_t>
 inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const SelectiveScanPartials& partials, int64_t row,
-                     int64_t chunk_index, float* scratch) {
+                     const ChunkRange& chunks, float* scratch) {
   const DenormalsAreZero denormals_are_zero;
   const RowSpan span = row_span(params, row);
   SelectiveScanBwdParams<scalar_t> p = params;
   move_to_row(p, row, span);
   const int64_t N = p.d_state, D = p.d_inner;
-  const Chunk chunk = Chunk::of(chunk_index, kScanChunk, D);
+  const Channels chunk = Channels::of(chunks, D);
   const int64_t length = span.length;
   const bool with_terms = has_state_terms(p);
   const bool with_bc = partials.dB != nullptr || partials.dC != nullptr;
@@ -321,38 +352,43 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
     tile.steps = length - t0 < kTile ? length - t0 : kTile;
     widen_tile(p.B, t0, tile.steps, N, B);
     widen_tile(p.C, t0, tile.steps, N, C);
-    if (with_bc || with_terms) {
-      fill_zero(tile.dB, tile.steps * N * kLanes);
-      fill_zero(tile.dC, tile.steps * N * kLanes);
+    const float* const kept = p.checkpoints + (first_tile + index) * N * D;
+    for (int64_t c = 0; c < chunks.end - chunks.begin; ++c) {
+      if (with_bc || with_terms) {
+        fill_zero(tile.dB, tile.steps * N * kLanes);
+        fill_zero(tile.dC, tile.steps * N * kLanes);
+      }
+      const int64_t first_group = c * kGroups;
+      const int64_t end_group = first_group + kGroups < chunk.n_groups ? first_group + kGroups : chunk.n_groups;
+      const int64_t most_together = with_terms ? 1 : kGroupsTogether;
+      for (int64_t g = first_group, n_groups; g < end_group; g += n_groups) {
+        n_groups = end_group - g < most_together ? 1 : most_together;
+        const auto each_group = [&](auto function) {
+          for (int64_t i = 0; i < n_groups; ++i) {
+            const int64_t d = chunk.begin + (g + i) * kLanes;
+            function(i, d, lanes_left(chunk.n_channels, (g + i) * kLanes));
+          }
+        };
+        BwdAhead ahead;
+        each_group([&](int64_t i, int64_t d, int64_t lanes) {
+          bwd_ahead(p, index, first_tile, chunk, g + i, dh.data, i, ahead);
+          bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
+        });
+        const int64_t last_lanes = lanes_left(chunk.n_channels, (g + n_groups - 1) * kLanes);
+        const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + chunk.begin + g * kLanes, D,
+                               last_lanes,    dh.group(g),    dA.group(g)};
+        auto* const run = with_terms      ? bwd_groups<1, true, true, true>
+                          : n_groups == 1 ? bwd_groups_for<1>(with_bc, with_a)
+                                          : bwd_groups_for<kGroupsTogether>(with_bc, with_a);
+        run(tile, states, ahead);
+        each_group([&](int64_t i, int64_t d, int64_t lanes) {
+          bwd_epilogue(p, t0, d, lanes, tile.of(i), rows.of(i), sums + (g + i) * 3 * kLanes);
+        });
+      }
+      const int64_t first = ((chunks.begin + c) * n_tokens(params) + span.first + t0) * N;
+      if (partials.dB != nullptr) sum_lanes(tile.dB, tile.steps * N, partials.dB + first);
+      if (partials.dC != nullptr) sum_lanes(tile.dC, tile.steps * N, partials.dC + first);
     }
-    const int64_t most_together = with_terms ? 1 : kGroupsTogether;
-    for (int64_t g = 0, n_groups; g < chunk.n_groups; g += n_groups) {
-      n_groups = chunk.n_groups - g < most_together ? 1 : most_together;
-      const float* const kept = p.checkpoints + (first_tile + index) * N * D;
-      const auto each_group = [&](auto function) {
-        for (int64_t i = 0; i < n_groups; ++i) {
-          const int64_t d = chunk.begin + (g + i) * kLanes;
-          function(i, d, lanes_left(chunk.n_channels, (g + i) * kLanes));
-        }
-      };
-      each_group([&](int64_t i, int64_t d, int64_t lanes) {
-        if (index > 0) prefetch_rows(Sequence<const float>{kept - N * D, 0, D}, 0, N, d);
-        bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
-      });
-      const int64_t last_lanes = lanes_left(chunk.n_channels, (g + n_groups - 1) * kLanes);
-      const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + chunk.begin + g * kLanes, D,
-                             last_lanes,    dh.group(g),    dA.group(g)};
-      auto* const run = with_terms      ? bwd_groups<1, true, true, true>
-                        : n_groups == 1 ? bwd_groups_for<1>(with_bc, with_a)
-                                        : bwd_groups_for<kGroupsTogether>(with_bc, with_a);
-      run(tile, states);
-      each_group([&](int64_t i, int64_t d, int64_t lanes) {
-        bwd_epilogue(p, t0, d, lanes, tile.of(i), rows.of(i), sums + (g + i) * 3 * kLanes);
-      });
-    }
-    const int64_t first = (chunk_index * n_tokens(params) + span.first + t0) * N;
-    if (partials.dB != nullptr) sum_lanes(tile.dB, tile.steps * N, partials.dB + first);
-    if (partials.dC != nullptr) sum_lanes(tile.dC, tile.steps * N, partials.dC + first);
   }
 
   clear_steps(p.du, length, span.stored, chunk);

@@ -83,15 +83,7 @@ inline void store_states(const float* from, int64_t lanes, int64_t d_state, floa
   }
 }
 
-/// Keeps a chunk's states: of each state a run of neighbouring channels. Group by group instead, every line would open
-/// another page.
-inline void store_kept(const GroupStates& h, int64_t n_channels, float* kept, int64_t d_inner) {
-  for (int64_t n = 0; n < h.d_state; ++n) {
-    for (int64_t c = 0; c < n_channels; c += kLanes) {
-      store_lanes(Vec::load(h.group(c / kLanes) + n * kLanes), kept + n * d_inner + c, lanes_left(n_channels, c));
-    }
-  }
-}
+inline bool is_aligned(const void* p, size_t to) { return reinterpret_cast<uintptr_t>(p) % to == 0; }
 
 inline void fill_zero(float* p, int64_t n) { std::memset(p, 0, static_cast<size_t>(n) * sizeof(float)); }
 
@@ -132,32 +124,31 @@ MPEFT_INLINE void for_steps(int64_t steps, const Body& body) {
   for (; k > 1 && t < steps; ++t) body(std::integral_constant<int, 1>{}, t);
 }
 
-/// Asks for a group's elements in steps to come, once a cache line: rows are further apart than a page, so no processor
-/// fetches them by itself.
-template <typename scalar_t>
-inline void prefetch_rows(const Sequence<scalar_t>& s, int64_t t0, int64_t steps, int64_t d) {
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
-  if (s.data == nullptr || d % kLine != 0) return;
-  auto* row = at_step(s, t0) + d;
-  for (int64_t t = 0; t < steps; ++t, row += s.time_stride) {
-    __builtin_prefetch(row, /*rw=*/!std::is_const_v<scalar_t>, /*locality=*/2);
-  }
-}
-
-/// The same line by line, one each time it is asked: a burst of them waits for the processor's few fill buffers.
+/// Lines of a group's elements in steps to come, to be asked for one by one while a tile's steps are worked on: no
+/// processor fetches them by itself, as steps are a page or more apart, and a burst would wait for its few fill buffers.
 struct LinesAhead {
-  const void* next = nullptr;
-  int64_t stride = 0;  // bytes; 0: nothing to ask for, `next` any address that is in use
+  const void* next;
+  int64_t stride;  // bytes; 0 with an address that is in use anyway: nothing to ask for
 
   template <typename scalar_t>
-  static inline LinesAhead of(const Sequence<const scalar_t>& s, int64_t t0, int64_t steps, int64_t d, const void* in_use) {
+  static inline LinesAhead of(const Sequence<scalar_t>& s, int64_t t0, int64_t d, const void* in_use) {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
-    if (s.data == nullptr || steps <= 0 || d % kLine != 0) return {in_use, 0};
+    if (s.data == nullptr || d % kLine != 0) return {in_use, 0};
     return {at_step(s, t0) + d, s.time_stride * static_cast<int64_t>(sizeof(scalar_t))};
   }
   inline void ask() {
-    __builtin_prefetch(next, /*rw=*/0, /*locality=*/MPEFT_LOC);
+    __builtin_prefetch(next, /*rw=*/0, /*locality=*/2);
     next = static_cast<const char*>(next) + stride;
+  }
+};
+
+/// Where the group is that comes some channels after one at channel c of n, in this tile or in the one after it.
+struct GroupAhead {
+  int64_t tile, channel;
+  static inline GroupAhead of(int64_t tile, int64_t direction, int64_t c, int64_t n) {
+    constexpr int64_t kChannels = 64;
+    const int64_t next = c + (n < kChannels ? n : kChannels);
+    return next < n ? GroupAhead{tile, next} : GroupAhead{tile + direction, next - n};
   }
 };
 
@@ -172,19 +163,19 @@ inline Vec load_or_zero(const scalar_t* p, int64_t offset, int64_t lanes) {
   return p ? load_lanes(p + offset, lanes) : Vec::zero();
 }
 
-/// The channels that a task owns.
-struct Chunk {
+/// The channels that a task owns: those of neighbouring chunks.
+struct Channels {
   int64_t begin, n_channels, n_groups;
 
-  static inline Chunk of(int64_t index, int64_t size, int64_t d_inner) {
-    const int64_t begin = index * size;
-    const int64_t n = d_inner - begin < size ? d_inner - begin : size;
+  static inline Channels of(const ChunkRange& chunks, int64_t d_inner) {
+    const int64_t begin = chunks.begin * kScanChunk, end = chunks.end * kScanChunk;
+    const int64_t n = (end < d_inner ? end : d_inner) - begin;
     return {begin, n, (n + kLanes - 1) / kLanes};
   }
 };
 
 template <typename scalar_t>
-inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Chunk& chunk,
+inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Channels& chunk,
                                 const GroupStates& h) {
   if (p.initial_state == nullptr) return fill_zero(h.data, chunk.n_groups * p.d_state * kLanes);
   for (int64_t g = 0; g < chunk.n_groups; ++g) {
@@ -207,7 +198,7 @@ struct ChunkA2 {
 };
 
 template <typename scalar_t>
-inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkA2& to) {
+inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Channels& chunk, const ChunkA2& to) {
   constexpr float kSmallest = kLargestProduct / kLargestFloat, kLargestA2 = 0x1p40f;
   for (int64_t g = 0; g < chunk.n_groups; ++g) {
     const int64_t d = chunk.begin + g * kLanes;
@@ -274,7 +265,7 @@ struct ChunkTerms {
 };
 
 template <typename scalar_t>
-inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkTerms& terms) {
+inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Channels& chunk, const ChunkTerms& terms) {
   const auto load = [&](const float* from, float neutral, int64_t g, float* to) {
     const int64_t d = chunk.begin + g * kLanes;
     if (from) return load_states(from + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, to);

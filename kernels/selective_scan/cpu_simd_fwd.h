@@ -58,9 +58,9 @@ inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B,
   for (; n < N; ++n) advance(std::integral_constant<int, 1>{});
 }
 
-inline int64_t fwd_scratch(int64_t d_state, bool with_terms) {
-  return (2 + (with_terms ? kTerms : 0)) * kGroups * d_state * kLanes + 2 * kTile * d_state + 3 * kTile * kLanes +
-         2 * kGroups * kLanes;
+inline int64_t fwd_scratch(int64_t n_chunks, int64_t d_state, bool with_terms) {
+  const int64_t per_group = (2 + (with_terms ? kTerms : 0)) * d_state * kLanes + 2 * kLanes;
+  return n_chunks * kGroups * per_group + 2 * kTile * d_state + 3 * kTile * kLanes;
 }
 
 /// The tile's rows of delta, delta u and what y starts from.
@@ -103,13 +103,14 @@ inline void fwd_epilogue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
 }
 
 template <typename scalar_t>
-inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, int64_t chunk_index, float* scratch) {
+inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, const ChunkRange& chunks,
+                     float* scratch) {
   const DenormalsAreZero denormals_are_zero;
   const RowSpan span = row_span(params, row);
   SelectiveScanFwdParams<scalar_t> p = params;
   move_to_row(p, row, span);
   const int64_t N = p.d_state, D = p.d_inner;
-  const Chunk chunk = Chunk::of(chunk_index, kScanChunk, D);
+  const Channels chunk = Channels::of(chunks, D);
   const int64_t length = span.length;
   const bool with_terms = has_state_terms(p);
   Arena arena(scratch);
@@ -126,28 +127,48 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
   load_initial_states(p, row, chunk, h);
 
   const int64_t first_tile = first_row_part(params, row, span, kTile);
-  for (int64_t tile = 0; tile * kTile < length; ++tile) {
+  const int64_t n_tiles = (length + kTile - 1) / kTile;
+  // Past the caches where a vector is a line: nothing is read before it is overwritten, and what the backward wants last
+  // does not push out what it wants first.
+  const bool streams_kept = Vec::kStreams && D % kLanes == 0 && is_aligned(p.checkpoints, sizeof(Vec));
+  for (int64_t tile = 0; tile < n_tiles; ++tile) {
     const int64_t t0 = tile * kTile;
     const int64_t steps = length - t0 < kTile ? length - t0 : kTile;
     widen_tile(p.B, t0, steps, N, B);
     widen_tile(p.C, t0, steps, N, C);
     float* const kept = p.checkpoints ? p.checkpoints + (first_tile + tile) * N * D : nullptr;
-    if (kept != nullptr) store_kept(h, chunk.n_channels, kept + chunk.begin, D);
     for (int64_t g = 0; g < chunk.n_groups; ++g) {
       const int64_t d = chunk.begin + g * kLanes;
       const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
-      const int64_t next = t0 + kTile, next_steps = length - next < kTile ? length - next : kTile;
+      const GroupAhead to_come = GroupAhead::of(tile, 1, g * kLanes, chunk.n_channels);
       LinesAhead ahead[kAhead];
-      int i = 0;
-      for (const auto* sequence : {&p.u, &p.delta, &p.z}) ahead[i++] = LinesAhead::of(*sequence, next, next_steps, d, h.data);
-      ahead[i++] = LinesAhead::of(Sequence<const scalar_t>{p.out, 0, D}, next, next_steps, d, h.data);
-      if (kept != nullptr && next < length) prefetch_rows(Sequence<float>{kept + N * D, 0, D}, 0, N, d);
+      if (to_come.tile < n_tiles) {
+        const int64_t next_t0 = to_come.tile * kTile, next_d = chunk.begin + to_come.channel;
+        int i = 0;
+        for (const auto* s : {&p.u, &p.delta, &p.z}) ahead[i++] = LinesAhead::of(*s, next_t0, next_d, h.data);
+        ahead[i++] = LinesAhead::of(Sequence<scalar_t>{p.out, 0, D}, next_t0, next_d, h.data);
+        if (kept != nullptr && !streams_kept) {
+          LinesAhead lines = LinesAhead::of(Sequence<float>{p.checkpoints, 0, D}, (first_tile + to_come.tile) * N, next_d, h.data);
+          for (int64_t n = 0; n < N; ++n) lines.ask();
+        }
+      } else {
+        for (LinesAhead& lines : ahead) lines = {h.data, 0};
+      }
+      for (int64_t n = 0; kept != nullptr && n < N; ++n) {
+        const Vec state = Vec::load(h.group(g) + n * kLanes);
+        if (streams_kept) {
+          state.stream(kept + n * D + d);
+        } else {
+          store_lanes(state, kept + n * D + d, lanes);
+        }
+      }
       fwd_prologue(p, t0, steps, d, lanes, A, g, delta, delta_u, y);
       auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
       run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g), ahead);
       fwd_epilogue(p, t0, steps, d, lanes, y);
     }
   }
+  if (streams_kept) Vec::end_streams();
   for (int64_t t = length; t < span.stored; ++t) {
     std::memset(p.out + t * D + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
   }
