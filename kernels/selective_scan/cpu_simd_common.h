@@ -114,14 +114,13 @@ struct GroupRows {
   }
 };
 
-/// body(Vecs<k>-sized int k, t) for steps t to t + k - 1, that many side by side: what does not depend on the step
-/// before.
+/// body(k, t) for steps t to t + k - 1 side by side (Vecs<k>), k an integral constant: for what needs no step before it.
 template <typename Body>
 MPEFT_INLINE void for_steps(int64_t steps, const Body& body) {
   constexpr int k = Vec::kSideBySide;
-  int64_t t = 0;
-  for (; t + k <= steps; t += k) body(std::integral_constant<int, k>{}, t);
-  for (; k > 1 && t < steps; ++t) body(std::integral_constant<int, 1>{}, t);
+  const int64_t whole = steps - steps % k;
+  for (int64_t t = 0; t < whole; t += k) body(std::integral_constant<int, k>{}, t);
+  for (int64_t t = whole; t < steps; ++t) body(std::integral_constant<int, 1>{}, t);
 }
 
 /// Lines of a group's elements in steps to come, to be asked for one by one while a tile's steps are worked on: no
@@ -146,7 +145,7 @@ struct LinesAhead {
 struct GroupAhead {
   int64_t tile, channel;
   static inline GroupAhead of(int64_t tile, int64_t direction, int64_t c, int64_t n) {
-    constexpr int64_t kChannels = 64;
+    constexpr int64_t kChannels = 128;
     const int64_t next = c + (n < kChannels ? n : kChannels);
     return next < n ? GroupAhead{tile, next} : GroupAhead{tile + direction, next - n};
   }
