@@ -96,7 +96,8 @@ MPEFT_INLINE Vecs<k> exp_in_range(const Vecs<k>& x) {
   if constexpr (kExponentParts == 32) {
     p = polynomial(f, 5.000001960e-01f, 1.000014645f, 1.0f);
   } else {
-    p = polynomial(f, 1.384365349e-03f, 8.374155316e-03f, 4.166800204e-02f, 1.666643126e-01f, 4.999999420e-01f, 1.000000032e+00f, 1.0f);
+    p = polynomial(f, 1.384365349e-03f, 8.374155316e-03f, 4.166800204e-02f, 1.666643126e-01f, 4.999999420e-01f,
+                   1.000000032e+00f, 1.0f);
   }
   return side_by_side<k>([&](int i) { return times_power_of_two(p.v[i], e[i]); });
 }
@@ -114,8 +115,7 @@ MPEFT_INLINE Vecs<k> exp_of_negative_abs(const Vecs<k>& x) {
 template <int k>
 MPEFT_INLINE Vecs<k> sigmoid(const Vecs<k>& x, const Vecs<k>& exp_of_negative_abs_x) {
   const Vecs<k>& e = exp_of_negative_abs_x;
-  const Vecs<k> positive =
-      side_by_side<k>([&](int i) { return reciprocal(Vec::broadcast(1.0f) + e.v[i]); });
+  const Vecs<k> positive = side_by_side<k>([&](int i) { return reciprocal(Vec::broadcast(1.0f) + e.v[i]); });
   const Vecs<k> negative = e * positive;
   return side_by_side<k>([&](int i) { return select_by_sign(x.v[i], positive.v[i], negative.v[i]); });
 }
@@ -135,9 +135,8 @@ struct Softplus {
 template <int k>
 MPEFT_INLINE Softplus<k> softplus(const Vecs<k>& x) {
   const Vecs<k> e = exp_of_negative_abs(x);
-  const Vecs<k> p =
-      polynomial(e, 5.364804309e-03f, -3.006571224e-02f, 7.920440566e-02f, -1.375379138e-01f, 1.915364984e-01f,
-                 -2.485716239e-01f, 3.332132246e-01f, -4.999964796e-01f, 1.0f);
+  const Vecs<k> p = polynomial(e, 5.364804309e-03f, -3.006571224e-02f, 7.920440566e-02f, -1.375379138e-01f,
+                               1.915364984e-01f, -2.485716239e-01f, 3.332132246e-01f, -4.999964796e-01f, 1.0f);
   return {side_by_side<k>([&](int i) { return fma(e.v[i], p.v[i], at_least(x.v[i], Vec::zero())); }), sigmoid(x, e)};
 }
 

@@ -24,13 +24,13 @@ SelectiveScanTasks<scalar_t> tasks_for([[maybe_unused]] CpuCapability capability
   return selective_scan_tasks_baseline<scalar_t>();
 }
 
-/// Calls task(row, chunks, scratch) for all chunks of all rows: a thread's chunks of one row together, as far as they may
-/// be. How they are cut has no say in any result.
+/// Calls task(row, chunks, scratch) for all chunks of all rows: a thread's chunks of one row together, as far as they
+/// may be. How they are cut has no say in any result.
 template <typename Inputs, typename Scratch, typename Task>
 void for_chunks_of_rows(const Inputs& p, const ParallelFor& parallel_for, const Scratch& scratch_size,
                         const Task& task) {
   const int64_t chunks = n_parts(p.d_inner, kScanChunk);
-  const int64_t together = std::min(chunks, kScanChunksTogether);
+  const int64_t together = std::min(chunks, scan_chunks_together(p.d_state));
   parallel_for(p.batch * chunks, [&](int64_t begin, int64_t end) {
     const AlignedBuffer scratch(scratch_size(std::min(together, end - begin)));
     for (int64_t i = begin; i < end;) {
@@ -72,9 +72,9 @@ void selective_scan_fwd_cpu(const SelectiveScanFwdParams<scalar_t>& p, const Par
     selective_scan_fwd_reference(p);
   } else {
     const auto tasks = tasks_for<scalar_t>(capability);
-    for_chunks_of_rows(p, parallel_for,
-                       [&](int64_t n_chunks) { return tasks.fwd_scratch(n_chunks, p.d_state, has_state_terms(p)); },
-                       [&](int64_t row, const ChunkRange& chunks, float* scratch) { tasks.fwd(p, row, chunks, scratch); });
+    for_chunks_of_rows(
+        p, parallel_for, [&](int64_t n_chunks) { return tasks.fwd_scratch(n_chunks, p.d_state, has_state_terms(p)); },
+        [&](int64_t row, const ChunkRange& chunks, float* scratch) { tasks.fwd(p, row, chunks, scratch); });
   }
 }
 

@@ -38,11 +38,11 @@ struct BwdStates {
   float *dh, *dA;              // (groups, d_state, kLanes)
 };
 
-/// Lines of the groups to come, asked for while the states of a tile advance: inputs while the first kAhead times a few
-/// states are recomputed, gradients while those are swept back over.
+/// Lines of the groups to come, a pass over the tile each: of an input while states are recomputed, of a gradient while
+/// they are swept back over. (A gradient's lines are read before they are written; a store that waits for one holds up
+/// those behind it.)
 struct BwdAhead {
-  static constexpr int64_t kSequences = 4;
-  LinesAhead inputs[kSequences][kGroupsTogether], gradients[kSequences][kGroupsTogether];
+  LinesAhead inputs[kGroupsTogether], gradients[kGroupsTogether];
 };
 
 inline void add_to(float* sum, Vec x) { (Vec::load(sum) + x).store(sum); }
@@ -60,13 +60,12 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const
   const float* const A2 = of.A2 + first;
   const StateTerms terms = kWithTerms ? of.terms.from_state(n0) : StateTerms{};
   const StateTerms dterms = kWithTerms ? of.dterms.from_state(n0) : StateTerms{};
-  const int64_t sequence = n0 / kStatesTogether;
 #pragma GCC unroll 2
   for (int g = 0; g < kGroups; ++g) {
     constexpr int kTogether = together(kStates);
     const TileRow delta = tile.delta.of(g), delta_u = tile.delta_u.of(g);
     const float* const kept = of.kept + n0 * of.kept_stride + g * kLanes;
-    LinesAhead lines = sequence < BwdAhead::kSequences ? ahead.inputs[sequence][g] : LinesAhead{of.dh, 0};
+    LinesAhead lines = ahead.inputs[g];
     Vec h[kStates];
 #pragma GCC unroll 8
     for (int j = 0; j < kStates; ++j) {
@@ -101,9 +100,7 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const
   }
   LinesAhead lines[kGroups];
 #pragma GCC unroll 2
-  for (int g = 0; g < kGroups; ++g) {
-    lines[g] = sequence < BwdAhead::kSequences ? ahead.gradients[sequence][g] : LinesAhead{of.dh, 0};
-  }
+  for (int g = 0; g < kGroups; ++g) lines[g] = ahead.gradients[g];
   for (int64_t t = tile.steps - 1; t >= 0; --t) {
 #pragma GCC unroll 2
     for (int g = 0; g < kGroups; ++g) lines[g].ask();
@@ -170,13 +167,22 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const
   }
 }
 
+/// `ahead`: one a pass, the last for all passes to come.
 template <int kGroups, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_groups(const BwdTile& tile, const BwdStates& of, const BwdAhead& ahead) {
+inline void bwd_groups(const BwdTile& tile, const BwdStates& of, BwdAhead (&ahead)[kSequencesAhead + 1]) {
   int64_t n = 0;
+  int pass = 0;
+  const auto go_back = [&]<int kStates>(std::integral_constant<int, kStates>) {
+    bwd_states<kGroups, kStates, kWithBC, kWithA, kWithTerms>(tile, n, of, ahead[pass]);
+    if (pass < kSequencesAhead) ++pass;
+  };
   for (; n + kStatesTogether <= tile.d_state; n += kStatesTogether) {
-    bwd_states<kGroups, kStatesTogether, kWithBC, kWithA, kWithTerms>(tile, n, of, ahead);
+    go_back(std::integral_constant<int, kStatesTogether>{});
   }
-  for (; n < tile.d_state; ++n) bwd_states<kGroups, 1, kWithBC, kWithA, kWithTerms>(tile, n, of, ahead);
+  for (; n < tile.d_state; ++n) go_back(std::integral_constant<int, 1>{});
+  for (; pass < kSequencesAhead; ++pass) {
+    for (int g = 0; g < kGroups; ++g) ahead[pass].inputs[g].ask(tile.steps), ahead[pass].gradients[g].ask(tile.steps);
+  }
 }
 
 /// As bwd_groups does it for what is wanted.
@@ -273,29 +279,26 @@ inline void sum_lanes(const float* from, int64_t n, float* to) {
 }
 
 template <typename scalar_t>
-inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end, const Channels& chunk) {
+inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end, const Channels& channels) {
   if (s.data == nullptr) return;
   for (int64_t t = begin; t < end; ++t) {
-    std::memset(at_step(s, t) + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
+    std::memset(at_step(s, t) + channels.begin, 0, static_cast<size_t>(channels.size) * sizeof(scalar_t));
   }
 }
 
-/// What to ask for while group `group` (i of those together) is in hand; its kept states at once.
+/// What to ask for while the i-th of the groups in hand is; its kept states at once.
 template <typename scalar_t>
-inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, int64_t tile, int64_t first_tile,
-                      const Channels& channels, int64_t group, const void* in_use, int64_t i, BwdAhead& ahead) {
-  const GroupAhead to_come = GroupAhead::of(tile, -1, group * kLanes, channels.n_channels);
+inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, const GroupAhead& to_come, int64_t first_tile,
+                      const Channels& channels, const void* in_use, int64_t i, BwdAhead (&ahead)[kSequencesAhead + 1]) {
   const int64_t t0 = to_come.tile * kTile, d = channels.begin + to_come.channel;
-  const auto lines = [&](const auto& s) { return to_come.tile < 0 ? LinesAhead{in_use, 0} : LinesAhead::of(s, t0, d, in_use); };
-  int64_t k = 0;
-  for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ahead.inputs[k++][i] = lines(*s);
-  k = 0;
-  for (const auto* s : {&p.du, &p.ddelta, &p.dz}) ahead.gradients[k++][i] = lines(*s);
-  ahead.gradients[k][i] = {in_use, 0};
+  for (BwdAhead& a : ahead) a.inputs[i] = a.gradients[i] = LinesAhead::none(in_use);
   if (to_come.tile < 0) return;
-  LinesAhead kept = LinesAhead::of(Sequence<const float>{p.checkpoints, 0, p.d_inner},
-                                   (first_tile + to_come.tile) * p.d_state, d, in_use);
-  for (int64_t n = 0; n < p.d_state; ++n) kept.ask();
+  int k = 0;
+  for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ahead[k++].inputs[i] = LinesAhead::of(*s, t0, d, in_use);
+  k = 0;
+  for (const auto* s : {&p.du, &p.ddelta, &p.dz}) ahead[k++].gradients[i] = LinesAhead::of(*s, t0, d, in_use);
+  const Sequence<const float> kept{p.checkpoints, 0, p.d_inner};
+  LinesAhead::of(kept, (first_tile + to_come.tile) * p.d_state, d, in_use).ask(p.d_state);
 }
 
 template <typename scalar_t>
@@ -306,7 +309,7 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   SelectiveScanBwdParams<scalar_t> p = params;
   move_to_row(p, row, span);
   const int64_t N = p.d_state, D = p.d_inner;
-  const Channels chunk = Channels::of(chunks, D);
+  const Channels channels = Channels::of(chunks, D);
   const int64_t length = span.length;
   const bool with_terms = has_state_terms(p);
   const bool with_bc = partials.dB != nullptr || partials.dC != nullptr;
@@ -322,11 +325,11 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   tile.decayed = arena.take(kGroupsTogether * kStatesTogether * kTile * kLanes);
   tile.dB = arena.take(kTile * N * kLanes);
   tile.dC = arena.take(kTile * N * kLanes);
-  const int64_t group_states = chunk.n_groups * N * kLanes;
+  const int64_t group_states = channels.n_groups * N * kLanes;
   const ChunkA2 A{
-      {arena.take(group_states), N}, arena.take(chunk.n_groups * kLanes), arena.take(chunk.n_groups * kLanes)};
+      {arena.take(group_states), N}, arena.take(channels.n_groups * kLanes), arena.take(channels.n_groups * kLanes)};
   const GroupStates dh{arena.take(group_states), N}, dA{arena.take(group_states), N};
-  float* const sums = arena.take(chunk.n_groups * 3 * kLanes);
+  float* const sums = arena.take(channels.n_groups * 3 * kLanes);
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
   tile.B = B;
@@ -335,14 +338,14 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   const ChunkTerms terms{with_terms ? arena.take(kTerms * group_states) : nullptr, N};
   const ChunkTerms dterms{with_terms ? arena.take(kTerms * group_states) : nullptr, N};
 
-  load_A2(p, chunk, A);
-  load_terms(p, chunk, terms);
+  load_A2(p, channels, A);
+  load_terms(p, channels, terms);
   if (with_terms) fill_zero(dterms.data, kTerms * group_states);
   fill_zero(dA.data, group_states);
   fill_zero(dh.data, group_states);
-  fill_zero(sums, chunk.n_groups * 3 * kLanes);
-  for (int64_t g = 0; p.dlast_state != nullptr && g < chunk.n_groups; ++g) {
-    load_states(p.dlast_state + (row * D + chunk.begin + g * kLanes) * N, lanes_left(chunk.n_channels, g * kLanes), N,
+  fill_zero(sums, channels.n_groups * 3 * kLanes);
+  for (int64_t g = 0; p.dlast_state != nullptr && g < channels.n_groups; ++g) {
+    load_states(p.dlast_state + (row * D + channels.begin + g * kLanes) * N, lanes_left(channels.size, g * kLanes), N,
                 1.0f, dh.group(g));
   }
 
@@ -359,23 +362,23 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
         fill_zero(tile.dC, tile.steps * N * kLanes);
       }
       const int64_t first_group = c * kGroups;
-      const int64_t end_group = first_group + kGroups < chunk.n_groups ? first_group + kGroups : chunk.n_groups;
+      const int64_t end_group = first_group + kGroups < channels.n_groups ? first_group + kGroups : channels.n_groups;
       const int64_t most_together = with_terms ? 1 : kGroupsTogether;
       for (int64_t g = first_group, n_groups; g < end_group; g += n_groups) {
         n_groups = end_group - g < most_together ? 1 : most_together;
         const auto each_group = [&](auto function) {
           for (int64_t i = 0; i < n_groups; ++i) {
-            const int64_t d = chunk.begin + (g + i) * kLanes;
-            function(i, d, lanes_left(chunk.n_channels, (g + i) * kLanes));
+            const int64_t d = channels.begin + (g + i) * kLanes;
+            function(i, d, lanes_left(channels.size, (g + i) * kLanes));
           }
         };
-        BwdAhead ahead;
+        BwdAhead ahead[kSequencesAhead + 1];
         each_group([&](int64_t i, int64_t d, int64_t lanes) {
-          bwd_ahead(p, index, first_tile, chunk, g + i, dh.data, i, ahead);
+          bwd_ahead(p, GroupAhead::of(index, -1, (g + i) * kLanes, channels), first_tile, channels, dh.data, i, ahead);
           bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
         });
-        const int64_t last_lanes = lanes_left(chunk.n_channels, (g + n_groups - 1) * kLanes);
-        const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + chunk.begin + g * kLanes, D,
+        const int64_t last_lanes = lanes_left(channels.size, (g + n_groups - 1) * kLanes);
+        const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + channels.begin + g * kLanes, D,
                                last_lanes,    dh.group(g),    dA.group(g)};
         auto* const run = with_terms      ? bwd_groups<1, true, true, true>
                           : n_groups == 1 ? bwd_groups_for<1>(with_bc, with_a)
@@ -391,12 +394,12 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
     }
   }
 
-  clear_steps(p.du, length, span.stored, chunk);
-  clear_steps(p.ddelta, length, span.stored, chunk);
-  clear_steps(p.dz, length, span.stored, chunk);
-  for (int64_t g = 0; g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
-    const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
+  clear_steps(p.du, length, span.stored, channels);
+  clear_steps(p.ddelta, length, span.stored, channels);
+  clear_steps(p.dz, length, span.stored, channels);
+  for (int64_t g = 0; g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
+    const int64_t lanes = lanes_left(channels.size, g * kLanes);
     const auto store_sum = [&](const float* sum, float* to) {  // (d_state, kLanes) to this row's (d_inner, d_state)
       if (to != nullptr) store_states(sum, lanes, N, to + (row * D + d) * N);
     };

@@ -27,6 +27,8 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
 constexpr float kLargestFloat = 3.40282347e38f;
 
+/// Steps whose softplus and gate are computed side by side.
+constexpr int kStepsTogether = 4;
 /// States of `n` whose decays are computed side by side.
 constexpr int together(int n) { return n < Vec::kSideBySide ? n : Vec::kSideBySide; }
 
@@ -114,40 +116,60 @@ struct GroupRows {
   }
 };
 
-/// body(k, t) for steps t to t + k - 1 side by side (Vecs<k>), k an integral constant: for what needs no step before it.
+/// body(k, t) for steps t to t + k - 1 side by side (Vecs<k>), k an integral constant: for what needs no step before
+/// it.
 template <typename Body>
 MPEFT_INLINE void for_steps(int64_t steps, const Body& body) {
-  constexpr int k = Vec::kSideBySide;
+  constexpr int k = kStepsTogether;
   const int64_t whole = steps - steps % k;
   for (int64_t t = 0; t < whole; t += k) body(std::integral_constant<int, k>{}, t);
   for (int64_t t = whole; t < steps; ++t) body(std::integral_constant<int, 1>{}, t);
 }
 
-/// Lines of a group's elements in steps to come, to be asked for one by one while a tile's steps are worked on: no
-/// processor fetches them by itself, as steps are a page or more apart, and a burst would wait for its few fill buffers.
+/// The channels that a task owns: those of neighbouring chunks.
+struct Channels {
+  int64_t begin, size, n_groups;
+
+  static inline Channels of(const ChunkRange& chunks, int64_t d_inner) {
+    const int64_t begin = chunks.begin * kScanChunk, end = chunks.end * kScanChunk;
+    const int64_t n = (end < d_inner ? end : d_inner) - begin;
+    return {begin, n, (n + kLanes - 1) / kLanes};
+  }
+};
+
+/// Lines of a group's elements in steps to come, asked for one by one while a tile's steps are worked on: no processor
+/// fetches them by itself, as steps are a page or so apart, and a burst would wait for its few fill buffers.
 struct LinesAhead {
   const void* next;
-  int64_t stride;  // bytes; 0 with an address that is in use anyway: nothing to ask for
+  int64_t stride;  // bytes
 
+  /// Nothing to ask for: an address that is in use anyway.
+  static inline LinesAhead none(const void* in_use) { return {in_use, 0}; }
   template <typename scalar_t>
   static inline LinesAhead of(const Sequence<scalar_t>& s, int64_t t0, int64_t d, const void* in_use) {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
-    if (s.data == nullptr || d % kLine != 0) return {in_use, 0};
+    if (s.data == nullptr || d % kLine != 0) return none(in_use);
     return {at_step(s, t0) + d, s.time_stride * static_cast<int64_t>(sizeof(scalar_t))};
   }
   inline void ask() {
     __builtin_prefetch(next, /*rw=*/0, /*locality=*/2);
     next = static_cast<const char*>(next) + stride;
   }
+  inline void ask(int64_t n) {
+    for (int64_t i = 0; i < n; ++i) ask();
+  }
 };
+/// Sequences of which one after the other is asked for, one a pass over a tile.
+constexpr int kSequencesAhead = 4;
 
-/// Where the group is that comes some channels after one at channel c of n, in this tile or in the one after it.
+/// The group that comes a task's work of some microseconds after the one at channel c: in this tile or the one after
+/// it.
 struct GroupAhead {
   int64_t tile, channel;
-  static inline GroupAhead of(int64_t tile, int64_t direction, int64_t c, int64_t n) {
+  static inline GroupAhead of(int64_t tile, int64_t direction, int64_t c, const Channels& channels) {
     constexpr int64_t kChannels = 128;
-    const int64_t next = c + (n < kChannels ? n : kChannels);
-    return next < n ? GroupAhead{tile, next} : GroupAhead{tile + direction, next - n};
+    const int64_t next = c + (channels.size < kChannels ? channels.size : kChannels);
+    return next < channels.size ? GroupAhead{tile, next} : GroupAhead{tile + direction, next - channels.size};
   }
 };
 
@@ -162,25 +184,14 @@ inline Vec load_or_zero(const scalar_t* p, int64_t offset, int64_t lanes) {
   return p ? load_lanes(p + offset, lanes) : Vec::zero();
 }
 
-/// The channels that a task owns: those of neighbouring chunks.
-struct Channels {
-  int64_t begin, n_channels, n_groups;
-
-  static inline Channels of(const ChunkRange& chunks, int64_t d_inner) {
-    const int64_t begin = chunks.begin * kScanChunk, end = chunks.end * kScanChunk;
-    const int64_t n = (end < d_inner ? end : d_inner) - begin;
-    return {begin, n, (n + kLanes - 1) / kLanes};
-  }
-};
-
 template <typename scalar_t>
-inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Channels& chunk,
+inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Channels& channels,
                                 const GroupStates& h) {
-  if (p.initial_state == nullptr) return fill_zero(h.data, chunk.n_groups * p.d_state * kLanes);
-  for (int64_t g = 0; g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
+  if (p.initial_state == nullptr) return fill_zero(h.data, channels.n_groups * p.d_state * kLanes);
+  for (int64_t g = 0; g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
     load_states(p.initial_state + row * p.initial_state_batch_stride + d * p.d_state,
-                lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, h.group(g));
+                lanes_left(channels.size, g * kLanes), p.d_state, 1.0f, h.group(g));
   }
 }
 
@@ -197,12 +208,12 @@ struct ChunkA2 {
 };
 
 template <typename scalar_t>
-inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Channels& chunk, const ChunkA2& to) {
+inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Channels& channels, const ChunkA2& to) {
   constexpr float kSmallest = kLargestProduct / kLargestFloat, kLargestA2 = 0x1p40f;
-  for (int64_t g = 0; g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
+  for (int64_t g = 0; g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
     float* const A2 = to.A2.group(g);
-    load_states(p.A + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, kLog2E, A2);
+    load_states(p.A + d * p.d_state, lanes_left(channels.size, g * kLanes), p.d_state, kLog2E, A2);
     for (int64_t i = 0; i < kLanes; ++i) {
       float least = -kSmallest, largest = kSmallest;
       for (int64_t n = 0; n < p.d_state; ++n) {
@@ -264,13 +275,13 @@ struct ChunkTerms {
 };
 
 template <typename scalar_t>
-inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Channels& chunk, const ChunkTerms& terms) {
+inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Channels& channels, const ChunkTerms& terms) {
   const auto load = [&](const float* from, float neutral, int64_t g, float* to) {
-    const int64_t d = chunk.begin + g * kLanes;
-    if (from) return load_states(from + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, to);
+    const int64_t d = channels.begin + g * kLanes;
+    if (from) return load_states(from + d * p.d_state, lanes_left(channels.size, g * kLanes), p.d_state, 1.0f, to);
     for (int64_t i = 0; i < p.d_state * kLanes; ++i) to[i] = neutral;
   };
-  for (int64_t g = 0; terms.data != nullptr && g < chunk.n_groups; ++g) {
+  for (int64_t g = 0; terms.data != nullptr && g < channels.n_groups; ++g) {
     const StateTerms t = terms.group(g);
     load(p.state_offset, 0.0f, g, t.offset);
     load(p.B_scale, 1.0f, g, t.B_scale);

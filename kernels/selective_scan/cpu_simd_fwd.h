@@ -9,9 +9,7 @@
 namespace mpeft::kernels {
 namespace {
 
-constexpr int kAhead = 4;
-
-/// Advances kStates states of a group over a tile and adds C' . (h + offset) to y.
+/// Advances kStates states of a group over a tile and adds C' . (h + offset) to y. Asks for a line ahead each step.
 template <int kStates, bool kWithTerms>
 inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const float* B, const float* C,
                        const StateTerms& terms, TileRow delta, TileRow delta_u, TileRow y, float* h, LinesAhead ahead) {
@@ -47,15 +45,18 @@ inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const fl
 template <bool kWithTerms>
 inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B, const float* C,
                       const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y, float* h,
-                      const LinesAhead* ahead) {
+                      LinesAhead (&ahead)[kSequencesAhead]) {
   int64_t n = 0;
+  int pass = 0;
   const auto advance = [&]<int kStates>(std::integral_constant<int, kStates>) {
     fwd_states<kStates, kWithTerms>(steps, N, A2 + n * kLanes, B + n, C + n,
                                     kWithTerms ? terms.from_state(n) : StateTerms{}, delta, delta_u, y, h + n * kLanes,
-                                    n / 4 < kAhead ? ahead[n / 4] : LinesAhead{h, 0});
+                                    pass < kSequencesAhead ? ahead[pass] : LinesAhead::none(h));
+    ++pass;
   };
   for (; n + 4 <= N; n += 4) advance(std::integral_constant<int, 4>{});
   for (; n < N; ++n) advance(std::integral_constant<int, 1>{});
+  for (; pass < kSequencesAhead; ++pass) ahead[pass].ask(steps);
 }
 
 inline int64_t fwd_scratch(int64_t n_chunks, int64_t d_state, bool with_terms) {
@@ -102,6 +103,31 @@ inline void fwd_epilogue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
   });
 }
 
+/// What to ask for while the states of a group advance.
+template <typename scalar_t>
+inline void fwd_ahead(const SelectiveScanFwdParams<scalar_t>& p, const GroupAhead& to_come, int64_t n_tiles,
+                      const Channels& channels, const void* in_use, LinesAhead (&ahead)[kSequencesAhead]) {
+  const int64_t t0 = to_come.tile * kTile, d = channels.begin + to_come.channel;
+  const Sequence<const scalar_t> out{p.out, 0, p.d_inner};
+  int i = 0;
+  for (const auto* s : {&p.u, &p.delta, &p.z, &out}) {
+    ahead[i++] = to_come.tile < n_tiles ? LinesAhead::of(*s, t0, d, in_use) : LinesAhead::none(in_use);
+  }
+}
+
+/// A group's states, (d_state, kLanes), to where the backward finds them. `streams`: past the caches, without reading
+/// what is overwritten. The backward comes when much else has passed.
+inline void keep_states(const float* h, int64_t d_state, int64_t lanes, float* kept, int64_t stride, bool streams) {
+  for (int64_t n = 0; n < d_state; ++n) {
+    const Vec state = Vec::load(h + n * kLanes);
+    if (streams) {
+      state.stream(kept + n * stride);
+    } else {
+      store_lanes(state, kept + n * stride, lanes);
+    }
+  }
+}
+
 template <typename scalar_t>
 inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, const ChunkRange& chunks,
                      float* scratch) {
@@ -110,26 +136,24 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
   SelectiveScanFwdParams<scalar_t> p = params;
   move_to_row(p, row, span);
   const int64_t N = p.d_state, D = p.d_inner;
-  const Channels chunk = Channels::of(chunks, D);
+  const Channels channels = Channels::of(chunks, D);
   const int64_t length = span.length;
   const bool with_terms = has_state_terms(p);
   Arena arena(scratch);
   const TileRow delta{arena.take(kTile * kLanes)}, delta_u{arena.take(kTile * kLanes)}, y{arena.take(kTile * kLanes)};
-  const GroupStates h{arena.take(chunk.n_groups * N * kLanes), N};
-  const ChunkA2 A{{arena.take(chunk.n_groups * N * kLanes), N},
-                  arena.take(chunk.n_groups * kLanes),
-                  arena.take(chunk.n_groups * kLanes)};
+  const GroupStates h{arena.take(channels.n_groups * N * kLanes), N};
+  const ChunkA2 A{{arena.take(channels.n_groups * N * kLanes), N},
+                  arena.take(channels.n_groups * kLanes),
+                  arena.take(channels.n_groups * kLanes)};
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
-  const ChunkTerms terms{with_terms ? arena.take(kTerms * chunk.n_groups * N * kLanes) : nullptr, N};
-  load_A2(p, chunk, A);
-  load_terms(p, chunk, terms);
-  load_initial_states(p, row, chunk, h);
+  const ChunkTerms terms{with_terms ? arena.take(kTerms * channels.n_groups * N * kLanes) : nullptr, N};
+  load_A2(p, channels, A);
+  load_terms(p, channels, terms);
+  load_initial_states(p, row, channels, h);
 
   const int64_t first_tile = first_row_part(params, row, span, kTile);
   const int64_t n_tiles = (length + kTile - 1) / kTile;
-  // Past the caches where a vector is a line: nothing is read before it is overwritten, and what the backward wants last
-  // does not push out what it wants first.
   const bool streams_kept = Vec::kStreams && D % kLanes == 0 && is_aligned(p.checkpoints, sizeof(Vec));
   for (int64_t tile = 0; tile < n_tiles; ++tile) {
     const int64_t t0 = tile * kTile;
@@ -137,31 +161,12 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
     widen_tile(p.B, t0, steps, N, B);
     widen_tile(p.C, t0, steps, N, C);
     float* const kept = p.checkpoints ? p.checkpoints + (first_tile + tile) * N * D : nullptr;
-    for (int64_t g = 0; g < chunk.n_groups; ++g) {
-      const int64_t d = chunk.begin + g * kLanes;
-      const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
-      const GroupAhead to_come = GroupAhead::of(tile, 1, g * kLanes, chunk.n_channels);
-      LinesAhead ahead[kAhead];
-      if (to_come.tile < n_tiles) {
-        const int64_t next_t0 = to_come.tile * kTile, next_d = chunk.begin + to_come.channel;
-        int i = 0;
-        for (const auto* s : {&p.u, &p.delta, &p.z}) ahead[i++] = LinesAhead::of(*s, next_t0, next_d, h.data);
-        ahead[i++] = LinesAhead::of(Sequence<scalar_t>{p.out, 0, D}, next_t0, next_d, h.data);
-        if (kept != nullptr && !streams_kept) {
-          LinesAhead lines = LinesAhead::of(Sequence<float>{p.checkpoints, 0, D}, (first_tile + to_come.tile) * N, next_d, h.data);
-          for (int64_t n = 0; n < N; ++n) lines.ask();
-        }
-      } else {
-        for (LinesAhead& lines : ahead) lines = {h.data, 0};
-      }
-      for (int64_t n = 0; kept != nullptr && n < N; ++n) {
-        const Vec state = Vec::load(h.group(g) + n * kLanes);
-        if (streams_kept) {
-          state.stream(kept + n * D + d);
-        } else {
-          store_lanes(state, kept + n * D + d, lanes);
-        }
-      }
+    for (int64_t g = 0; g < channels.n_groups; ++g) {
+      const int64_t d = channels.begin + g * kLanes;
+      const int64_t lanes = lanes_left(channels.size, g * kLanes);
+      LinesAhead ahead[kSequencesAhead];
+      fwd_ahead(p, GroupAhead::of(tile, 1, g * kLanes, channels), n_tiles, channels, h.data, ahead);
+      if (kept != nullptr) keep_states(h.group(g), N, lanes, kept + d, D, streams_kept);
       fwd_prologue(p, t0, steps, d, lanes, A, g, delta, delta_u, y);
       auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
       run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g), ahead);
@@ -170,11 +175,11 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
   }
   if (streams_kept) Vec::end_streams();
   for (int64_t t = length; t < span.stored; ++t) {
-    std::memset(p.out + t * D + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
+    std::memset(p.out + t * D + channels.begin, 0, static_cast<size_t>(channels.size) * sizeof(scalar_t));
   }
-  for (int64_t g = 0; p.last_state != nullptr && g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
-    store_states(h.group(g), lanes_left(chunk.n_channels, g * kLanes), N, p.last_state + (row * D + d) * N);
+  for (int64_t g = 0; p.last_state != nullptr && g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
+    store_states(h.group(g), lanes_left(channels.size, g * kLanes), N, p.last_state + (row * D + d) * N);
   }
 }
 

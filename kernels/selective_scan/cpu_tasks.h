@@ -16,8 +16,8 @@ inline constexpr int64_t kScanTile = 16;
 /// chunks, less of them.
 inline constexpr int64_t kScanChunk = 128;
 /// Chunks of a row that a task takes at most, tile by tile: each page of the inputs is then visited once and in order.
-/// Their states fit the second-level cache.
-inline constexpr int64_t kScanChunksTogether = 16;
+/// Their states (and A and two gradients) lie in the second-level cache: 384 KiB.
+inline int64_t scan_chunks_together(int64_t d_state) { return d_state < 256 ? 256 / d_state : 1; }
 
 /// Chunks [begin, end) of a row.
 struct ChunkRange {
