@@ -60,19 +60,19 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const
   const float* const A2 = of.A2 + first;
   const StateTerms terms = kWithTerms ? of.terms.from_state(n0) : StateTerms{};
   const StateTerms dterms = kWithTerms ? of.dterms.from_state(n0) : StateTerms{};
+  LinesAhead first_input = ahead.inputs[0];
 #pragma GCC unroll 2
   for (int g = 0; g < kGroups; ++g) {
     constexpr int kTogether = together(kStates);
     const TileRow delta = tile.delta.of(g), delta_u = tile.delta_u.of(g);
     const float* const kept = of.kept + n0 * of.kept_stride + g * kLanes;
-    LinesAhead lines = ahead.inputs[g];
     Vec h[kStates];
 #pragma GCC unroll 8
     for (int j = 0; j < kStates; ++j) {
       h[j] = load_lanes(kept + j * of.kept_stride, g + 1 < kGroups ? kLanes : of.lanes);
     }
     for (int64_t t = 0; t < tile.steps; ++t) {
-      lines.ask();
+      if (g == 0) first_input.ask();
       const Vec dt = delta.get(t), dtu = delta_u.get(t);
       float* const tile_decays = tile.decays + (t * kBoth + g * kStates) * kLanes;
       float* const decayed = tile.decayed + (t * kBoth + g * kStates) * kLanes;
@@ -98,12 +98,13 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const
     dh[i] = Vec::load(of.dh + at);
     if constexpr (kWithA) dA_sum[i] = Vec::load(of.dA + at);
   }
-  LinesAhead lines[kGroups];
+  LinesAhead last_input = ahead.inputs[kGroups - 1], gradients[kGroups];
 #pragma GCC unroll 2
-  for (int g = 0; g < kGroups; ++g) lines[g] = ahead.gradients[g];
+  for (int g = 0; g < kGroups; ++g) gradients[g] = ahead.gradients[g];
   for (int64_t t = tile.steps - 1; t >= 0; --t) {
+    if (kGroups > 1) last_input.ask();
 #pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) lines[g].ask();
+    for (int g = 0; g < kGroups; ++g) gradients[g].ask();
     const float* const decays = tile.decays + t * kBoth * kLanes;
     const float* const decayed = tile.decayed + t * kBoth * kLanes;
     float* const dB = kWithBC ? tile.dB + t * group_states + first : nullptr;
@@ -286,19 +287,27 @@ inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end,
   }
 }
 
-/// What to ask for while the i-th of the groups in hand is; its kept states at once.
+/// What to ask for while the i-th of the groups in hand is.
 template <typename scalar_t>
-inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, const GroupAhead& to_come, int64_t first_tile,
-                      const Channels& channels, const void* in_use, int64_t i, BwdAhead (&ahead)[kSequencesAhead + 1]) {
-  const int64_t t0 = to_come.tile * kTile, d = channels.begin + to_come.channel;
+inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, const PanelAhead& to_come, int64_t first_tile,
+                      const void* in_use, int64_t i, BwdAhead (&ahead)[kSequencesAhead + 1]) {
   for (BwdAhead& a : ahead) a.inputs[i] = a.gradients[i] = LinesAhead::none(in_use);
   if (to_come.tile < 0) return;
-  int k = 0;
-  for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ahead[k++].inputs[i] = LinesAhead::of(*s, t0, d, in_use);
-  k = 0;
-  for (const auto* s : {&p.du, &p.ddelta, &p.dz}) ahead[k++].gradients[i] = LinesAhead::of(*s, t0, d, in_use);
   const Sequence<const float> kept{p.checkpoints, 0, p.d_inner};
-  LinesAhead::of(kept, (first_tile + to_come.tile) * p.d_state, d, in_use).ask(p.d_state);
+  for (int64_t step = to_come.step; step < to_come.step + to_come.n_steps; ++step) {
+    const int64_t t = to_come.tile * kTile + step;
+    int k = 0;
+    const auto ask_for = [&](LinesAhead& lines, const auto& s, int64_t row) {
+      if (step > to_come.step) lines.ask(kTile);
+      lines = LinesAhead::of(s, row, to_come.channel, in_use);
+    };
+    for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ask_for(ahead[k++].inputs[i], *s, t);
+    k = 0;
+    for (const auto* s : {&p.du, &p.ddelta, &p.dz}) ask_for(ahead[k++].gradients[i], *s, t);
+    for (int64_t n = step; n < p.d_state; n += kTile) {
+      ask_for(ahead[k].gradients[i], kept, (first_tile + to_come.tile) * p.d_state + n);
+    }
+  }
 }
 
 template <typename scalar_t>
@@ -374,7 +383,7 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
         };
         BwdAhead ahead[kSequencesAhead + 1];
         each_group([&](int64_t i, int64_t d, int64_t lanes) {
-          bwd_ahead(p, GroupAhead::of(index, -1, (g + i) * kLanes, channels), first_tile, channels, dh.data, i, ahead);
+          bwd_ahead(p, PanelAhead::of(index, -1, g + i, channels), first_tile, dh.data, i, ahead);
           bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
         });
         const int64_t last_lanes = lanes_left(channels.size, (g + n_groups - 1) * kLanes);

@@ -137,8 +137,10 @@ struct Channels {
   }
 };
 
-/// Lines of a group's elements in steps to come, asked for one by one while a tile's steps are worked on: no processor
-/// fetches them by itself, as steps are a page or so apart, and a burst would wait for its few fill buffers.
+/// The elements of a step in a panel to come (kTile groups), asked for one by one while a tile's steps are worked on.
+/// No processor fetches them by itself when the groups want them, which is one line of a step after the other. A burst
+/// would wait for the few fill buffers; along a step, a line after its neighbour, the second-level cache soon runs
+/// ahead.
 struct LinesAhead {
   const void* next;
   int64_t stride;  // bytes
@@ -146,10 +148,9 @@ struct LinesAhead {
   /// Nothing to ask for: an address that is in use anyway.
   static inline LinesAhead none(const void* in_use) { return {in_use, 0}; }
   template <typename scalar_t>
-  static inline LinesAhead of(const Sequence<scalar_t>& s, int64_t t0, int64_t d, const void* in_use) {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
-    if (s.data == nullptr || d % kLine != 0) return none(in_use);
-    return {at_step(s, t0) + d, s.time_stride * static_cast<int64_t>(sizeof(scalar_t))};
+  static inline LinesAhead of(const Sequence<scalar_t>& s, int64_t t, int64_t d, const void* in_use) {
+    if (s.data == nullptr) return none(in_use);
+    return {at_step(s, t) + d, kLanes * static_cast<int64_t>(sizeof(scalar_t))};
   }
   inline void ask() {
     __builtin_prefetch(next, /*rw=*/0, /*locality=*/2);
@@ -162,14 +163,16 @@ struct LinesAhead {
 /// Sequences of which one after the other is asked for, one a pass over a tile.
 constexpr int kSequencesAhead = 4;
 
-/// The group that comes a task's work of some microseconds after the one at channel c: in this tile or the one after
-/// it.
-struct GroupAhead {
-  int64_t tile, channel;
-  static inline GroupAhead of(int64_t tile, int64_t direction, int64_t c, const Channels& channels) {
-    constexpr int64_t kChannels = 128;
-    const int64_t next = c + (channels.size < kChannels ? channels.size : kChannels);
-    return next < channels.size ? GroupAhead{tile, next} : GroupAhead{tile + direction, next - channels.size};
+/// Which steps of the next panel a group asks for: the i-th of kTile groups for the i-th. The panel lies in this tile
+/// or in the one after it.
+struct PanelAhead {
+  int64_t tile, channel, step, n_steps;
+  static inline PanelAhead of(int64_t tile, int64_t direction, int64_t group, const Channels& channels) {
+    const int64_t first = group / kTile * kTile, next = first + kTile, i = group - first;
+    const int64_t n_groups = channels.n_groups < next ? channels.n_groups - first : kTile;
+    const int64_t step = i * kTile / n_groups, n_steps = (i + 1) * kTile / n_groups - step;
+    if (next < channels.n_groups) return {tile, channels.begin + next * kLanes, step, n_steps};
+    return {tile + direction, channels.begin, step, n_steps};
   }
 };
 

@@ -105,13 +105,18 @@ inline void fwd_epilogue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
 
 /// What to ask for while the states of a group advance.
 template <typename scalar_t>
-inline void fwd_ahead(const SelectiveScanFwdParams<scalar_t>& p, const GroupAhead& to_come, int64_t n_tiles,
-                      const Channels& channels, const void* in_use, LinesAhead (&ahead)[kSequencesAhead]) {
-  const int64_t t0 = to_come.tile * kTile, d = channels.begin + to_come.channel;
+inline void fwd_ahead(const SelectiveScanFwdParams<scalar_t>& p, const PanelAhead& to_come, int64_t length,
+                      const void* in_use, LinesAhead (&ahead)[kSequencesAhead]) {
+  for (LinesAhead& lines : ahead) lines = LinesAhead::none(in_use);
   const Sequence<const scalar_t> out{p.out, 0, p.d_inner};
-  int i = 0;
-  for (const auto* s : {&p.u, &p.delta, &p.z, &out}) {
-    ahead[i++] = to_come.tile < n_tiles ? LinesAhead::of(*s, t0, d, in_use) : LinesAhead::none(in_use);
+  for (int64_t i = 0; i < to_come.n_steps; ++i) {
+    const int64_t t = to_come.tile * kTile + to_come.step + i;
+    if (t >= length) return;
+    int k = 0;
+    for (const auto* s : {&p.u, &p.delta, &p.z, &out}) {
+      if (i > 0) ahead[k].ask(kTile);
+      ahead[k++] = LinesAhead::of(*s, t, to_come.channel, in_use);
+    }
   }
 }
 
@@ -165,7 +170,7 @@ inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row
       const int64_t d = channels.begin + g * kLanes;
       const int64_t lanes = lanes_left(channels.size, g * kLanes);
       LinesAhead ahead[kSequencesAhead];
-      fwd_ahead(p, GroupAhead::of(tile, 1, g * kLanes, channels), n_tiles, channels, h.data, ahead);
+      fwd_ahead(p, PanelAhead::of(tile, 1, g, channels), length, h.data, ahead);
       if (kept != nullptr) keep_states(h.group(g), N, lanes, kept + d, D, streams_kept);
       fwd_prologue(p, t0, steps, d, lanes, A, g, delta, delta_u, y);
       auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
