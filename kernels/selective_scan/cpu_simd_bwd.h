@@ -298,7 +298,7 @@ inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, const PanelAhea
     const int64_t t = to_come.tile * kTile + step;
     int k = 0;
     const auto ask_for = [&](LinesAhead& lines, const auto& s, int64_t row) {
-      if (step > to_come.step) lines.ask(kTile);
+      if (step > to_come.step) lines.ask(to_come.n_groups);
       lines = LinesAhead::of(s, row, to_come.channel, in_use);
     };
     for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ask_for(ahead[k++].inputs[i], *s, t);

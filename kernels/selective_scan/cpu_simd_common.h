@@ -166,13 +166,14 @@ constexpr int kSequencesAhead = 4;
 /// Which steps of the next panel a group asks for: the i-th of kTile groups for the i-th. The panel lies in this tile
 /// or in the one after it.
 struct PanelAhead {
-  int64_t tile, channel, step, n_steps;
+  int64_t tile, channel, n_groups, step, n_steps;
   static inline PanelAhead of(int64_t tile, int64_t direction, int64_t group, const Channels& channels) {
-    const int64_t first = group / kTile * kTile, next = first + kTile, i = group - first;
-    const int64_t n_groups = channels.n_groups < next ? channels.n_groups - first : kTile;
-    const int64_t step = i * kTile / n_groups, n_steps = (i + 1) * kTile / n_groups - step;
-    if (next < channels.n_groups) return {tile, channels.begin + next * kLanes, step, n_steps};
-    return {tile + direction, channels.begin, step, n_steps};
+    const auto groups_from = [&](int64_t g) { return channels.n_groups - g < kTile ? channels.n_groups - g : kTile; };
+    const int64_t first = group / kTile * kTile, i = group - first, n = groups_from(first);
+    const int64_t step = i * kTile / n, n_steps = (i + 1) * kTile / n - step;
+    const int64_t next = first + kTile;
+    if (next < channels.n_groups) return {tile, channels.begin + next * kLanes, groups_from(next), step, n_steps};
+    return {tile + direction, channels.begin, groups_from(0), step, n_steps};
   }
 };
 

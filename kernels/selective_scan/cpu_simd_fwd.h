@@ -114,7 +114,7 @@ inline void fwd_ahead(const SelectiveScanFwdParams<scalar_t>& p, const PanelAhea
     if (t >= length) return;
     int k = 0;
     for (const auto* s : {&p.u, &p.delta, &p.z, &out}) {
-      if (i > 0) ahead[k].ask(kTile);
+      if (i > 0) ahead[k].ask(to_come.n_groups);
       ahead[k++] = LinesAhead::of(*s, t, to_come.channel, in_use);
     }
   }
