@@ -374,8 +374,7 @@ TEST(SelectiveScanCpu, RowsOfManyChunksMatchTheReference) {
   for (const auto capability :
        {kernels::CpuCapability::kBaseline, kernels::CpuCapability::kAvx2, kernels::CpuCapability::kAvx512}) {
     const kernels::ScopedCpuCapability scoped(capability);
-    for (const bool with_terms :
-         {false, true}) {  // whole vectors and lines, three chunks together and two, a part of one
+    for (const bool with_terms : {false, true}) {  // four chunks, the last a part of one; three taken together
       const auto args = scan_inputs({.batch = 2,
                                      .seqlen = 20,
                                      .d_inner = 400,
