@@ -77,8 +77,10 @@ inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
 /// x inside [lo, hi]; NaN stays NaN (these instructions return their second operand then).
 inline Vec clamp(Vec x, Vec lo, Vec hi) { return {_mm256_min_ps(hi.v, _mm256_max_ps(lo.v, x.v))}; }
-/// max(x, lo); NaN stays NaN.
+/// max(x, lo); x where either is NaN.
 inline Vec at_least(Vec x, Vec lo) { return {_mm256_max_ps(lo.v, x.v)}; }
+/// min(x, hi); x where either is NaN.
+inline Vec at_most(Vec x, Vec hi) { return {_mm256_min_ps(hi.v, x.v)}; }
 /// 1 / x
 inline Vec reciprocal(Vec x) { return Vec::broadcast(1.0f) / x; }
 /// -|x|

@@ -94,8 +94,10 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
 inline Vec clamp(Vec x, Vec lo, Vec hi) {
   return {_mm512_maskz_min_ps(Vec::kAll, hi.v, _mm512_maskz_max_ps(Vec::kAll, lo.v, x.v))};
 }
-/// max(x, lo); NaN stays NaN.
+/// max(x, lo); x where either is NaN.
 inline Vec at_least(Vec x, Vec lo) { return {_mm512_maskz_max_ps(Vec::kAll, lo.v, x.v)}; }
+/// min(x, hi); x where either is NaN.
+inline Vec at_most(Vec x, Vec hi) { return {_mm512_maskz_min_ps(Vec::kAll, hi.v, x.v)}; }
 /// 1 / x of an ordinary x, to 1.2e-7: a division would take the divider 10 cycles.
 inline Vec reciprocal(Vec x) {
   const __m512 r = _mm512_maskz_rcp14_ps(Vec::kAll, x.v);

@@ -57,8 +57,10 @@ inline Vec clamp(Vec x, Vec lo, Vec hi) {
   const Vec::Floats raised = lo.v > x.v ? lo.v : x.v;
   return {hi.v < raised ? hi.v : raised};
 }
-/// max(x, lo); NaN stays NaN.
+/// max(x, lo); x where either is NaN.
 inline Vec at_least(Vec x, Vec lo) { return {lo.v > x.v ? lo.v : x.v}; }
+/// min(x, hi); x where either is NaN.
+inline Vec at_most(Vec x, Vec hi) { return {hi.v < x.v ? hi.v : x.v}; }
 /// 1 / x
 inline Vec reciprocal(Vec x) { return Vec::broadcast(1.0f) / x; }
 /// -|x|

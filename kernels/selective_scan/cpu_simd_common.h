@@ -74,7 +74,13 @@ struct GroupStates {
 /// from (lanes, d_state) to (d_state, kLanes), zeros in the lanes beyond; scaled.
 inline void load_states(const float* from, int64_t lanes, int64_t d_state, float scale, float* to) {
   for (int64_t n = 0; n < d_state; ++n) {
-    for (int64_t i = 0; i < kLanes; ++i) to[n * kLanes + i] = i < lanes ? from[i * d_state + n] * scale : 0.0f;
+    float* const row = to + n * kLanes;
+    if (lanes == kLanes) {
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kLanes; ++i) row[i] = from[i * d_state + n] * scale;
+    } else {
+      for (int64_t i = 0; i < kLanes; ++i) row[i] = i < lanes ? from[i * d_state + n] * scale : 0.0f;
+    }
   }
 }
 
@@ -218,23 +224,18 @@ inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Channels& chan
     const int64_t d = channels.begin + g * kLanes;
     float* const A2 = to.A2.group(g);
     load_states(p.A + d * p.d_state, lanes_left(channels.size, g * kLanes), p.d_state, kLog2E, A2);
-    for (int64_t i = 0; i < kLanes; ++i) {
-      float least = -kSmallest, largest = kSmallest;
-      for (int64_t n = 0; n < p.d_state; ++n) {
-        float& a2 = A2[n * kLanes + i];
-        if (a2 < -kLargestA2) a2 = -kLargestA2;
-        if (a2 > kLargestA2) a2 = kLargestA2;
-        if (a2 < least) least = a2;
-        if (a2 > largest) largest = a2;
-      }
-      const float size = -least > largest ? -least : largest;
-      const auto limit = [size](float of_sign) {
-        const float of_size = kLargestProduct / size, of_power = kLargestPower / of_sign;
-        return of_power < of_size ? of_power : of_size;
-      };
-      to.largest_delta[g * kLanes + i] = limit(largest);
-      to.least_delta[g * kLanes + i] = -limit(-least);
+    Vec least = Vec::broadcast(-kSmallest), largest = Vec::broadcast(kSmallest);
+    for (int64_t n = 0; n < p.d_state; ++n) {
+      const Vec a2 = clamp(Vec::load(A2 + n * kLanes), Vec::broadcast(-kLargestA2), Vec::broadcast(kLargestA2));
+      a2.store(A2 + n * kLanes);
+      least = at_most(least, a2);
+      largest = at_least(largest, a2);
     }
+    const Vec minus_least = Vec::zero() - least;
+    const Vec of_size = Vec::broadcast(kLargestProduct) / at_least(largest, minus_least);
+    const auto limit = [&](Vec of_sign) { return at_most(of_size, Vec::broadcast(kLargestPower) / of_sign); };
+    limit(largest).store(to.largest_delta + g * kLanes);
+    (Vec::zero() - limit(minus_least)).store(to.least_delta + g * kLanes);
   }
 }
 
