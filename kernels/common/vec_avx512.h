@@ -144,7 +144,7 @@ struct SplitProduct {
   Vec f;
   Exponent n;
 };
-/// |a b| <= 2^60: beyond, f times f times f overflows.
+/// |a b| <= 2^60: far beyond, f times f overflows.
 inline SplitProduct split_product(Vec a, Vec b) {
   const Vec code = fma(a, b, Vec::broadcast(kRoundTo32nd));
   const Vec n = code - Vec::broadcast(kRoundTo32nd);

@@ -38,9 +38,9 @@ struct BwdStates {
   float *dh, *dA;              // (groups, d_state, kLanes)
 };
 
-/// Lines of the groups to come, a pass over the tile each: of an input while states are recomputed, of a gradient while
-/// they are swept back over. (A gradient's lines are read before they are written; a store that waits for one holds up
-/// those behind it.)
+/// Lines of the panel to come for a pass over the tile: an input's, asked for while states are recomputed (the last
+/// group's later), and a gradient's (the last pass: the kept states'), while those are swept back over. A gradient's
+/// lines are read before they are written: a store that waits for one holds up all those behind it.
 struct BwdAhead {
   LinesAhead inputs[kGroupsTogether], gradients[kGroupsTogether];
 };
