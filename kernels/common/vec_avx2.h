@@ -33,6 +33,9 @@ struct Vec {
   }
 
   inline void store(float* p) const { _mm256_storeu_ps(p, v); }
+  static constexpr bool kStreams = false;  // a vector is less than a line
+  inline void stream(float* p) const { store(p); }
+  static inline void end_streams() {}
   inline void store(BFloat16* p) const {  // to nearest even; NaN keeps its upper bits and becomes quiet
     const __m256i bits = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
@@ -74,6 +77,12 @@ inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
 /// x inside [lo, hi]; NaN stays NaN (these instructions return their second operand then).
 inline Vec clamp(Vec x, Vec lo, Vec hi) { return {_mm256_min_ps(hi.v, _mm256_max_ps(lo.v, x.v))}; }
+/// max(x, lo); x where either is NaN.
+inline Vec at_least(Vec x, Vec lo) { return {_mm256_max_ps(lo.v, x.v)}; }
+/// min(x, hi); x where either is NaN.
+inline Vec at_most(Vec x, Vec hi) { return {_mm256_min_ps(hi.v, x.v)}; }
+/// 1 / x
+inline Vec reciprocal(Vec x) { return Vec::broadcast(1.0f) / x; }
 /// -|x|
 inline Vec negative_abs(Vec x) { return {_mm256_or_ps(x.v, _mm256_set1_ps(-0.0f))}; }
 /// Lane by lane: b where the sign bit of x is set, else a.
@@ -84,12 +93,11 @@ inline Vec select_by_sign(Vec x, Vec a, Vec b) { return {_mm256_blendv_ps(a.v, b
 // exactly.
 constexpr float kRoundAndBias = 12582912.0f + 127.0f;
 
+constexpr int kExponentParts = 1;
 /// An integer n, and what times_power_of_two wants to know it by.
 struct Exponent {
   Vec n, code;
 };
-/// x such that round_exponent works on it.
-inline Vec limit_exponent(Vec x) { return clamp(x, Vec::broadcast(-127.0f), Vec::broadcast(128.0f)); }
 /// The integer nearest to x.
 inline Exponent round_exponent(Vec x) {
   const Vec code = x + Vec::broadcast(kRoundAndBias);
@@ -103,7 +111,7 @@ inline Vec times_power_of_two(Vec p, const Exponent& e) {
 // Powers of two of a product, in eighths: a b = n + f, n a multiple of 1/8. Adding 1.5 * 2^20 + 127 rounds to it and
 // leaves n + 127, in units of 1/8, in the low mantissa bits. Shifted by 20 they are the exponent field, as above, with
 // the eighths behind it, for which a table then puts the mantissa of their power of two.
-constexpr bool kSplitsToEighths = true;
+constexpr int kProductParts = 8;
 constexpr float kRoundToEighth = 1572864.0f + 127.0f;
 
 struct SplitProduct {

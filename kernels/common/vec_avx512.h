@@ -33,6 +33,10 @@ struct Vec {
   }
 
   inline void store(float* p) const { _mm512_storeu_ps(p, v); }
+  /// To memory past the caches, a line at once; p is aligned. Other threads see it after end_streams.
+  static constexpr bool kStreams = true;
+  inline void stream(float* p) const { _mm512_stream_ps(p, v); }
+  static inline void end_streams() { _mm_sfence(); }
   inline void store(BFloat16* p) const {  // to nearest even; NaN keeps its upper bits and becomes quiet
     const __m512i bits = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(kAll, bits, 16), _mm512_set1_epi32(1));
@@ -90,6 +94,15 @@ inline Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
 inline Vec clamp(Vec x, Vec lo, Vec hi) {
   return {_mm512_maskz_min_ps(Vec::kAll, hi.v, _mm512_maskz_max_ps(Vec::kAll, lo.v, x.v))};
 }
+/// max(x, lo); x where either is NaN.
+inline Vec at_least(Vec x, Vec lo) { return {_mm512_maskz_max_ps(Vec::kAll, lo.v, x.v)}; }
+/// min(x, hi); x where either is NaN.
+inline Vec at_most(Vec x, Vec hi) { return {_mm512_maskz_min_ps(Vec::kAll, hi.v, x.v)}; }
+/// 1 / x of an ordinary x, to 1.2e-7: a division would take the divider 10 cycles.
+inline Vec reciprocal(Vec x) {
+  const __m512 r = _mm512_maskz_rcp14_ps(Vec::kAll, x.v);
+  return {_mm512_fmadd_ps(r, _mm512_fnmadd_ps(r, x.v, _mm512_set1_ps(1.0f)), r)};
+}
 /// -|x|
 inline Vec negative_abs(Vec x) { return {_mm512_or_ps(x.v, _mm512_set1_ps(-0.0f))}; }
 /// Lane by lane: b where the sign bit of x is set, else a.
@@ -97,45 +110,48 @@ inline Vec select_by_sign(Vec x, Vec a, Vec b) {
   return {_mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x.v)), a.v, b.v)};
 }
 
-// Powers of two, n in p 2^n: this instruction set rounds and scales with exact limits of its own, 0 and infinity
-// included.
+// Powers of two, 2^n with n a multiple of 1/32: a table of 32 (two registers) for the fraction of n, and scaling by
+// 2^floor(n), one instruction with exact limits of its own, 0 and infinity included. Adding 1.5 * 2^18 rounds to a
+// multiple of 1/32 and leaves these in the low mantissa bits, where the table look-up wants them.
+constexpr float kRoundTo32nd = 393216.0f;
+constexpr int kExponentParts = 32, kProductParts = 32;
 
-/// An integer n, and what times_power_of_two wants to know it by.
+/// A multiple of 1/32, and what times_power_of_two wants to know it by.
 struct Exponent {
-  Vec n;
+  Vec n, code;
 };
-/// x such that round_exponent works on it.
-inline Vec limit_exponent(Vec x) { return x; }
-/// The integer nearest to x.
+/// The multiple of 1/32 nearest to x.
 inline Exponent round_exponent(Vec x) {
-  return {{_mm512_maskz_roundscale_ps(Vec::kAll, x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}};
-}
-/// p 2^n
-inline Vec times_power_of_two(Vec p, Exponent e) { return {_mm512_maskz_scalef_ps(Vec::kAll, p.v, e.n.v)}; }
-
-// Powers of two of a product, in eighths: a b = n + f, n a multiple of 1/8. Adding 1.5 * 2^20 rounds to it and leaves
-// the eighths in the low mantissa bits, where the table look-up wants them; scaling by 2^floor(n) is one instruction.
-// The fraction is taken of the product before rounding.
-constexpr bool kSplitsToEighths = true;
-
-struct SplitProduct {
-  Vec f, n, code;
-};
-/// |a b| <= 2^60: beyond, f times f times f overflows.
-inline SplitProduct split_product(Vec a, Vec b) {
-  const Vec code = fma(a, b, Vec::broadcast(1572864.0f));
-  const Vec n = code - Vec::broadcast(1572864.0f);
-  return {{_mm512_fmsub_ps(a.v, b.v, n.v)}, n, code};
+  const Vec code = x + Vec::broadcast(kRoundTo32nd);
+  return {code - Vec::broadcast(kRoundTo32nd), code};
 }
 /// 2^n
-inline Vec power_of_two(const SplitProduct& s) {
-  const __m512 eighths =
-      _mm512_setr_ps(1.0f, 1.09050775f, 1.18920708f, 1.29683959f, 1.41421354f, 1.54221082f, 1.68179286f,
-                     1.8340081f,  // i / 8, twice: the look-up takes four bits of the code
-                     1.0f, 1.09050775f, 1.18920708f, 1.29683959f, 1.41421354f, 1.54221082f, 1.68179286f, 1.8340081f);
-  const __m512 mantissa = _mm512_maskz_permutexvar_ps(Vec::kAll, _mm512_castps_si512(s.code.v), eighths);
-  return {_mm512_maskz_scalef_ps(Vec::kAll, mantissa, s.n.v)};
+inline Vec power_of_two(const Exponent& e) {
+  const __m512 first = _mm512_setr_ps(1.0f, 1.0218972f, 1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f, 1.13878858f,
+                                      1.1637249f, 1.18920708f, 1.21524739f, 1.24185777f, 1.26905096f, 1.29683959f,
+                                      1.32523668f, 1.35425556f, 1.38390994f);
+  const __m512 second = _mm512_setr_ps(1.41421354f, 1.44518077f, 1.47682619f, 1.50916445f, 1.54221082f, 1.5759809f,
+                                       1.61049032f, 1.64575553f, 1.68179286f, 1.71861935f, 1.75625217f, 1.79470909f,
+                                       1.8340081f, 1.87416768f, 1.91520655f, 1.95714414f);
+  const __m512 fraction = _mm512_permutex2var_ps(first, _mm512_castps_si512(e.code.v), second);
+  return {_mm512_maskz_scalef_ps(Vec::kAll, fraction, e.n.v)};
 }
+/// p 2^n
+inline Vec times_power_of_two(Vec p, const Exponent& e) { return p * power_of_two(e); }
+
+// Powers of two of a product: a b = n + f, n as above. The fraction is taken of the product before rounding.
+struct SplitProduct {
+  Vec f;
+  Exponent n;
+};
+/// |a b| <= 2^60: far beyond, f times f overflows.
+inline SplitProduct split_product(Vec a, Vec b) {
+  const Vec code = fma(a, b, Vec::broadcast(kRoundTo32nd));
+  const Vec n = code - Vec::broadcast(kRoundTo32nd);
+  return {{_mm512_fmsub_ps(a.v, b.v, n.v)}, {n, code}};
+}
+/// 2^n
+inline Vec power_of_two(const SplitProduct& s) { return power_of_two(s.n); }
 
 }  // namespace
 }  // namespace mpeft::kernels

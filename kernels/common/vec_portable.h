@@ -31,6 +31,10 @@ struct Vec {
     for (int64_t i = 0; i < kLanes; ++i) from_acc(v[i], p[i]);
   }
 
+  static constexpr bool kStreams = false;  // a vector is less than a line
+  inline void stream(float* p) const { store(p); }
+  static inline void end_streams() {}
+
   /// The sum of the lanes, always in the same order.
   inline float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
 
@@ -53,6 +57,12 @@ inline Vec clamp(Vec x, Vec lo, Vec hi) {
   const Vec::Floats raised = lo.v > x.v ? lo.v : x.v;
   return {hi.v < raised ? hi.v : raised};
 }
+/// max(x, lo); x where either is NaN.
+inline Vec at_least(Vec x, Vec lo) { return {lo.v > x.v ? lo.v : x.v}; }
+/// min(x, hi); x where either is NaN.
+inline Vec at_most(Vec x, Vec hi) { return {hi.v < x.v ? hi.v : x.v}; }
+/// 1 / x
+inline Vec reciprocal(Vec x) { return Vec::broadcast(1.0f) / x; }
 /// -|x|
 inline Vec negative_abs(Vec x) { return {(Vec::Floats)((Vec::Ints)x.v | INT32_MIN)}; }
 /// Lane by lane: b where the sign bit of x is set, else a.
@@ -63,6 +73,7 @@ inline Vec select_by_sign(Vec x, Vec a, Vec b) { return {(Vec::Ints)x.v < 0 ? b.
 // exactly.
 constexpr float kRoundAndBias = 12582912.0f + 127.0f;
 
+constexpr int kExponentParts = 1;
 /// An integer n, and what times_power_of_two wants to know it by.
 struct Exponent {
   Vec n, code;
@@ -78,7 +89,7 @@ inline Exponent round_exponent(Vec x) {
 inline Vec times_power_of_two(Vec p, const Exponent& e) { return p * Vec{(Vec::Floats)((Vec::Ints)e.code.v << 23)}; }
 
 // Powers of two of a product: a b = n + f, n an integer.
-constexpr bool kSplitsToEighths = false;
+constexpr int kProductParts = 1;
 
 struct SplitProduct {
   Vec f;

@@ -1,5 +1,6 @@
 #include "kernels/selective_scan/cpu.h"
 
+#include <algorithm>
 #include <optional>
 #include <type_traits>
 
@@ -21,6 +22,24 @@ SelectiveScanTasks<scalar_t> tasks_for([[maybe_unused]] CpuCapability capability
   if (capability == CpuCapability::kAvx2) return selective_scan_tasks_avx2<scalar_t>();
 #endif
   return selective_scan_tasks_baseline<scalar_t>();
+}
+
+/// Calls task(row, chunks, scratch) for all chunks of all rows: a thread's chunks of one row together, as far as they
+/// may be. How they are cut has no say in any result.
+template <typename Inputs, typename Scratch, typename Task>
+void for_chunks_of_rows(const Inputs& p, const ParallelFor& parallel_for, const Scratch& scratch_size,
+                        const Task& task) {
+  const int64_t chunks = n_parts(p.d_inner, kScanChunk);
+  const int64_t together = std::min(chunks, scan_chunks_together(p.d_state));
+  parallel_for(p.batch * chunks, [&](int64_t begin, int64_t end) {
+    const AlignedBuffer scratch(scratch_size(std::min(together, end - begin)));
+    for (int64_t i = begin; i < end;) {
+      const int64_t row = i / chunks, first = i - row * chunks;
+      const int64_t n = std::min({together, end - i, chunks - first});
+      task(row, ChunkRange{first, first + n}, scratch.data());
+      i += n;
+    }
+  });
 }
 
 /// (n_chunks, n_tokens, d_state) to (n_tokens, d_state): the sum over chunks, in order; 0 for padding.
@@ -53,9 +72,9 @@ void selective_scan_fwd_cpu(const SelectiveScanFwdParams<scalar_t>& p, const Par
     selective_scan_fwd_reference(p);
   } else {
     const auto tasks = tasks_for<scalar_t>(capability);
-    const int64_t chunks = n_parts(p.d_inner, kScanChunk);
-    for_each_task(parallel_for, p.batch * chunks, tasks.fwd_scratch(p.d_state, has_state_terms(p)),
-                  [&](int64_t i, float* scratch) { tasks.fwd(p, i / chunks, i % chunks, scratch); });
+    for_chunks_of_rows(
+        p, parallel_for, [&](int64_t n_chunks) { return tasks.fwd_scratch(n_chunks, p.d_state, has_state_terms(p)); },
+        [&](int64_t row, const ChunkRange& chunks, float* scratch) { tasks.fwd(p, row, chunks, scratch); });
   }
 }
 
@@ -90,8 +109,9 @@ void selective_scan_bwd_cpu(const SelectiveScanBwdParams<scalar_t>& p, const Par
                          {&partials.dout_offset, p.dout_offset, p.d_inner}};
     for (RowSum& s : row_sums) *s.partial = allocate_if(s.sum != nullptr, p.batch * s.size, s.buffer);
 
-    for_each_task(parallel_for, p.batch * chunks, tasks.bwd_scratch(p.d_state, has_state_terms(p)),
-                  [&](int64_t i, float* scratch) { tasks.bwd(p, partials, i / chunks, i % chunks, scratch); });
+    for_chunks_of_rows(
+        p, parallel_for, [&](int64_t n_chunks) { return tasks.bwd_scratch(n_chunks, p.d_state, has_state_terms(p)); },
+        [&](int64_t row, const ChunkRange& range, float* scratch) { tasks.bwd(p, partials, row, range, scratch); });
 
     sum_chunks(p, partials.dB, chunks, p.dB, parallel_for);
     sum_chunks(p, partials.dC, chunks, p.dC, parallel_for);

@@ -38,13 +38,20 @@ struct BwdStates {
   float *dh, *dA;              // (groups, d_state, kLanes)
 };
 
+/// Lines of the panel to come for a pass over the tile: an input's, asked for while states are recomputed (the last
+/// group's later), and a gradient's (the last pass: the kept states'), while those are swept back over. A gradient's
+/// lines are read before they are written: a store that waits for one holds up all those behind it.
+struct BwdAhead {
+  LinesAhead inputs[kGroupsTogether], gradients[kGroupsTogether];
+};
+
 inline void add_to(float* sum, Vec x) { (Vec::load(sum) + x).store(sum); }
 
 /// Recomputes kStates states of kGroups groups over a tile, from state n0, then goes back through it. dh: gradient of
 /// the state after the tile in, before it out. dA is added to.
 /// With terms (one group) also: the sums of their gradients, which are added to.
 template <int kGroups, int kStates, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
+inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of, const BwdAhead& ahead) {
   static_assert(kGroups == 1 || !kWithTerms);
   constexpr int kBoth = kGroups * kStates;
   const int64_t N = tile.d_state, group_states = N * kLanes, first = n0 * kLanes;
@@ -53,6 +60,7 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
   const float* const A2 = of.A2 + first;
   const StateTerms terms = kWithTerms ? of.terms.from_state(n0) : StateTerms{};
   const StateTerms dterms = kWithTerms ? of.dterms.from_state(n0) : StateTerms{};
+  LinesAhead first_input = ahead.inputs[0];
 #pragma GCC unroll 2
   for (int g = 0; g < kGroups; ++g) {
     constexpr int kTogether = together(kStates);
@@ -64,6 +72,7 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
       h[j] = load_lanes(kept + j * of.kept_stride, g + 1 < kGroups ? kLanes : of.lanes);
     }
     for (int64_t t = 0; t < tile.steps; ++t) {
+      if (g == 0) first_input.ask();
       const Vec dt = delta.get(t), dtu = delta_u.get(t);
       float* const tile_decays = tile.decays + (t * kBoth + g * kStates) * kLanes;
       float* const decayed = tile.decayed + (t * kBoth + g * kStates) * kLanes;
@@ -89,7 +98,13 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
     dh[i] = Vec::load(of.dh + at);
     if constexpr (kWithA) dA_sum[i] = Vec::load(of.dA + at);
   }
+  LinesAhead last_input = ahead.inputs[kGroups - 1], gradients[kGroups];
+#pragma GCC unroll 2
+  for (int g = 0; g < kGroups; ++g) gradients[g] = ahead.gradients[g];
   for (int64_t t = tile.steps - 1; t >= 0; --t) {
+    if (kGroups > 1) last_input.ask();
+#pragma GCC unroll 2
+    for (int g = 0; g < kGroups; ++g) gradients[g].ask();
     const float* const decays = tile.decays + t * kBoth * kLanes;
     const float* const decayed = tile.decayed + t * kBoth * kLanes;
     float* const dB = kWithBC ? tile.dB + t * group_states + first : nullptr;
@@ -153,13 +168,22 @@ inline void bwd_states(const BwdTile tile, int64_t n0, const BwdStates of) {
   }
 }
 
+/// `ahead`: one a pass, the last for all passes to come.
 template <int kGroups, bool kWithBC, bool kWithA, bool kWithTerms>
-inline void bwd_groups(const BwdTile& tile, const BwdStates& of) {
+inline void bwd_groups(const BwdTile& tile, const BwdStates& of, BwdAhead (&ahead)[kSequencesAhead + 1]) {
   int64_t n = 0;
+  int pass = 0;
+  const auto go_back = [&]<int kStates>(std::integral_constant<int, kStates>) {
+    bwd_states<kGroups, kStates, kWithBC, kWithA, kWithTerms>(tile, n, of, ahead[pass]);
+    if (pass < kSequencesAhead) ++pass;
+  };
   for (; n + kStatesTogether <= tile.d_state; n += kStatesTogether) {
-    bwd_states<kGroups, kStatesTogether, kWithBC, kWithA, kWithTerms>(tile, n, of);
+    go_back(std::integral_constant<int, kStatesTogether>{});
   }
-  for (; n < tile.d_state; ++n) bwd_states<kGroups, 1, kWithBC, kWithA, kWithTerms>(tile, n, of);
+  for (; n < tile.d_state; ++n) go_back(std::integral_constant<int, 1>{});
+  for (; pass < kSequencesAhead; ++pass) {
+    for (int g = 0; g < kGroups; ++g) ahead[pass].inputs[g].ask(tile.steps), ahead[pass].gradients[g].ask(tile.steps);
+  }
 }
 
 /// As bwd_groups does it for what is wanted.
@@ -169,9 +193,9 @@ inline auto* bwd_groups_for(bool with_bc, bool with_a) {
   return with_a ? bwd_groups<kGroups, false, true, false> : bwd_groups<kGroups, false, false, false>;
 }
 
-inline int64_t bwd_scratch(int64_t d_state, bool with_terms) {
+inline int64_t bwd_scratch(int64_t n_chunks, int64_t d_state, bool with_terms) {
   const int64_t per_group = (3 + (with_terms ? 2 * kTerms : 0)) * d_state * kLanes + 5 * kLanes;
-  return kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state +
+  return n_chunks * kGroups * per_group + 2 * kTile * d_state * kLanes + 2 * kTile * d_state +
          kGroupsTogether * (8 + 2 * kStatesTogether) * kTile * kLanes;
 }
 
@@ -186,10 +210,6 @@ struct BwdRows {
 template <typename scalar_t>
 inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, int64_t d, int64_t lanes,
                          const ChunkA2& A, int64_t group, const BwdTile& tile, const BwdRows& rows) {
-  if (t0 >= kTile) {
-    for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) prefetch_rows(*s, t0 - kTile, kTile, d);
-    for (const auto* s : {&p.du, &p.ddelta, &p.dz}) prefetch_rows(*s, t0 - kTile, kTile, d);
-  }
   const TileRow delta = tile.delta, delta_u = tile.delta_u, dy = tile.dy, slope = rows.softplus_slope,
                 dgate = rows.dgate;
   const Vec one = Vec::broadcast(1.0f);
@@ -197,28 +217,28 @@ inline void bwd_prologue(const SelectiveScanBwdParams<scalar_t>& p, int64_t t0, 
   const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
   const auto delta_rows = GroupRows<const scalar_t>::of(p.delta, t0, d, lanes);
   const auto fill = [&](auto activation) {
-    for (int64_t t = 0; t < tile.steps; ++t) {
-      const Softplus dt = activation(delta_rows.get(t) + bias);
-      delta.set(t, A.limit_delta(group, dt.value));
-      delta_u.set(t, dt.value * u_rows.get(t));
+    for_steps(tile.steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+      const Softplus<k> dt = activation(delta_rows.template get<k>(t) + bias);
+      delta.set(t, side_by_side<k>([&](int i) { return A.limit_delta(group, dt.value.v[i]); }));
+      delta_u.set(t, dt.value * u_rows.template get<k>(t));
       slope.set(t, dt.derivative);
-    }
+    });
   };
   if (p.delta_softplus) {
-    fill([](Vec x) { return softplus(x); });
+    fill([]<int k>(const Vecs<k>& x) { return softplus(x); });
   } else {
-    fill([one](Vec x) { return Softplus{x, one}; });
+    fill([one]<int k>(const Vecs<k>& x) { return Softplus<k>{x, side_by_side<k>([one](int) { return one; })}; });
   }
   const auto dout_rows = GroupRows<const scalar_t>::of(p.dout, t0, d, lanes);
   const auto z_rows = GroupRows<const scalar_t>::of(p.z, t0, d, lanes);
   if (z_rows.data != nullptr) {
-    for (int64_t t = 0; t < tile.steps; ++t) {
-      const Vec z = z_rows.get(t), dout = dout_rows.get(t);
-      const Vec s = sigmoid(z);
-      const Vec gate = z * s;
+    for_steps(tile.steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+      const Vecs<k> z = z_rows.template get<k>(t), dout = dout_rows.template get<k>(t);
+      const Vecs<k> s = sigmoid(z);
+      const Vecs<k> gate = z * s;
       dy.set(t, dout * gate);
-      dgate.set(t, dout * fma(gate, one - s, s));
-    }
+      dgate.set(t, dout * side_by_side<k>([&](int i) { return fma(gate.v[i], one - s.v[i], s.v[i]); }));
+    });
   } else {
     for (int64_t t = 0; t < tile.steps; ++t) dy.set(t, dout_rows.get(t));
   }
@@ -260,22 +280,45 @@ inline void sum_lanes(const float* from, int64_t n, float* to) {
 }
 
 template <typename scalar_t>
-inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end, const Chunk& chunk) {
+inline void clear_steps(const Sequence<scalar_t>& s, int64_t begin, int64_t end, const Channels& channels) {
   if (s.data == nullptr) return;
   for (int64_t t = begin; t < end; ++t) {
-    std::memset(at_step(s, t) + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
+    std::memset(at_step(s, t) + channels.begin, 0, static_cast<size_t>(channels.size) * sizeof(scalar_t));
+  }
+}
+
+/// What to ask for while the i-th of the groups in hand is.
+template <typename scalar_t>
+inline void bwd_ahead(const SelectiveScanBwdParams<scalar_t>& p, const PanelAhead& to_come, int64_t first_tile,
+                      const void* in_use, int64_t i, BwdAhead (&ahead)[kSequencesAhead + 1]) {
+  for (BwdAhead& a : ahead) a.inputs[i] = a.gradients[i] = LinesAhead::none(in_use);
+  if (to_come.tile < 0) return;
+  const Sequence<const float> kept{p.checkpoints, 0, p.d_inner};
+  for (int64_t step = to_come.step; step < to_come.step + to_come.n_steps; ++step) {
+    const int64_t t = to_come.tile * kTile + step;
+    int k = 0;
+    const auto ask_for = [&](LinesAhead& lines, const auto& s, int64_t row) {
+      if (step > to_come.step) lines.ask(to_come.n_groups);
+      lines = LinesAhead::of(s, row, to_come.channel, in_use);
+    };
+    for (const auto* s : {&p.u, &p.delta, &p.z, &p.dout}) ask_for(ahead[k++].inputs[i], *s, t);
+    k = 0;
+    for (const auto* s : {&p.du, &p.ddelta, &p.dz}) ask_for(ahead[k++].gradients[i], *s, t);
+    for (int64_t n = step; n < p.d_state; n += kTile) {
+      ask_for(ahead[k].gradients[i], kept, (first_tile + to_come.tile) * p.d_state + n);
+    }
   }
 }
 
 template <typename scalar_t>
 inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const SelectiveScanPartials& partials, int64_t row,
-                     int64_t chunk_index, float* scratch) {
+                     const ChunkRange& chunks, float* scratch) {
   const DenormalsAreZero denormals_are_zero;
   const RowSpan span = row_span(params, row);
   SelectiveScanBwdParams<scalar_t> p = params;
   move_to_row(p, row, span);
   const int64_t N = p.d_state, D = p.d_inner;
-  const Chunk chunk = Chunk::of(chunk_index, kScanChunk, D);
+  const Channels channels = Channels::of(chunks, D);
   const int64_t length = span.length;
   const bool with_terms = has_state_terms(p);
   const bool with_bc = partials.dB != nullptr || partials.dC != nullptr;
@@ -291,11 +334,11 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   tile.decayed = arena.take(kGroupsTogether * kStatesTogether * kTile * kLanes);
   tile.dB = arena.take(kTile * N * kLanes);
   tile.dC = arena.take(kTile * N * kLanes);
-  const int64_t group_states = chunk.n_groups * N * kLanes;
+  const int64_t group_states = channels.n_groups * N * kLanes;
   const ChunkA2 A{
-      {arena.take(group_states), N}, arena.take(chunk.n_groups * kLanes), arena.take(chunk.n_groups * kLanes)};
+      {arena.take(group_states), N}, arena.take(channels.n_groups * kLanes), arena.take(channels.n_groups * kLanes)};
   const GroupStates dh{arena.take(group_states), N}, dA{arena.take(group_states), N};
-  float* const sums = arena.take(chunk.n_groups * 3 * kLanes);
+  float* const sums = arena.take(channels.n_groups * 3 * kLanes);
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
   tile.B = B;
@@ -304,14 +347,14 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
   const ChunkTerms terms{with_terms ? arena.take(kTerms * group_states) : nullptr, N};
   const ChunkTerms dterms{with_terms ? arena.take(kTerms * group_states) : nullptr, N};
 
-  load_A2(p, chunk, A);
-  load_terms(p, chunk, terms);
+  load_A2(p, channels, A);
+  load_terms(p, channels, terms);
   if (with_terms) fill_zero(dterms.data, kTerms * group_states);
   fill_zero(dA.data, group_states);
   fill_zero(dh.data, group_states);
-  fill_zero(sums, chunk.n_groups * 3 * kLanes);
-  for (int64_t g = 0; p.dlast_state != nullptr && g < chunk.n_groups; ++g) {
-    load_states(p.dlast_state + (row * D + chunk.begin + g * kLanes) * N, lanes_left(chunk.n_channels, g * kLanes), N,
+  fill_zero(sums, channels.n_groups * 3 * kLanes);
+  for (int64_t g = 0; p.dlast_state != nullptr && g < channels.n_groups; ++g) {
+    load_states(p.dlast_state + (row * D + channels.begin + g * kLanes) * N, lanes_left(channels.size, g * kLanes), N,
                 1.0f, dh.group(g));
   }
 
@@ -321,46 +364,51 @@ inline void bwd_task(const SelectiveScanBwdParams<scalar_t>& params, const Selec
     tile.steps = length - t0 < kTile ? length - t0 : kTile;
     widen_tile(p.B, t0, tile.steps, N, B);
     widen_tile(p.C, t0, tile.steps, N, C);
-    if (with_bc || with_terms) {
-      fill_zero(tile.dB, tile.steps * N * kLanes);
-      fill_zero(tile.dC, tile.steps * N * kLanes);
+    const float* const kept = p.checkpoints + (first_tile + index) * N * D;
+    for (int64_t c = 0; c < chunks.end - chunks.begin; ++c) {
+      if (with_bc || with_terms) {
+        fill_zero(tile.dB, tile.steps * N * kLanes);
+        fill_zero(tile.dC, tile.steps * N * kLanes);
+      }
+      const int64_t first_group = c * kGroups;
+      const int64_t end_group = first_group + kGroups < channels.n_groups ? first_group + kGroups : channels.n_groups;
+      const int64_t most_together = with_terms ? 1 : kGroupsTogether;
+      for (int64_t g = first_group, n_groups; g < end_group; g += n_groups) {
+        n_groups = end_group - g < most_together ? 1 : most_together;
+        const auto each_group = [&](auto function) {
+          for (int64_t i = 0; i < n_groups; ++i) {
+            const int64_t d = channels.begin + (g + i) * kLanes;
+            function(i, d, lanes_left(channels.size, (g + i) * kLanes));
+          }
+        };
+        BwdAhead ahead[kSequencesAhead + 1];
+        each_group([&](int64_t i, int64_t d, int64_t lanes) {
+          bwd_ahead(p, PanelAhead::of(index, -1, g + i, channels), first_tile, dh.data, i, ahead);
+          bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
+        });
+        const int64_t last_lanes = lanes_left(channels.size, (g + n_groups - 1) * kLanes);
+        const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + channels.begin + g * kLanes, D,
+                               last_lanes,    dh.group(g),    dA.group(g)};
+        auto* const run = with_terms      ? bwd_groups<1, true, true, true>
+                          : n_groups == 1 ? bwd_groups_for<1>(with_bc, with_a)
+                                          : bwd_groups_for<kGroupsTogether>(with_bc, with_a);
+        run(tile, states, ahead);
+        each_group([&](int64_t i, int64_t d, int64_t lanes) {
+          bwd_epilogue(p, t0, d, lanes, tile.of(i), rows.of(i), sums + (g + i) * 3 * kLanes);
+        });
+      }
+      const int64_t first = ((chunks.begin + c) * n_tokens(params) + span.first + t0) * N;
+      if (partials.dB != nullptr) sum_lanes(tile.dB, tile.steps * N, partials.dB + first);
+      if (partials.dC != nullptr) sum_lanes(tile.dC, tile.steps * N, partials.dC + first);
     }
-    const int64_t most_together = with_terms ? 1 : kGroupsTogether;
-    for (int64_t g = 0, n_groups; g < chunk.n_groups; g += n_groups) {
-      n_groups = chunk.n_groups - g < most_together ? 1 : most_together;
-      const float* const kept = p.checkpoints + (first_tile + index) * N * D;
-      const auto each_group = [&](auto function) {
-        for (int64_t i = 0; i < n_groups; ++i) {
-          const int64_t d = chunk.begin + (g + i) * kLanes;
-          function(i, d, lanes_left(chunk.n_channels, (g + i) * kLanes));
-        }
-      };
-      each_group([&](int64_t i, int64_t d, int64_t lanes) {
-        if (index > 0) prefetch_rows(Sequence<const float>{kept - N * D, 0, D}, 0, N, d);
-        bwd_prologue(p, t0, d, lanes, A, g + i, tile.of(i), rows.of(i));
-      });
-      const int64_t last_lanes = lanes_left(chunk.n_channels, (g + n_groups - 1) * kLanes);
-      const BwdStates states{A.A2.group(g), terms.group(g), dterms.group(g), kept + chunk.begin + g * kLanes, D,
-                             last_lanes,    dh.group(g),    dA.group(g)};
-      auto* const run = with_terms      ? bwd_groups<1, true, true, true>
-                        : n_groups == 1 ? bwd_groups_for<1>(with_bc, with_a)
-                                        : bwd_groups_for<kGroupsTogether>(with_bc, with_a);
-      run(tile, states);
-      each_group([&](int64_t i, int64_t d, int64_t lanes) {
-        bwd_epilogue(p, t0, d, lanes, tile.of(i), rows.of(i), sums + (g + i) * 3 * kLanes);
-      });
-    }
-    const int64_t first = (chunk_index * n_tokens(params) + span.first + t0) * N;
-    if (partials.dB != nullptr) sum_lanes(tile.dB, tile.steps * N, partials.dB + first);
-    if (partials.dC != nullptr) sum_lanes(tile.dC, tile.steps * N, partials.dC + first);
   }
 
-  clear_steps(p.du, length, span.stored, chunk);
-  clear_steps(p.ddelta, length, span.stored, chunk);
-  clear_steps(p.dz, length, span.stored, chunk);
-  for (int64_t g = 0; g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
-    const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
+  clear_steps(p.du, length, span.stored, channels);
+  clear_steps(p.ddelta, length, span.stored, channels);
+  clear_steps(p.dz, length, span.stored, channels);
+  for (int64_t g = 0; g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
+    const int64_t lanes = lanes_left(channels.size, g * kLanes);
     const auto store_sum = [&](const float* sum, float* to) {  // (d_state, kLanes) to this row's (d_inner, d_state)
       if (to != nullptr) store_states(sum, lanes, N, to + (row * D + d) * N);
     };

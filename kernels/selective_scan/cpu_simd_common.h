@@ -27,6 +27,8 @@ constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2 = 0.693147181f;
 constexpr float kLargestFloat = 3.40282347e38f;
 
+/// Steps whose softplus and gate are computed side by side.
+constexpr int kStepsTogether = 4;
 /// States of `n` whose decays are computed side by side.
 constexpr int together(int n) { return n < Vec::kSideBySide ? n : Vec::kSideBySide; }
 
@@ -35,6 +37,15 @@ struct TileRow {
   float* data;
   inline Vec get(int64_t t) const { return Vec::load(data + t * kLanes); }
   inline void set(int64_t t, Vec x) const { x.store(data + t * kLanes); }
+  template <int k>
+  MPEFT_INLINE Vecs<k> get(int64_t t) const {
+    return side_by_side<k>([&](int i) { return get(t + i); });
+  }
+  template <int k>
+  MPEFT_INLINE void set(int64_t t, const Vecs<k>& x) const {
+#pragma GCC unroll 8
+    for (int i = 0; i < k; ++i) set(t + i, x.v[i]);
+  }
   /// The row of group g, where those of several lie behind one another.
   inline TileRow of(int64_t g) const { return {data + g * kTile * kLanes}; }
 };
@@ -63,7 +74,13 @@ struct GroupStates {
 /// from (lanes, d_state) to (d_state, kLanes), zeros in the lanes beyond; scaled.
 inline void load_states(const float* from, int64_t lanes, int64_t d_state, float scale, float* to) {
   for (int64_t n = 0; n < d_state; ++n) {
-    for (int64_t i = 0; i < kLanes; ++i) to[n * kLanes + i] = i < lanes ? from[i * d_state + n] * scale : 0.0f;
+    float* const row = to + n * kLanes;
+    if (lanes == kLanes) {
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kLanes; ++i) row[i] = from[i * d_state + n] * scale;
+    } else {
+      for (int64_t i = 0; i < kLanes; ++i) row[i] = i < lanes ? from[i * d_state + n] * scale : 0.0f;
+    }
   }
 }
 
@@ -74,15 +91,7 @@ inline void store_states(const float* from, int64_t lanes, int64_t d_state, floa
   }
 }
 
-/// Keeps a chunk's states: of each state a run of neighbouring channels. Group by group instead, every line would open
-/// another page.
-inline void store_kept(const GroupStates& h, int64_t n_channels, float* kept, int64_t d_inner) {
-  for (int64_t n = 0; n < h.d_state; ++n) {
-    for (int64_t c = 0; c < n_channels; c += kLanes) {
-      store_lanes(Vec::load(h.group(c / kLanes) + n * kLanes), kept + n * d_inner + c, lanes_left(n_channels, c));
-    }
-  }
-}
+inline bool is_aligned(const void* p, size_t to) { return reinterpret_cast<uintptr_t>(p) % to == 0; }
 
 inline void fill_zero(float* p, int64_t n) { std::memset(p, 0, static_cast<size_t>(n) * sizeof(float)); }
 
@@ -102,19 +111,77 @@ struct GroupRows {
   }
   inline Vec get(int64_t t) const { return load_lanes(data + t * stride, lanes); }
   inline void set(int64_t t, Vec x) const { store_lanes(x, data + t * stride, lanes); }
+  template <int k>
+  MPEFT_INLINE Vecs<k> get(int64_t t) const {
+    return side_by_side<k>([&](int i) { return get(t + i); });
+  }
+  template <int k>
+  MPEFT_INLINE void set(int64_t t, const Vecs<k>& x) const {
+#pragma GCC unroll 8
+    for (int i = 0; i < k; ++i) set(t + i, x.v[i]);
+  }
 };
 
-/// Asks for a group's elements in steps to come, once a cache line: rows are further apart than a page, so no processor
-/// fetches them by itself.
-template <typename scalar_t>
-inline void prefetch_rows(const Sequence<scalar_t>& s, int64_t t0, int64_t steps, int64_t d) {
-  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(scalar_t));
-  if (s.data == nullptr || d % kLine != 0) return;
-  auto* row = at_step(s, t0) + d;
-  for (int64_t t = 0; t < steps; ++t, row += s.time_stride) {
-    __builtin_prefetch(row, /*rw=*/!std::is_const_v<scalar_t>, /*locality=*/2);
-  }
+/// body(k, t) for steps t to t + k - 1 side by side (Vecs<k>), k an integral constant: for what needs no step before
+/// it.
+template <typename Body>
+MPEFT_INLINE void for_steps(int64_t steps, const Body& body) {
+  constexpr int k = kStepsTogether;
+  const int64_t whole = steps - steps % k;
+  for (int64_t t = 0; t < whole; t += k) body(std::integral_constant<int, k>{}, t);
+  for (int64_t t = whole; t < steps; ++t) body(std::integral_constant<int, 1>{}, t);
 }
+
+/// The channels that a task owns: those of neighbouring chunks.
+struct Channels {
+  int64_t begin, size, n_groups;
+
+  static inline Channels of(const ChunkRange& chunks, int64_t d_inner) {
+    const int64_t begin = chunks.begin * kScanChunk, end = chunks.end * kScanChunk;
+    const int64_t n = (end < d_inner ? end : d_inner) - begin;
+    return {begin, n, (n + kLanes - 1) / kLanes};
+  }
+};
+
+/// The elements of a step in a panel to come (kTile groups), asked for one by one while a tile's steps are worked on.
+/// No processor fetches them by itself when the groups want them, which is one line of a step after the other. A burst
+/// would wait for the few fill buffers; along a step, a line after its neighbour, the second-level cache soon runs
+/// ahead.
+struct LinesAhead {
+  const void* next;
+  int64_t stride;  // bytes
+
+  /// Nothing to ask for: an address that is in use anyway.
+  static inline LinesAhead none(const void* in_use) { return {in_use, 0}; }
+  template <typename scalar_t>
+  static inline LinesAhead of(const Sequence<scalar_t>& s, int64_t t, int64_t d, const void* in_use) {
+    if (s.data == nullptr) return none(in_use);
+    return {at_step(s, t) + d, kLanes * static_cast<int64_t>(sizeof(scalar_t))};
+  }
+  inline void ask() {
+    __builtin_prefetch(next, /*rw=*/0, /*locality=*/2);
+    next = static_cast<const char*>(next) + stride;
+  }
+  inline void ask(int64_t n) {
+    for (int64_t i = 0; i < n; ++i) ask();
+  }
+};
+/// Sequences of which one after the other is asked for, one a pass over a tile.
+constexpr int kSequencesAhead = 4;
+
+/// Which steps of the next panel a group asks for: the i-th of kTile groups for the i-th. The panel lies in this tile
+/// or in the one after it.
+struct PanelAhead {
+  int64_t tile, channel, n_groups, step, n_steps;
+  static inline PanelAhead of(int64_t tile, int64_t direction, int64_t group, const Channels& channels) {
+    const auto groups_from = [&](int64_t g) { return channels.n_groups - g < kTile ? channels.n_groups - g : kTile; };
+    const int64_t first = group / kTile * kTile, i = group - first, n = groups_from(first);
+    const int64_t step = i * kTile / n, n_steps = (i + 1) * kTile / n - step;
+    const int64_t next = first + kTile;
+    if (next < channels.n_groups) return {tile, channels.begin + next * kLanes, groups_from(next), step, n_steps};
+    return {tile + direction, channels.begin, groups_from(0), step, n_steps};
+  }
+};
 
 /// B and C of a tile as floats, (steps, d_state) each.
 template <typename scalar_t>
@@ -127,25 +194,14 @@ inline Vec load_or_zero(const scalar_t* p, int64_t offset, int64_t lanes) {
   return p ? load_lanes(p + offset, lanes) : Vec::zero();
 }
 
-/// The channels that a task owns.
-struct Chunk {
-  int64_t begin, n_channels, n_groups;
-
-  static inline Chunk of(int64_t index, int64_t size, int64_t d_inner) {
-    const int64_t begin = index * size;
-    const int64_t n = d_inner - begin < size ? d_inner - begin : size;
-    return {begin, n, (n + kLanes - 1) / kLanes};
-  }
-};
-
 template <typename scalar_t>
-inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Chunk& chunk,
+inline void load_initial_states(const SelectiveScanInputs<scalar_t>& p, int64_t row, const Channels& channels,
                                 const GroupStates& h) {
-  if (p.initial_state == nullptr) return fill_zero(h.data, chunk.n_groups * p.d_state * kLanes);
-  for (int64_t g = 0; g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
+  if (p.initial_state == nullptr) return fill_zero(h.data, channels.n_groups * p.d_state * kLanes);
+  for (int64_t g = 0; g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
     load_states(p.initial_state + row * p.initial_state_batch_stride + d * p.d_state,
-                lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, h.group(g));
+                lanes_left(channels.size, g * kLanes), p.d_state, 1.0f, h.group(g));
   }
 }
 
@@ -162,29 +218,24 @@ struct ChunkA2 {
 };
 
 template <typename scalar_t>
-inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkA2& to) {
+inline void load_A2(const SelectiveScanInputs<scalar_t>& p, const Channels& channels, const ChunkA2& to) {
   constexpr float kSmallest = kLargestProduct / kLargestFloat, kLargestA2 = 0x1p40f;
-  for (int64_t g = 0; g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
+  for (int64_t g = 0; g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
     float* const A2 = to.A2.group(g);
-    load_states(p.A + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, kLog2E, A2);
-    for (int64_t i = 0; i < kLanes; ++i) {
-      float least = -kSmallest, largest = kSmallest;
-      for (int64_t n = 0; n < p.d_state; ++n) {
-        float& a2 = A2[n * kLanes + i];
-        if (a2 < -kLargestA2) a2 = -kLargestA2;
-        if (a2 > kLargestA2) a2 = kLargestA2;
-        if (a2 < least) least = a2;
-        if (a2 > largest) largest = a2;
-      }
-      const float size = -least > largest ? -least : largest;
-      const auto limit = [size](float of_sign) {
-        const float of_size = kLargestProduct / size, of_power = kLargestPower / of_sign;
-        return of_power < of_size ? of_power : of_size;
-      };
-      to.largest_delta[g * kLanes + i] = limit(largest);
-      to.least_delta[g * kLanes + i] = -limit(-least);
+    load_states(p.A + d * p.d_state, lanes_left(channels.size, g * kLanes), p.d_state, kLog2E, A2);
+    Vec least = Vec::broadcast(-kSmallest), largest = Vec::broadcast(kSmallest);
+    for (int64_t n = 0; n < p.d_state; ++n) {
+      const Vec a2 = clamp(Vec::load(A2 + n * kLanes), Vec::broadcast(-kLargestA2), Vec::broadcast(kLargestA2));
+      a2.store(A2 + n * kLanes);
+      least = at_most(least, a2);
+      largest = at_least(largest, a2);
     }
+    const Vec minus_least = Vec::zero() - least;
+    const Vec of_size = Vec::broadcast(kLargestProduct) / at_least(largest, minus_least);
+    const auto limit = [&](Vec of_sign) { return at_most(of_size, Vec::broadcast(kLargestPower) / of_sign); };
+    limit(largest).store(to.largest_delta + g * kLanes);
+    (Vec::zero() - limit(minus_least)).store(to.least_delta + g * kLanes);
   }
 }
 
@@ -229,13 +280,13 @@ struct ChunkTerms {
 };
 
 template <typename scalar_t>
-inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Chunk& chunk, const ChunkTerms& terms) {
+inline void load_terms(const SelectiveScanInputs<scalar_t>& p, const Channels& channels, const ChunkTerms& terms) {
   const auto load = [&](const float* from, float neutral, int64_t g, float* to) {
-    const int64_t d = chunk.begin + g * kLanes;
-    if (from) return load_states(from + d * p.d_state, lanes_left(chunk.n_channels, g * kLanes), p.d_state, 1.0f, to);
+    const int64_t d = channels.begin + g * kLanes;
+    if (from) return load_states(from + d * p.d_state, lanes_left(channels.size, g * kLanes), p.d_state, 1.0f, to);
     for (int64_t i = 0; i < p.d_state * kLanes; ++i) to[i] = neutral;
   };
-  for (int64_t g = 0; terms.data != nullptr && g < chunk.n_groups; ++g) {
+  for (int64_t g = 0; terms.data != nullptr && g < channels.n_groups; ++g) {
     const StateTerms t = terms.group(g);
     load(p.state_offset, 0.0f, g, t.offset);
     load(p.B_scale, 1.0f, g, t.B_scale);

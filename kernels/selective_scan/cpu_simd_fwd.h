@@ -9,10 +9,10 @@
 namespace mpeft::kernels {
 namespace {
 
-/// Advances kStates states of a group over a tile and adds C' . (h + offset) to y.
+/// Advances kStates states of a group over a tile and adds C' . (h + offset) to y. Asks for a line ahead each step.
 template <int kStates, bool kWithTerms>
 inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const float* B, const float* C,
-                       const StateTerms& terms, TileRow delta, TileRow delta_u, TileRow y, float* h) {
+                       const StateTerms& terms, TileRow delta, TileRow delta_u, TileRow y, float* h, LinesAhead ahead) {
   constexpr int kTogether = together(kStates);
   Vec state[kStates];
 #pragma GCC unroll 8
@@ -20,6 +20,7 @@ inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const fl
   for (int64_t t = 0; t < steps; ++t) {
     const Vec dt = delta.get(t), dtu = delta_u.get(t);
     Vec sum = y.get(t);
+    ahead.ask();
 #pragma GCC unroll 8
     for (int i = 0; i < kStates; i += kTogether) {
       Vec decay[kTogether];
@@ -43,20 +44,24 @@ inline void fwd_states(int64_t steps, int64_t d_state, const float* A2, const fl
 
 template <bool kWithTerms>
 inline void fwd_group(int64_t steps, int64_t N, const float* A2, const float* B, const float* C,
-                      const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y,
-                      float* h) {
+                      const StateTerms& terms, const TileRow& delta, const TileRow& delta_u, const TileRow& y, float* h,
+                      LinesAhead (&ahead)[kSequencesAhead]) {
   int64_t n = 0;
+  int pass = 0;
   const auto advance = [&]<int kStates>(std::integral_constant<int, kStates>) {
     fwd_states<kStates, kWithTerms>(steps, N, A2 + n * kLanes, B + n, C + n,
-                                    kWithTerms ? terms.from_state(n) : StateTerms{}, delta, delta_u, y, h + n * kLanes);
+                                    kWithTerms ? terms.from_state(n) : StateTerms{}, delta, delta_u, y, h + n * kLanes,
+                                    pass < kSequencesAhead ? ahead[pass] : LinesAhead::none(h));
+    ++pass;
   };
   for (; n + 4 <= N; n += 4) advance(std::integral_constant<int, 4>{});
   for (; n < N; ++n) advance(std::integral_constant<int, 1>{});
+  for (; pass < kSequencesAhead; ++pass) ahead[pass].ask(steps);
 }
 
-inline int64_t fwd_scratch(int64_t d_state, bool with_terms) {
-  return (2 + (with_terms ? kTerms : 0)) * kGroups * d_state * kLanes + 2 * kTile * d_state + 3 * kTile * kLanes +
-         2 * kGroups * kLanes;
+inline int64_t fwd_scratch(int64_t n_chunks, int64_t d_state, bool with_terms) {
+  const int64_t per_group = (2 + (with_terms ? kTerms : 0)) * d_state * kLanes + 2 * kLanes;
+  return n_chunks * kGroups * per_group + 2 * kTile * d_state + 3 * kTile * kLanes;
 }
 
 /// The tile's rows of delta, delta u and what y starts from.
@@ -68,18 +73,18 @@ inline void fwd_prologue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
   const auto u_rows = GroupRows<const scalar_t>::of(p.u, t0, d, lanes);
   const auto delta_rows = GroupRows<const scalar_t>::of(p.delta, t0, d, lanes);
   const auto fill = [&](auto activation) {
-    for (int64_t t = 0; t < steps; ++t) {
-      const Vec u = u_rows.get(t);
-      const Vec dt = activation(delta_rows.get(t) + bias);
-      delta.set(t, A.limit_delta(group, dt));
+    for_steps(steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+      const Vecs<k> u = u_rows.template get<k>(t);
+      const Vecs<k> dt = activation(delta_rows.template get<k>(t) + bias);
+      delta.set(t, side_by_side<k>([&](int i) { return A.limit_delta(group, dt.v[i]); }));
       delta_u.set(t, dt * u);
-      y.set(t, fma(skip, u, offset));
-    }
+      y.set(t, side_by_side<k>([&](int i) { return fma(skip, u.v[i], offset); }));
+    });
   };
   if (p.delta_softplus) {
-    fill([](Vec x) { return softplus(x).value; });
+    fill([](const auto& x) { return softplus(x).value; });
   } else {
-    fill([](Vec x) { return x; });
+    fill([](const auto& x) { return x; });
   }
 }
 
@@ -92,62 +97,94 @@ inline void fwd_epilogue(const SelectiveScanFwdParams<scalar_t>& p, int64_t t0, 
     for (int64_t t = 0; t < steps; ++t) out.set(t, y.get(t));
     return;
   }
-  for (int64_t t = 0; t < steps; ++t) {
-    const Vec z = z_rows.get(t);
-    out.set(t, y.get(t) * (z * sigmoid(z)));
+  for_steps(steps, [&]<int k>(std::integral_constant<int, k>, int64_t t) {
+    const Vecs<k> z = z_rows.template get<k>(t);
+    out.set(t, y.template get<k>(t) * (z * sigmoid(z)));
+  });
+}
+
+/// What to ask for while the states of a group advance.
+template <typename scalar_t>
+inline void fwd_ahead(const SelectiveScanFwdParams<scalar_t>& p, const PanelAhead& to_come, int64_t length,
+                      const void* in_use, LinesAhead (&ahead)[kSequencesAhead]) {
+  for (LinesAhead& lines : ahead) lines = LinesAhead::none(in_use);
+  const Sequence<const scalar_t> out{p.out, 0, p.d_inner};
+  for (int64_t i = 0; i < to_come.n_steps; ++i) {
+    const int64_t t = to_come.tile * kTile + to_come.step + i;
+    if (t >= length) return;
+    int k = 0;
+    for (const auto* s : {&p.u, &p.delta, &p.z, &out}) {
+      if (i > 0) ahead[k].ask(to_come.n_groups);
+      ahead[k++] = LinesAhead::of(*s, t, to_come.channel, in_use);
+    }
+  }
+}
+
+/// A group's states, (d_state, kLanes), to where the backward finds them. `streams`: past the caches, without reading
+/// what is overwritten. The backward comes when much else has passed.
+inline void keep_states(const float* h, int64_t d_state, int64_t lanes, float* kept, int64_t stride, bool streams) {
+  for (int64_t n = 0; n < d_state; ++n) {
+    const Vec state = Vec::load(h + n * kLanes);
+    if (streams) {
+      state.stream(kept + n * stride);
+    } else {
+      store_lanes(state, kept + n * stride, lanes);
+    }
   }
 }
 
 template <typename scalar_t>
-inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, int64_t chunk_index, float* scratch) {
+inline void fwd_task(const SelectiveScanFwdParams<scalar_t>& params, int64_t row, const ChunkRange& chunks,
+                     float* scratch) {
   const DenormalsAreZero denormals_are_zero;
   const RowSpan span = row_span(params, row);
   SelectiveScanFwdParams<scalar_t> p = params;
   move_to_row(p, row, span);
   const int64_t N = p.d_state, D = p.d_inner;
-  const Chunk chunk = Chunk::of(chunk_index, kScanChunk, D);
+  const Channels channels = Channels::of(chunks, D);
   const int64_t length = span.length;
   const bool with_terms = has_state_terms(p);
   Arena arena(scratch);
   const TileRow delta{arena.take(kTile * kLanes)}, delta_u{arena.take(kTile * kLanes)}, y{arena.take(kTile * kLanes)};
-  const GroupStates h{arena.take(chunk.n_groups * N * kLanes), N};
-  const ChunkA2 A{{arena.take(chunk.n_groups * N * kLanes), N},
-                  arena.take(chunk.n_groups * kLanes),
-                  arena.take(chunk.n_groups * kLanes)};
+  const GroupStates h{arena.take(channels.n_groups * N * kLanes), N};
+  const ChunkA2 A{{arena.take(channels.n_groups * N * kLanes), N},
+                  arena.take(channels.n_groups * kLanes),
+                  arena.take(channels.n_groups * kLanes)};
   float* const B = arena.take(kTile * N);
   float* const C = arena.take(kTile * N);
-  const ChunkTerms terms{with_terms ? arena.take(kTerms * chunk.n_groups * N * kLanes) : nullptr, N};
-  load_A2(p, chunk, A);
-  load_terms(p, chunk, terms);
-  load_initial_states(p, row, chunk, h);
+  const ChunkTerms terms{with_terms ? arena.take(kTerms * channels.n_groups * N * kLanes) : nullptr, N};
+  load_A2(p, channels, A);
+  load_terms(p, channels, terms);
+  load_initial_states(p, row, channels, h);
 
   const int64_t first_tile = first_row_part(params, row, span, kTile);
-  for (int64_t tile = 0; tile * kTile < length; ++tile) {
+  const int64_t n_tiles = (length + kTile - 1) / kTile;
+  const bool streams_kept = Vec::kStreams && D % kLanes == 0 && is_aligned(p.checkpoints, sizeof(Vec));
+  for (int64_t tile = 0; tile < n_tiles; ++tile) {
     const int64_t t0 = tile * kTile;
     const int64_t steps = length - t0 < kTile ? length - t0 : kTile;
     widen_tile(p.B, t0, steps, N, B);
     widen_tile(p.C, t0, steps, N, C);
     float* const kept = p.checkpoints ? p.checkpoints + (first_tile + tile) * N * D : nullptr;
-    if (kept != nullptr) store_kept(h, chunk.n_channels, kept + chunk.begin, D);
-    for (int64_t g = 0; g < chunk.n_groups; ++g) {
-      const int64_t d = chunk.begin + g * kLanes;
-      const int64_t lanes = lanes_left(chunk.n_channels, g * kLanes);
-      const int64_t next = t0 + kTile, next_steps = length - next < kTile ? length - next : kTile;
-      for (const auto* sequence : {&p.u, &p.delta, &p.z}) prefetch_rows(*sequence, next, next_steps, d);
-      prefetch_rows(Sequence<scalar_t>{p.out, 0, D}, next, next_steps, d);
-      if (kept != nullptr && next < length) prefetch_rows(Sequence<float>{kept + N * D, 0, D}, 0, N, d);
+    for (int64_t g = 0; g < channels.n_groups; ++g) {
+      const int64_t d = channels.begin + g * kLanes;
+      const int64_t lanes = lanes_left(channels.size, g * kLanes);
+      LinesAhead ahead[kSequencesAhead];
+      fwd_ahead(p, PanelAhead::of(tile, 1, g, channels), length, h.data, ahead);
+      if (kept != nullptr) keep_states(h.group(g), N, lanes, kept + d, D, streams_kept);
       fwd_prologue(p, t0, steps, d, lanes, A, g, delta, delta_u, y);
       auto* const run = with_terms ? fwd_group<true> : fwd_group<false>;
-      run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g));
+      run(steps, N, A.A2.group(g), B, C, terms.group(g), delta, delta_u, y, h.group(g), ahead);
       fwd_epilogue(p, t0, steps, d, lanes, y);
     }
   }
+  if (streams_kept) Vec::end_streams();
   for (int64_t t = length; t < span.stored; ++t) {
-    std::memset(p.out + t * D + chunk.begin, 0, static_cast<size_t>(chunk.n_channels) * sizeof(scalar_t));
+    std::memset(p.out + t * D + channels.begin, 0, static_cast<size_t>(channels.size) * sizeof(scalar_t));
   }
-  for (int64_t g = 0; p.last_state != nullptr && g < chunk.n_groups; ++g) {
-    const int64_t d = chunk.begin + g * kLanes;
-    store_states(h.group(g), lanes_left(chunk.n_channels, g * kLanes), N, p.last_state + (row * D + d) * N);
+  for (int64_t g = 0; p.last_state != nullptr && g < channels.n_groups; ++g) {
+    const int64_t d = channels.begin + g * kLanes;
+    store_states(h.group(g), lanes_left(channels.size, g * kLanes), N, p.last_state + (row * D + d) * N);
   }
 }
 

@@ -12,9 +12,17 @@ namespace mpeft::kernels {
 
 /// Steps between two kept states, and the steps that a task works on at a time (its buffers fit the first-level cache).
 inline constexpr int64_t kScanTile = 16;
-/// Channels of one task. A backward task leaves a (seqlen, d_state) partial sum of dB and dC: larger chunks, less of
-/// them.
+/// Channels that are one piece of work: a backward leaves a (seqlen, d_state) partial sum of dB and dC for each. Larger
+/// chunks, less of them.
 inline constexpr int64_t kScanChunk = 128;
+/// Chunks of a row that a task takes at most, tile by tile: each page of the inputs is then visited once and in order.
+/// Their states (and A and two gradients) lie in the second-level cache: 384 KiB.
+inline int64_t scan_chunks_together(int64_t d_state) { return d_state < 256 ? 256 / d_state : 1; }
+
+/// Chunks [begin, end) of a row.
+struct ChunkRange {
+  int64_t begin, end;
+};
 
 /// Gradients that tasks share, one copy a task, to be summed in order. Null: not wanted.
 struct SelectiveScanPartials {
@@ -33,11 +41,12 @@ struct SelectiveScanPartials {
 
 template <typename scalar_t>
 struct SelectiveScanTasks {
-  int64_t (*fwd_scratch)(int64_t d_state, bool with_terms);  ///< floats; with_terms: has_state_terms
-  void (*fwd)(const SelectiveScanFwdParams<scalar_t>& p, int64_t row, int64_t chunk, float* scratch);
-  int64_t (*bwd_scratch)(int64_t d_state, bool with_terms);
+  /// floats; with_terms: has_state_terms
+  int64_t (*fwd_scratch)(int64_t n_chunks, int64_t d_state, bool with_terms);
+  void (*fwd)(const SelectiveScanFwdParams<scalar_t>& p, int64_t row, const ChunkRange& chunks, float* scratch);
+  int64_t (*bwd_scratch)(int64_t n_chunks, int64_t d_state, bool with_terms);
   void (*bwd)(const SelectiveScanBwdParams<scalar_t>& p, const SelectiveScanPartials& partials, int64_t row,
-              int64_t chunk, float* scratch);
+              const ChunkRange& chunks, float* scratch);
 };
 
 // For float, BFloat16 and Half. The last two exist on x86-64 only.

@@ -350,15 +350,42 @@ TEST(SelectiveScanCpu, EveryInstructionSetMatchesTheReference) {
 }
 
 TEST(SelectiveScanCpu, DoesNotDependOnTheNumberOfThreads) {
-  const auto args = scan_inputs({.batch = 3, .seqlen = 70, .d_inner = 520, .with_state = true});
   const int before = at::get_num_threads();
-  at::set_num_threads(1);
-  const auto one = run_scan(args);
-  for (const int threads : {2, 3, 7}) {
-    at::set_num_threads(threads);
-    expect_bitwise_equal(run_scan(args), one);
+  for (const auto capability :
+       {kernels::CpuCapability::kBaseline, kernels::CpuCapability::kAvx2, kernels::CpuCapability::kAvx512}) {
+    const kernels::ScopedCpuCapability scoped(capability);
+    // A thread takes at most 256 / d_state chunks of 128 channels together: all of a row, some, one.
+    for (const auto& [d_inner, d_state] : {std::pair{520, 16}, {1104, 40}, {272, 130}}) {
+      SCOPED_TRACE(std::string(kernels::to_string(kernels::cpu_capability())) + " " + std::to_string(d_inner));
+      const auto args =
+          scan_inputs({.batch = 3, .seqlen = 70, .d_inner = d_inner, .d_state = d_state, .with_state = true});
+      at::set_num_threads(1);
+      const auto one = run_scan(args);
+      for (const int threads : {2, 3, 7}) {
+        at::set_num_threads(threads);
+        expect_bitwise_equal(run_scan(args), one);
+      }
+    }
   }
   at::set_num_threads(before);
+}
+
+TEST(SelectiveScanCpu, RowsOfManyChunksMatchTheReference) {
+  for (const auto capability :
+       {kernels::CpuCapability::kBaseline, kernels::CpuCapability::kAvx2, kernels::CpuCapability::kAvx512}) {
+    const kernels::ScopedCpuCapability scoped(capability);
+    for (const bool with_terms : {false, true}) {  // four chunks, the last a part of one; three taken together
+      const auto args = scan_inputs({.batch = 2,
+                                     .seqlen = 20,
+                                     .d_inner = 400,
+                                     .d_state = 72,
+                                     .with_state = true,
+                                     .with_lengths = true,
+                                     .with_terms = with_terms});
+      SCOPED_TRACE(std::string(kernels::to_string(kernels::cpu_capability())) + (with_terms ? ", terms" : ""));
+      expect_as_accurate(run_scan(args), scan_results(args, naive_scan), run_scan(in_double(args)));
+    }
+  }
 }
 
 TEST(SelectiveScan, RefusesToBeDifferentiatedTwice) {

@@ -24,8 +24,8 @@ void exp2_of_each_product(const float* a, const float* b, float* result, int64_t
   }
 }
 
-Vec softplus_value(Vec x) { return softplus(x).value; }
-Vec softplus_derivative(Vec x) { return softplus(x).derivative; }
+Vec softplus_value(Vec x) { return softplus<1>({x}).value.v[0]; }
+Vec softplus_derivative(Vec x) { return softplus<1>({x}).derivative.v[0]; }
 
 VecFunctions vec_functions() {
   return {exp2_of_each_product, each<exp>, each<sigmoid>, each<softplus_value>, each<softplus_derivative>};
