@@ -35,8 +35,8 @@ __device__ __forceinline__ float softplus_bias(float bias) {
 
 /// value = softplus(raw + bias) in units of kDeltaUnit, and its derivative; without softplus raw + bias itself, and 1.
 /// bias: softplus_bias. derivative null: not wanted. The rare values that are computed another way are found by one
-/// comparison of all |x| (kOneTest: fewer instructions, but it takes positive x for rare that are not) or by their exact
-/// bounds; the values are the same.
+/// comparison of all |x| (kOneTest: fewer instructions, but it takes positive x for rare that are not) or by their
+/// exact bounds; the values are the same.
 template <typename scalar_t, bool kOneTest = true, int kN>
 __device__ __forceinline__ void softplus_delta(float (&value)[kN], float* derivative, const float (&raw)[kN],
                                                const float (&bias)[kN], bool softplus) {

@@ -133,8 +133,8 @@ TEST_P(SelectiveScanTest, PaddedRowsEqualTheirTruncatedSelves) {
   }
 }
 
-// On a GPU the pieces that time is cut into depend on how many rows there are: sums come in another order, and one in ten
-// thousand of the bf16 results rounds the other way (2e-5 of the whole).
+// On a GPU the pieces that time is cut into depend on how many rows there are: sums come in another order, and one in
+// ten thousand of the bf16 results rounds the other way (2e-5 of the whole).
 TEST_P(SelectiveScanTest, PackedRowsEqualTheRowsOneByOne) {
   const bool on_gpu = device().is_cuda();
   for (const std::vector<int64_t>& rows : std::vector<std::vector<int64_t>>{
