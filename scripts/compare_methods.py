@@ -108,6 +108,7 @@ class Comparison:
 
     def time_alone(self, methods):
         """Step time and memory of each, with the device for itself: {name: (ms, bytes)}, or the reason why not."""
+        (self.work / "timed.json").unlink(missing_ok=True)
         files = [path for method in methods if (path := self.adapter(method))]
         runs = [["--peft", *files]] if files else []
         runs += [[]] if len(files) < len(methods) else []  # full fine-tuning

@@ -4,6 +4,7 @@
 #ifdef MPEFT_HAS_CUDA
 #include <map>
 
+#include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -12,17 +13,29 @@
 
 namespace mpeft::ops {
 
-struct DeviceGraph::State {
-#ifdef MPEFT_HAS_CUDA
-  at::cuda::CUDAGraph graph;
-#endif
-};
-
 #ifdef MPEFT_HAS_CUDA
 namespace {
 
-// One for all recordings on a device: cuBLAS keeps tens of megabytes for each stream that it has seen, and the
-// allocator reuses memory within one stream only.
+class Graph : public at::cuda::CUDAGraph {
+ public:
+  /// What capture_end leaves undone when it throws: the default generator would count as recording for ever, and
+  /// refuse the next dropout; the memory would stay reserved.
+  void abandon() {
+    for (auto& item : captured_generator_states_) item.first->capturing_ = false;
+    if (capture_ended_ || capture_dev_ == UNDEFINED_DEVICE) return;  // the destructor gives the memory back
+    for (const auto give_back :
+         {c10::cuda::CUDACachingAllocator::endAllocateToPool, c10::cuda::CUDACachingAllocator::releasePool}) {
+      try {
+        give_back(capture_dev_, mempool_id_);
+      } catch (const c10::Error&) {
+        // it was given back already
+      }
+    }
+  }
+};
+
+// One for all recordings of a thread on a device: cuBLAS keeps tens of megabytes for each stream that it has seen, and
+// the allocator reuses memory within one stream only.
 c10::cuda::CUDAStream recording_stream(at::Device device) {
   thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
   const auto known = streams.find(device.index());
@@ -33,6 +46,12 @@ c10::cuda::CUDAStream recording_stream(at::Device device) {
 
 }  // namespace
 #endif
+
+struct DeviceGraph::State {
+#ifdef MPEFT_HAS_CUDA
+  Graph graph;
+#endif
+};
 
 DeviceGraph::DeviceGraph() = default;
 DeviceGraph::~DeviceGraph() = default;
@@ -64,18 +83,18 @@ void DeviceGraph::record([[maybe_unused]] at::Device device, [[maybe_unused]] co
     body();  // library handles and workspaces of this stream come to be outside of the recording
     stream.synchronize();
     if (releases_cached) c10::cuda::CUDACachingAllocator::emptyCache();
-    state->graph.capture_begin(memory_of != nullptr ? memory_of->state_->graph.pool() : at::cuda::MempoolId_t{0, 0});
     try {
+      state->graph.capture_begin(memory_of != nullptr ? memory_of->state_->graph.pool() : at::cuda::MempoolId_t{0, 0});
       body();
+      state->graph.capture_end();
     } catch (...) {
       try {
         state->graph.capture_end();  // else every later allocation of this process would count as recorded
       } catch (const std::exception&) {
-        // the recording failed because of the first exception, which says why
+        state->graph.abandon();  // the recording failed because of the first exception, which says why
       }
       throw;
     }
-    state->graph.capture_end();
   }
   state_ = std::move(state);
 #endif

@@ -1,7 +1,6 @@
 #include "peft/low_rank.h"
 
 #include <algorithm>
-#include <memory>
 
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
@@ -17,7 +16,8 @@ namespace {
 // a b in `dtype`: on a GPU the product itself writes it, without a kernel that converts.
 at::Tensor mm_as(const at::Tensor& a, const at::Tensor& b, at::ScalarType dtype) {
   if (a.scalar_type() == dtype) return at::mm(a, b);
-  return a.is_cuda() && dtype == at::kFloat ? at::mm(a, b, dtype) : at::mm(a, b).to(dtype);
+  const bool widens = dtype == at::kFloat && at::isReducedFloatingType(a.scalar_type());
+  return a.is_cuda() && widens ? at::mm(a, b, dtype) : at::mm(a, b).to(dtype);
 }
 
 /// Where the pairs lie in the matrices that hold them all: A's one above the other, B's on the diagonal.
@@ -76,24 +76,24 @@ at::Tensor stack_B(const PairLayout& layout, at::TensorList B, at::ScalarType dt
 class AddLowRank : public torch::autograd::Function<AddLowRank> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, at::Tensor y, const at::Tensor& x, at::TensorList A,
-                            at::TensorList B, const std::shared_ptr<const PairLayout>& layout, double dropout) {
+                            at::TensorList B, const PairLayout& layout, double dropout) {
     const auto dtype = x.scalar_type();
-    const at::Tensor all_A = stack_A(*layout, A, dtype), all_B = stack_B(*layout, B, dtype);
+    const at::Tensor all_A = stack_A(layout, A, dtype), all_B = stack_B(layout, B, dtype);
     at::Tensor dropped = as_rows(x), mask;  // (n, in_features)
     if (dropout > 0) std::tie(dropped, mask) = at::native_dropout(dropped, dropout, /*train=*/true);
-    const at::Tensor low = at::mm(dropped, all_A.t());                                           // (n, rank)
-    auto rows = y.view({-1, y.size(-1)}).narrow(1, layout->begin, layout->end - layout->begin);  // a view of y
+    const at::Tensor low = at::mm(dropped, all_A.t());                                        // (n, rank)
+    auto rows = y.view({-1, y.size(-1)}).narrow(1, layout.begin, layout.end - layout.begin);  // a view of y
     rows.addmm_(low, all_B.t());
     ctx->mark_dirty({y});
     ctx->save_for_backward({x, all_A, all_B, low, mask});
     ctx->saved_data["dropout"] = dropout;
     ctx->saved_data["dtype"] = static_cast<int64_t>(A[0].scalar_type());
-    // The layout cannot be saved as data: it is rebuilt from these.
-    ctx->saved_data["scales"] = layout->scales;
-    ctx->saved_data["row_begins"] = layout->row_begins;
-    ctx->saved_data["rows"] = layout->rows;
-    ctx->saved_data["ranks"] = layout->ranks;
-    ctx->saved_data["begin"] = layout->begin;
+    // A node keeps lists and numbers.
+    ctx->saved_data["scales"] = layout.scales;
+    ctx->saved_data["row_begins"] = layout.row_begins;
+    ctx->saved_data["rows"] = layout.rows;
+    ctx->saved_data["ranks"] = layout.ranks;
+    ctx->saved_data["begin"] = layout.begin;
     return y;
   }
 
@@ -201,7 +201,7 @@ at::Tensor add_low_rank(at::Tensor y, const at::Tensor& x, const std::vector<Low
     A.push_back(pair.A);
     B.push_back(pair.B);
   }
-  const auto layout = std::make_shared<const PairLayout>(pairs, x.is_cuda());
+  const PairLayout layout(pairs, x.is_cuda());
   return AddLowRank::apply(std::move(y), x, at::TensorList(A), at::TensorList(B), layout, dropout);
 }
 

@@ -18,7 +18,8 @@ struct LowRankPair {
 };
 
 /// y[..., row_begin : row_begin + rows] += scale dropout(x) A^T B^T for each of the pairs, in place, differentiable in
-/// y, x, A and B; nothing is computed for inputs that need no gradient. x (..., in_features), y (..., out_features)
+/// y, x, A and B; nothing is computed for inputs of which none needs a gradient (all
+/// A together, all B together). x (..., in_features), y (..., out_features)
 /// contiguous, of one dtype, in which the products are computed; gradients of A and B are in theirs. `dropout` is the
 /// probability of zeroing an element of x, the same ones for all pairs; survivors are divided by 1 - dropout. The
 /// random numbers are the device's default generator's.

@@ -19,8 +19,8 @@ struct BatchShape {
 BatchShape shape_of(const data::Batch& batch);
 
 /// The shape with seqlen rounded up to one of eight lengths between a power of 2 and the next (at least 8 apart), and
-/// n_labels to one of four (at least 16 apart): few different shapes, at most an eighth more tokens. Padding on the
-/// right changes nothing in a causal model.
+/// n_labels to one of four (at least 16 apart): few different shapes, at most an eighth more tokens (or 7 a row).
+/// Padding on the right changes nothing in a causal model.
 BatchShape rounded_up(BatchShape shape);
 
 /// The batch as one block of `shape`, which is at least as large, in host memory: ids (rows, seqlen), labelled

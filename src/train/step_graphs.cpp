@@ -54,25 +54,30 @@ bool StepGraphs::should_record(const BatchShape& shape) {
 
 // The graphs' memory is reserved for them, and what runs unrecorded (a shape's first batch, evaluation) needs its own.
 // Other processes may have taken a part of the GPU.
-bool StepGraphs::memory_suffices() const {
+bool StepGraphs::memory_suffices() {
   const auto [free, total] = at::getDeviceAllocator(device_.type())->getMemoryInfo(device_.index());
   const uint64_t peak = peak_memory_bytes(device_);
-  return peak < total / 5 * 2 && peak < free;
+  if (peak >= total / 5 * 2) {  // it never falls
+    may_record_ = false;
+    log::info(mpeft::str("training steps are not recorded as CUDA graphs: ", human_bytes(peak), " of ",
+                         human_bytes(total), " leave no room for two of them"));
+  }
+  return may_record_ && peak < free;
 }
 
 void StepGraphs::record(const BatchShape& shape, Recorded recorded) {
   const ops::DeviceGraph* memory_of = graphs_.empty() ? nullptr : &graphs_.begin()->second.graph;
-  int calls = 0;
+  bool has_run = false;
   const auto body = [&] {
-    ++calls;
     body_(recorded.inputs);
+    has_run = true;
   };
   try {
     recorded.graph.record(device_, body, memory_of, /*releases_cached=*/true);
     graphs_.emplace(shape, std::move(recorded));
   } catch (const std::exception& e) {
-    if (calls < 2) throw;  // it was the batch that failed; here it ran, and only its recording failed
-    log::warning(mpeft::str("training steps run without CUDA graphs: ", first_line(e.what())));
+    if (!has_run) throw;  // it was the batch that failed; otherwise it ran, and only its recording failed
+    log::warning(mpeft::str("training goes on without CUDA graphs: ", first_line(e.what())));
     give_up();
   }
 }

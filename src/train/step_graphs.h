@@ -22,7 +22,7 @@ struct StepInputs {
 
 /// Forward and backward of micro-batches. A GPU is done with a step of a small model before the processor has started
 /// its thousands of kernels one by one; so, on a GPU, what a batch does is recorded as a graph when its shape comes for
-/// the second time, and replayed by one launch from then on. Batches are padded so that few shapes occur
+/// the second time, and replayed by one launch from then on. On a GPU batches are padded so that few shapes occur
 /// (`rounded_up`), recorded or not: what is computed does not hang on it, bit for bit.
 class StepGraphs {
  public:
@@ -48,7 +48,7 @@ class StepGraphs {
   };
 
   bool should_record(const BatchShape& shape);
-  bool memory_suffices() const;
+  bool memory_suffices();
   void record(const BatchShape& shape, Recorded recorded);
 
   at::Device device_;

@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/train/loss.h"
 
@@ -73,6 +74,7 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
     run_micro_batches(micro_batches, n_labels, scale);
   } catch (const c10::OutOfMemoryError&) {
     if (!graphs_->give_up()) throw;
+    log::warning("out of GPU memory with CUDA graphs: training goes on without them");
     optimizer_.zero_gradients();
     before.restore();
     run_micro_batches(micro_batches, n_labels, scale);  // with the memory that the graphs held
@@ -95,6 +97,8 @@ void StepRunner::step(const std::vector<data::Batch>& micro_batches, double lear
   loss_sum_ = loss_sum_ + step_loss_.to(at::kFloat);
   ++steps_in_sum_;
 }
+
+bool StepRunner::give_up_graphs() { return graphs_->give_up(); }
 
 size_t StepRunner::n_graphs() const { return graphs_->size(); }
 

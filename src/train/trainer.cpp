@@ -242,8 +242,15 @@ void Trainer::evaluate(MetricsLog& log) {
   std::map<std::string, double> metrics;
   {
     const torch::NoGradGuard no_grad;
+    const auto run = [&] { metrics = hooks_.evaluate(run_step()); };
     try {
-      metrics = hooks_.evaluate(run_step());
+      try {
+        run();
+      } catch (const c10::OutOfMemoryError&) {
+        if (!runner_.give_up_graphs()) throw;
+        log::warning("out of GPU memory with CUDA graphs: training goes on without them");
+        run();  // with the memory that the graphs held
+      }
     } catch (const c10::OutOfMemoryError& e) {
       fail_out_of_memory(e, 0, 0);
     }

@@ -48,6 +48,8 @@ class StepRunner {
 
   /// Shapes of batches that are recorded by now.
   size_t n_graphs() const;
+  /// Drops what is recorded, with its memory, and records no more. False if nothing was.
+  bool give_up_graphs();
 
   optim::AdamW& optimizer() { return optimizer_; }
   LossScale& loss_scale() { return loss_scale_; }
