@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       const float* source = own + min(step / kEvery + half, last_checkpoint) * row_states;
 #pragma unroll
       for (int c = 0; c < kLane; ++c) {
-        detail::copy_async(&s.h_before[half][c][thread], source + c * kDState, own != nullptr);
+        copy_async(&s.h_before[half][c][thread], source + c * kDState, own != nullptr);
       }
     }
   };

@@ -54,7 +54,7 @@ __device__ __forceinline__ void fetch_own(const TileCopy<kSteps, kChannels, kThr
 #pragma unroll
   for (int k = 0; k < Copy::kPasses; ++k) {
     const int t = copy.t + k * Copy::kRows;
-    detail::copy_async(&tile[t][copy.c], at_step(source, k * Copy::kRows, time_stride), t < steps && copy.c < channels);
+    copy_async(&tile[t][copy.c], at_step(source, k * Copy::kRows, time_stride), t < steps && copy.c < channels);
   }
 }
 

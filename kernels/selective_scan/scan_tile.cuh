@@ -2,26 +2,17 @@
 
 #include <cstdint>
 
+#include "kernels/common/async_copy.cuh"
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: fresh_thread_index, copy_async_commit, copy_async_wait, TileCopy, fetch_channels, StateSource,
+// defines: fresh_thread_index, TileCopy, fetch_channels, StateSource,
 // fetch_states, widen_states, ScanBlock, locate_block, scan_grid,
 // has_tile_shape, is_tile_aligned
 //
 // Tiles of (steps, channels) and (steps, 2 d_state) from global to shared memory, and where a block works.
 
 namespace mpeft::kernels {
-
-namespace detail {
-
-/// 16 bytes to shared memory without passing registers; zeros when !valid (source is then not read).
-__device__ __forceinline__ void copy_async(void* shared, const void* source, bool valid) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(valid ? 16 : 0));
-}
-
-}  // namespace detail
 
 /// threadIdx.x, read anew: places derived from it are then computed again where they are needed instead of being kept,
 /// or spilled, through a loop that has no register to spare.
@@ -30,9 +21,6 @@ __device__ __forceinline__ int fresh_thread_index() {
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
   return index;
 }
-
-__device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;"); }
-__device__ __forceinline__ void copy_async_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
 
 /// How the threads of a block share the copy of a (kSteps, kRowElements) tile: a thread copies one vector of every
 /// kRows-th row, from row t, column c.
@@ -57,7 +45,7 @@ __device__ __forceinline__ void fetch_channels(const TileCopy<kSteps, kChannels,
 #pragma unroll
   for (int k = 0; k < Copy::kPasses; ++k) {
     const int t = copy.t + k * Copy::kRows;
-    detail::copy_async(&tile[t][copy.c], source + (t * time_stride + copy.c), t < steps && copy.c < channels);
+    copy_async(&tile[t][copy.c], source + (t * time_stride + copy.c), t < steps && copy.c < channels);
   }
 }
 
@@ -84,7 +72,7 @@ __device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kState
 #pragma unroll
     for (int k = 0; k < Copy::kPasses; ++k) {
       const int t = copy.t + k * Copy::kRows;
-      detail::copy_async(&tile[t][copy.c], from + (step + t) * stride, t < steps);
+      copy_async(&tile[t][copy.c], from + (step + t) * stride, t < steps);
     }
     return;
   }
