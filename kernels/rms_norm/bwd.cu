@@ -14,9 +14,10 @@
 namespace mpeft::kernels {
 namespace {
 
-/// kTail: of more elements than a block holds.
+/// kTail: of more elements than a block holds. At least 1 block a multiprocessor: said so, or the compiler spills on
+/// sm_120 to fit 2.
 template <typename scalar_t, int kVec, int kVectors, bool kTail>
-__global__ void __launch_bounds__(kBwdMaxThreads<scalar_t, kVec * kVectors>)
+__global__ void __launch_bounds__(kBwdMaxThreads<scalar_t, kVec * kVectors>, 1)
     rms_norm_bwd_kernel(RmsNormBwdParams<scalar_t> p) {
   using Row = HeldRow<scalar_t, kVec, kVectors>;
   __shared__ float warp_sums[2][1][32];
