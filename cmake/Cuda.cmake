@@ -45,5 +45,6 @@ enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 17)  # Debian 12's CMake 3.25 does not know CUDA20
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>)
+set(MPEFT_SPILL_LIMIT 16 CACHE STRING "Bytes of registers that a kernel may spill, or the build fails; empty: not checked")
 set(MPEFT_HAS_CUDA TRUE)
 message(STATUS "CUDA: ${CMAKE_CUDA_COMPILER_VERSION} (${CMAKE_CUDA_COMPILER}), architectures ${CMAKE_CUDA_ARCHITECTURES}")

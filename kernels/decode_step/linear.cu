@@ -145,7 +145,9 @@ struct Device {
 template <typename Launch>
 cudaError_t with_tile(int64_t rows, int64_t out_features, const Launch& launch) {
   const Device device = Device::current();
-  const auto has_room = [&]<typename Tile>(Tile*) { return device.has_room<Tile>(rows, out_features); };
+  const auto has_room = [&](auto* tile) {
+    return device.has_room<std::remove_pointer_t<decltype(tile)>>(rows, out_features);
+  };
   SkinnyTile<1>* const rows8 = nullptr;
   SkinnyTile<2>* const rows16 = nullptr;
   WideTile<32, 16, 6>* const wide16 = nullptr;

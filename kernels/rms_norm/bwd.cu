@@ -3,89 +3,51 @@
 // Equation: with xhat = residual_out rstd and c = mean(weight dout xhat) over the row,
 //   dresidual = rstd (weight dout - xhat c) + dresidual_out,   dx = dresidual rounded,   dweight = sum over rows of
 //   dout xhat.
-// Mapping: without dweight rows as in the forward, a block each. With dweight a fixed number of blocks, each of which
-//   walks many rows and keeps its sums of dweight in registers (bwd_dweight.cuh): one pass either way.
+// Mapping: without dweight a block a row. With dweight a fixed number of blocks, each of which walks many rows and
+// keeps
+//   its sums of dweight in registers (bwd_dweight.cuh). One pass either way, and either sums a row in the same order
+//   (bwd_row.cuh): the bits of dx do not depend on whether dweight is wanted.
 // Accumulation: float.
 #include "kernels/rms_norm/bwd_dweight.cuh"
 #include "kernels/rms_norm/rms_norm_launch.h"
-#include "kernels/rms_norm/row_block.cuh"
 
 namespace mpeft::kernels {
 namespace {
 
-/// dout weight and xhat of one vector.
-template <typename scalar_t, int kVec>
-__device__ __forceinline__ void load_scaled(float (&scaled)[kVec], float (&xhat)[kVec],
-                                            const RmsNormBwdParams<scalar_t>& p, int64_t start, int64_t column,
-                                            float rstd) {
-  float weight[kVec];
-  load_floats(scaled, p.dout + start + column);
-  load_floats(xhat, p.residual_out + start + column);
-  load_floats(weight, p.weight + column);
-#pragma unroll
-  for (int i = 0; i < kVec; ++i) {
-    scaled[i] *= weight[i];
-    xhat[i] *= rstd;
-  }
-}
-
-template <typename scalar_t, int kVec>
-__global__ void __launch_bounds__(kMaxThreads) rms_norm_bwd_kernel(RmsNormBwdParams<scalar_t> p) {
+/// kTail: of more elements than a block holds. At least 1 block a multiprocessor: said so, or the compiler spills on
+/// sm_120 to fit 2.
+template <typename scalar_t, int kVec, int kVectors, bool kTail>
+__global__ void __launch_bounds__(kBwdMaxThreads<scalar_t, kVec * kVectors>, 1)
+    rms_norm_bwd_kernel(RmsNormBwdParams<scalar_t> p) {
+  using Row = HeldRow<scalar_t, kVec, kVectors>;
+  __shared__ float warp_sums[2][1][32];
   const int64_t row = blockIdx.x;
-  const int lane = threadIdx.x, threads = blockDim.x;
-  const int64_t start = row * p.d_model, stride = static_cast<int64_t>(threads) * kVec;
-  const float rstd = p.rstd[row];
+  Row held;
+  held.load(p, row);
+  float weight[kVectors][kVec];
+  load_weight<Row>(weight, p);
 
-  // all loads before the sum over the row: what arrives through the residual too
-  float scaled[kCachedVectors][kVec], xhat[kCachedVectors][kVec], through[kCachedVectors][kVec] = {};
-  float product = 0.f;
-#pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
-    const int64_t column = lane * kVec + v * stride;
-    if (column < p.d_model) {
-      load_scaled(scaled[v], xhat[v], p, start, column, rstd);
-      if (p.dresidual_out != nullptr) load_floats(through[v], p.dresidual_out + start + column);
-    }
-  }
-#pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
-    if (lane * kVec + v * stride < p.d_model) {
-#pragma unroll
-      for (int i = 0; i < kVec; ++i) product = fmaf(scaled[v][i], xhat[v][i], product);
-    }
-  }
-  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
-    float s[kVec], x[kVec];
-    load_scaled(s, x, p, start, column, rstd);
-#pragma unroll
-    for (int i = 0; i < kVec; ++i) product = fmaf(s[i], x[i], product);
-  }
-  const float mean = sum_over_row(product) / static_cast<float>(p.d_model);
+  const float rstd = held.rstd();
+  float mean[1] = {held.product(weight, rstd)};
+  const RowTail<scalar_t, kVec> tail{p, row * p.d_model, Row::column(kVectors), rstd};
+  if constexpr (kTail) mean[0] += tail.sum();
+  sums_over_rows(mean, warp_sums, /*turn=*/0);
 
-  auto store_gradient = [&](float(&s)[kVec], const float(&x)[kVec], const float(&through_row)[kVec], int64_t column) {
-#pragma unroll
-    for (int i = 0; i < kVec; ++i) s[i] = fmaf(rstd, fmaf(-x[i], mean, s[i]), through_row[i]);
-    if (p.dresidual != nullptr) store_floats(p.dresidual + start + column, s);
-    if (p.dx != nullptr) store_floats(p.dx + start + column, s);
-  };
-#pragma unroll
-  for (int v = 0; v < kCachedVectors; ++v) {
-    const int64_t column = lane * kVec + v * stride;
-    if (column < p.d_model) store_gradient(scaled[v], xhat[v], through[v], column);
-  }
-  for (int64_t column = lane * kVec + kCachedVectors * stride; column < p.d_model; column += stride) {
-    float s[kVec], x[kVec], through_row[kVec] = {};
-    load_scaled(s, x, p, start, column, rstd);
-    if (p.dresidual_out != nullptr) load_floats(through_row, p.dresidual_out + start + column);
-    store_gradient(s, x, through_row, column);
-  }
+  mean[0] *= 1.f / static_cast<float>(p.d_model);
+  held.store(p, row, /*stored=*/true, weight, rstd, mean[0], [](int, int, float, float) {});
+  if constexpr (kTail) tail.store(mean[0], /*partial=*/nullptr, /*first=*/true);
 }
 
-template <typename scalar_t, int kVec>
-cudaError_t launch_vec(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream) {
+/// p.rows > 0, p.d_model > 0.
+template <typename scalar_t>
+cudaError_t launch_bwd_without_dweight(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream) {
   if (p.rows > INT32_MAX) return cudaErrorInvalidValue;
-  const int threads = threads_per_row((p.d_model + kVec - 1) / kVec);
-  rms_norm_bwd_kernel<scalar_t, kVec><<<static_cast<unsigned>(p.rows), threads, 0, stream>>>(p);
+  const RmsNormBwdPlan plan = plan_bwd(p);
+  auto* const kernel = !plan.vectors     ? rms_norm_bwd_kernel<scalar_t, 1, 4, true>
+                       : plan.short_rows ? rms_norm_bwd_kernel<scalar_t, 4, 1, false>
+                       : plan.tail       ? rms_norm_bwd_kernel<scalar_t, 4, 1, true>
+                                         : rms_norm_bwd_kernel<scalar_t, 4, 2, false>;
+  kernel<<<static_cast<unsigned>(p.rows), plan.threads, 0, stream>>>(p);
   return cudaGetLastError();
 }
 
@@ -94,7 +56,7 @@ cudaError_t launch_vec(const RmsNormBwdParams<scalar_t>& p, cudaStream_t stream)
 template <typename scalar_t>
 int64_t rms_norm_bwd_workspace_bytes(const RmsNormBwdParams<scalar_t>& p) {
   if (p.dweight == nullptr || p.rows == 0 || p.d_model == 0) return 0;
-  return plan_dweight(p).blocks * p.d_model * static_cast<int64_t>(sizeof(float));
+  return plan_bwd(p).blocks * p.d_model * static_cast<int64_t>(sizeof(float));
 }
 
 template <typename scalar_t>
@@ -105,11 +67,7 @@ cudaError_t launch_rms_norm_bwd(const RmsNormBwdParams<scalar_t>& p, void* works
   }
   if (p.dweight != nullptr) return launch_bwd_with_dweight(p, static_cast<float*>(workspace), stream);
   if (p.dx == nullptr && p.dresidual == nullptr) return cudaSuccess;
-  constexpr int kVec = kVectorElements<scalar_t>;
-  const bool vector = p.d_model % kVec == 0 && is_vector_aligned(p.dout) && is_vector_aligned(p.dresidual_out) &&
-                      is_vector_aligned(p.residual_out) && is_vector_aligned(p.weight) && is_vector_aligned(p.dx) &&
-                      is_vector_aligned(p.dresidual);
-  return vector ? launch_vec<scalar_t, kVec>(p, stream) : launch_vec<scalar_t, 1>(p, stream);
+  return launch_bwd_without_dweight(p, stream);
 }
 
 #define MPEFT_INSTANTIATE(scalar_t)                                                 \

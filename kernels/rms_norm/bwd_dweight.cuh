@@ -1,33 +1,26 @@
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/common/cuda_launch.cuh"
+#include "kernels/rms_norm/bwd_plan.cuh"
 #include "kernels/rms_norm/bwd_row.cuh"
-#include "kernels/rms_norm/rms_norm_launch.h"
 
-// defines: DweightPlan, plan_dweight, launch_bwd_with_dweight
+// defines: launch_bwd_with_dweight
 //
 // The backward with dweight, everything read once. A block walks rows blockIdx, blockIdx + gridDim, ... (or pairs of
 // rows, when they are short); a thread owns the same 8 columns (4) of each, keeps their sums of dweight in registers
 // and loads the next row before the sum over this one, so that loads are in flight while the block waits for itself.
 // Each block leaves one row of partial sums, which a second kernel adds.
 //
-// How many blocks share the rows is a function of the shape and the pointers' alignment alone (plan_dweight): dweight
-// is the same bits on every device. Of rows of more than 6144 elements (5120 of fp32, 3072 when not aligned) what lies
+// How many blocks share the rows is a function of the shape and the pointers' alignment alone (plan_bwd): dweight is
+// the same bits on every device. Of rows of more than 6144 elements (5120 of fp32, 3072 when not aligned) what lies
 // beyond 3072 (2560) is read twice.
 
 namespace mpeft::kernels {
 
-/// Threads of a block at most, when each holds so many elements of a row. 768 keeps the kernel at 80 registers: with
-/// more, fewer blocks fit than loads are needed in flight. 8 elements of fp32 would spill there.
-template <typename scalar_t, int kElements>
-inline constexpr int kDweightMaxThreads = sizeof(scalar_t) * kElements == 32 ? 640 : 768;
-
 /// kRows rows at a time; kTail: of more elements than a block holds. partial (gridDim, d_model): the blocks' sums of
 /// dweight.
 template <typename scalar_t, int kVec, int kVectors, int kRows, bool kTail>
-__global__ void __launch_bounds__(kDweightMaxThreads<scalar_t, kVec * kVectors>)
+__global__ void __launch_bounds__(kBwdMaxThreads<scalar_t, kVec * kVectors>)
     rms_norm_bwd_dweight_kernel(RmsNormBwdParams<scalar_t> p, float* partial) {
   static_assert(kRows == 1 || !kTail);
   using Row = HeldRow<scalar_t, kVec, kVectors>;
@@ -45,11 +38,8 @@ __global__ void __launch_bounds__(kDweightMaxThreads<scalar_t, kVec * kVectors>)
   };
   Row next[kRows];
   load(next, first_row);
-  float weight[kVectors][kVec] = {}, dweight[kVectors][kVec] = {};
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    if (Row::column(v) < p.d_model) load_floats(weight[v], p.weight + Row::column(v));
-  }
+  float weight[kVectors][kVec], dweight[kVectors][kVec] = {};
+  load_weight<Row>(weight, p);
 
   int turn = 0;
   for (int row = first_row; row < rows; row += step, turn ^= 1) {
@@ -61,18 +51,11 @@ __global__ void __launch_bounds__(kDweightMaxThreads<scalar_t, kVec * kVectors>)
     }
     load(next, row + step);
 
-    float rstd[kRows], mean[kRows] = {};
+    float rstd[kRows], mean[kRows];
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       rstd[r] = held[r].rstd();
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        float dout[kVec], x[kVec];
-        held[r].dout[v].widen(dout);
-        held[r].residual_out[v].widen(x);
-#pragma unroll
-        for (int i = 0; i < kVec; ++i) mean[r] = fmaf(dout[i] * weight[v][i], x[i] * rstd[r], mean[r]);
-      }
+      mean[r] = held[r].product(weight, rstd[r]);
     }
     const RowTail<scalar_t, kVec> tail{p, row * p.d_model, Row::column(kVectors), rstd[0]};
     if constexpr (kTail) mean[0] += tail.sum();
@@ -81,23 +64,8 @@ __global__ void __launch_bounds__(kDweightMaxThreads<scalar_t, kVec * kVectors>)
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       mean[r] *= one_over_d_model;
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        float dout[kVec], xhat[kVec], gradient[kVec];
-        held[r].dout[v].widen(dout);
-        held[r].residual_out[v].widen(xhat);
-        held[r].through[v].widen(gradient);
-#pragma unroll
-        for (int i = 0; i < kVec; ++i) {
-          xhat[i] *= rstd[r];
-          dweight[v][i] = fmaf(dout[i], xhat[i], dweight[v][i]);
-          gradient[i] = fmaf(rstd[r], fmaf(-xhat[i], mean[r], dout[i] * weight[v][i]), gradient[i]);
-        }
-        if (row + r >= rows || Row::column(v) >= p.d_model) continue;
-        const int64_t start = static_cast<int64_t>(row + r) * p.d_model;
-        if (p.dresidual != nullptr) store_floats(p.dresidual + start + Row::column(v), gradient);
-        if (p.dx != nullptr) store_floats(p.dx + start + Row::column(v), gradient);
-      }
+      held[r].store(p, row + r, row + r < rows, weight, rstd[r], mean[r],
+                    [&](int v, int i, float dout, float xhat) { dweight[v][i] = fmaf(dout, xhat, dweight[v][i]); });
     }
     if constexpr (kTail) tail.store(mean[0], partial, row == first_row);
   }
@@ -131,47 +99,17 @@ static __global__ void __launch_bounds__(kSumColumns* kSumGroups)
   if (lane == 0 && first_column + group < d_model) dweight[first_column + group] = sum;
 }
 
-/// How the rows are shared out.
-struct DweightPlan {
-  bool vectors;  ///< 4 elements an access
-  bool tail;     ///< rows are longer than what a block holds
-  int rows_at_once, threads, blocks;
-};
-
-template <typename scalar_t>
-DweightPlan plan_dweight(const RmsNormBwdParams<scalar_t>& p) {
-  auto quotient_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  DweightPlan plan{};
-  plan.vectors = p.d_model % 4 == 0 && is_vector_aligned(p.dout) && is_vector_aligned(p.dresidual_out) &&
-                 is_vector_aligned(p.residual_out) && is_vector_aligned(p.weight) && is_vector_aligned(p.dx) &&
-                 is_vector_aligned(p.dresidual);
-  plan.rows_at_once = plan.vectors && p.d_model <= 1024 ? 2 : 1;
-  const bool eight = plan.vectors && plan.rows_at_once == 1;
-  const int64_t columns = eight ? 8 : 4;  // of one thread
-  plan.threads =
-      static_cast<int>(std::min<int64_t>(eight ? kDweightMaxThreads<scalar_t, 8> : kDweightMaxThreads<scalar_t, 4>,
-                                         quotient_up(quotient_up(p.d_model, columns), 32) * 32));
-  plan.tail = p.d_model > plan.threads * columns;
-  // 128 times a power of two, so that the usual numbers of rows are shared out evenly, and no more than 128
-  // multiprocessors of 64 K registers hold at once (800 threads each); then as few as that number of steps needs
-  int most = 128;
-  while (most < 1024 && 2 * most / 128 * plan.threads <= 800) most *= 2;
-  const int64_t steps = quotient_up(p.rows, plan.rows_at_once);
-  plan.blocks = static_cast<int>(quotient_up(steps, quotient_up(steps, most)));
-  return plan;
-}
-
 /// p.rows > 0, p.d_model > 0, p.dweight given; partial (blocks, d_model).
 template <typename scalar_t>
 cudaError_t launch_bwd_with_dweight(RmsNormBwdParams<scalar_t> p, float* partial, cudaStream_t stream) {
-  const DweightPlan plan = plan_dweight(p);
+  const RmsNormBwdPlan plan = plan_bwd(p);
   const int64_t column_blocks = (p.d_model + kSumColumns - 1) / kSumColumns;
   if (p.rows > INT32_MAX / 2 || column_blocks > INT32_MAX) return cudaErrorInvalidValue;
   if (p.dx == nullptr && p.dresidual == nullptr) p.dresidual_out = nullptr;  // nothing depends on it
-  auto* const kernel = !plan.vectors            ? rms_norm_bwd_dweight_kernel<scalar_t, 1, 4, 1, true>
-                       : plan.rows_at_once == 2 ? rms_norm_bwd_dweight_kernel<scalar_t, 4, 1, 2, false>
-                       : plan.tail              ? rms_norm_bwd_dweight_kernel<scalar_t, 4, 1, 1, true>
-                                                : rms_norm_bwd_dweight_kernel<scalar_t, 4, 2, 1, false>;
+  auto* const kernel = !plan.vectors     ? rms_norm_bwd_dweight_kernel<scalar_t, 1, 4, 1, true>
+                       : plan.short_rows ? rms_norm_bwd_dweight_kernel<scalar_t, 4, 1, 2, false>
+                       : plan.tail       ? rms_norm_bwd_dweight_kernel<scalar_t, 4, 1, 1, true>
+                                         : rms_norm_bwd_dweight_kernel<scalar_t, 4, 2, 1, false>;
   kernel<<<static_cast<unsigned>(plan.blocks), plan.threads, 0, stream>>>(p, partial);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   return launch_early(sum_dweight_kernel, dim3(static_cast<unsigned>(column_blocks)), kSumColumns * kSumGroups, 0,

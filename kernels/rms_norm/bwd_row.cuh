@@ -5,7 +5,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/rms_norm/rms_norm_params.h"
 
-// defines: HeldRow, RowTail, sums_over_rows
+// defines: HeldRow, load_weight, RowTail, sums_over_rows
 
 namespace mpeft::kernels {
 
@@ -33,7 +33,56 @@ struct HeldRow {
     }
   }
   __device__ __forceinline__ float rstd() const { return __shfl_sync(0xffffffffu, rstd_in_lane_0, 0); }
+
+  /// The sum of weight dout xhat over what the thread holds.
+  __device__ __forceinline__ float product(const float (&weight)[kVectors][kVec], float rstd) const {
+    float sum = 0.f;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      float d[kVec], x[kVec];
+      dout[v].widen(d);
+      residual_out[v].widen(x);
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) sum = fmaf(d[i] * weight[v][i], x[i] * rstd, sum);
+    }
+    return sum;
+  }
+  /// Stores the gradients of row `row`, mean: of weight dout xhat over it; `stored` false: none. Calls
+  /// add_dweight(v, i, dout, xhat) for every element.
+  template <typename F>
+  __device__ __forceinline__ void store(const RmsNormBwdParams<scalar_t>& p, int64_t row, bool stored,
+                                        const float (&weight)[kVectors][kVec], float rstd, float mean,
+                                        F&& add_dweight) const {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      float d[kVec], xhat[kVec], gradient[kVec];
+      dout[v].widen(d);
+      residual_out[v].widen(xhat);
+      through[v].widen(gradient);
+#pragma unroll
+      for (int i = 0; i < kVec; ++i) {
+        xhat[i] *= rstd;
+        add_dweight(v, i, d[i], xhat[i]);
+        gradient[i] = fmaf(rstd, fmaf(-xhat[i], mean, d[i] * weight[v][i]), gradient[i]);
+      }
+      if (!stored || column(v) >= p.d_model) continue;
+      const int64_t at = row * p.d_model + column(v);
+      if (p.dresidual != nullptr) store_floats(p.dresidual + at, gradient);
+      if (p.dx != nullptr) store_floats(p.dx + at, gradient);
+    }
+  }
 };
+
+/// The weights of a thread's columns, 0 beyond the row.
+template <typename Row, typename scalar_t, int kVec, int kVectors>
+__device__ __forceinline__ void load_weight(float (&weight)[kVectors][kVec], const RmsNormBwdParams<scalar_t>& p) {
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+    for (int i = 0; i < kVec; ++i) weight[v][i] = 0.f;
+    if (Row::column(v) < p.d_model) load_floats(weight[v], p.weight + Row::column(v));
+  }
+}
 
 /// The part of a row beyond what a block holds, read where it is needed; its sums of dweight lie in memory.
 template <typename scalar_t, int kVec>
@@ -62,12 +111,12 @@ struct RowTail {
     });
     return sum;
   }
-  /// partial: the block's sums of dweight; `first` row of the block: they are not there yet.
+  /// partial: the block's sums of dweight, null: not wanted; `first` row of the block: they are not there yet.
   __device__ __forceinline__ void store(float mean, float* partial, bool first) const {
     for_each_vector([&](int64_t column, const auto& dout, const auto& xhat, const auto& weight) {
       float gradient[kVec] = {}, dweight[kVec] = {};
       if (p.dresidual_out != nullptr) load_floats(gradient, p.dresidual_out + start + column);
-      if (!first) load_floats(dweight, partial + column);
+      if (!first && partial != nullptr) load_floats(dweight, partial + column);
 #pragma unroll
       for (int i = 0; i < kVec; ++i) {
         gradient[i] = fmaf(rstd, fmaf(-xhat[i], mean, dout[i] * weight[i]), gradient[i]);
@@ -75,7 +124,7 @@ struct RowTail {
       }
       if (p.dresidual != nullptr) store_floats(p.dresidual + start + column, gradient);
       if (p.dx != nullptr) store_floats(p.dx + start + column, gradient);
-      store_floats(partial + column, dweight);
+      if (partial != nullptr) store_floats(partial + column, dweight);
     });
   }
 };

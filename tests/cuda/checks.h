@@ -1,15 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <set>
 #include <vector>
 
 #include "tests/cuda/comparison.h"
 
-// defines: DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan,
+// defines: Op, DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan,
 // check_scan_repeats, check_scan_far_apart, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
+enum class Op { kScan, kConv, kNorm, kLoss, kDecode };
 enum class DType { kBFloat16, kFloat16, kFloat32 };
 inline const char* name_of(DType dtype) {
   return dtype == DType::kBFloat16 ? "bf16" : dtype == DType::kFloat16 ? "fp16" : "fp32";
@@ -82,6 +84,6 @@ void time_cross_entropy();
 void time_decode();
 
 /// Prints times of the shapes a model has, beside those of the published kernels where known.
-void time_all();
+void time_all(const std::set<Op>& ops);
 
 }  // namespace mpeft::cuda_check

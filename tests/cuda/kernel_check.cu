@@ -1,12 +1,16 @@
 // Bare test of the CUDA kernels, without LibTorch: every output and gradient against the fp64 references at odd shapes,
 // each twice (the second run must be bitwise the first), then times.
-// Usage: kernel_check [check] [grid] [repeats] [small] [smallest] [time]
+// Usage: kernel_check [only=OP,...] [check] [grid] [repeats] [small] [smallest] [time]
+//   only: of scan, conv, norm, loss, decode; holds for what follows it
 //   check: every option and shape class; grid: the grids of the published kernels' tests and more; repeats: 100
 //   repeats, graph replay, rows far apart; small, smallest (bf16): a few cases, for compute-sanitizer; time: medians at
 //   the shapes of models.
 #include <atomic>
 #include <functional>
+#include <set>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "tests/cuda/checks.h"
 
@@ -16,26 +20,29 @@ thread_local const char* Report::dtype = "";
 
 namespace {
 
-using Job = std::function<void(Report&)>;
+struct Job {
+  Op op;
+  std::function<void(Report&)> check;
+};
 
 void add(std::vector<Job>& jobs, const ScanCase& c, std::initializer_list<DType> dtypes) {
-  for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_scan(c, dtype, report); });
+  for (const DType dtype : dtypes) jobs.push_back({Op::kScan, [=](Report& report) { check_scan(c, dtype, report); }});
 }
 void add(std::vector<Job>& jobs, const ConvCase& c, std::initializer_list<DType> dtypes) {
-  for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_conv(c, dtype, report); });
+  for (const DType dtype : dtypes) jobs.push_back({Op::kConv, [=](Report& report) { check_conv(c, dtype, report); }});
 }
 void add(std::vector<Job>& jobs, const NormCase& c, std::initializer_list<DType> dtypes) {
-  for (const DType dtype : dtypes) jobs.push_back([=](Report& report) { check_norm(c, dtype, report); });
+  for (const DType dtype : dtypes) jobs.push_back({Op::kNorm, [=](Report& report) { check_norm(c, dtype, report); }});
 }
 
 void add_loss_and_decode(std::vector<Job>& jobs, bool all) {
   for (const auto& c : cross_entropy_cases(all)) {
     for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32})
-      jobs.push_back([=](Report& report) { check_cross_entropy(c, dtype, report); });
+      jobs.push_back({Op::kLoss, [=](Report& report) { check_cross_entropy(c, dtype, report); }});
   }
   for (const auto& c : decode_cases(all)) {
     for (const DType dtype : {DType::kBFloat16, DType::kFloat16})
-      jobs.push_back([=](Report& report) { check_decode(c, dtype, report); });
+      jobs.push_back({Op::kDecode, [=](Report& report) { check_decode(c, dtype, report); }});
   }
 }
 
@@ -284,7 +291,8 @@ std::vector<Job> grid_jobs() {
 std::vector<Job> repeat_jobs() {
   std::vector<Job> jobs;
   auto repeat = [&](const ScanCase& c) {
-    for (const DType dtype : kAll) jobs.push_back([=](Report& report) { check_scan_repeats(c, dtype, report); });
+    for (const DType dtype : kAll)
+      jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(c, dtype, report); }});
   };
   ScanCase c;
   c.batch = 3, c.seqlen = 300, c.d_inner = 264, c.initial_state = 2, c.dlast_state = true;
@@ -302,23 +310,36 @@ std::vector<Job> repeat_jobs() {
     norm.rows = 2050, norm.d_model = d_model, norm.repeats = 100;
     add(jobs, norm, kAll);
   }
-  jobs.emplace_back(check_scan_far_apart);
+  jobs.push_back({Op::kScan, check_scan_far_apart});
   return jobs;
 }
 
 /// The references are slow: cases run on all cores, each thread on its own stream.
-bool run(const std::vector<Job>& jobs, unsigned threads) {
+bool run(std::vector<Job> jobs, const std::set<Op>& ops, unsigned threads) {
+  std::erase_if(jobs, [&](const Job& job) { return !ops.contains(job.op); });
   Report report;
   std::atomic<size_t> next{0};
   std::vector<std::thread> workers;
   for (unsigned i = 0; i < threads; ++i) {
     workers.emplace_back([&] {
-      for (size_t job = next++; job < jobs.size(); job = next++) jobs[job](report);
+      for (size_t job = next++; job < jobs.size(); job = next++) jobs[job].check(report);
     });
   }
   for (std::thread& worker : workers) worker.join();
   report.print();
   return report.passed();
+}
+
+constexpr std::pair<const char*, Op> kOps[] = {
+    {"scan", Op::kScan}, {"conv", Op::kConv}, {"norm", Op::kNorm}, {"loss", Op::kLoss}, {"decode", Op::kDecode}};
+
+/// The operators that `names`, parted by commas, has; all of them if it is empty.
+std::set<Op> parse_ops(std::string names) {
+  std::set<Op> ops;
+  for (const auto& [name, op] : kOps) {
+    if (names.empty() || ("," + names + ",").find("," + std::string(name) + ",") != std::string::npos) ops.insert(op);
+  }
+  return ops;
 }
 
 }  // namespace
@@ -328,22 +349,29 @@ int main(int argc, char** argv) {
   using namespace mpeft::cuda_check;
   const std::vector<std::string> modes(argv + 1, argv + argc);
   bool ok = true;
+  std::set<Op> ops = parse_ops("");
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   for (const std::string& mode : modes) {
-    if (mode == "check") {
-      ok = run(all_jobs(), cores) && ok;
+    if (mode.starts_with("only=")) {
+      ops = parse_ops(mode.substr(5));
+    } else if (mode == "check") {
+      ok = run(all_jobs(), ops, cores) && ok;
     } else if (mode == "grid") {
-      ok = run(grid_jobs(), cores) && ok;
+      ok = run(grid_jobs(), ops, cores) && ok;
     } else if (mode == "repeats") {
-      ok = run(repeat_jobs(), 1) && ok;
+      ok = run(repeat_jobs(), ops, 1) && ok;
     } else if (mode == "small") {
-      ok = run(small_jobs(kAll), 1) && ok;
+      ok = run(small_jobs(kAll), ops, 1) && ok;
     } else if (mode == "smallest") {
-      ok = run(small_jobs(kBf16), 1) && ok;
+      ok = run(small_jobs(kBf16), ops, 1) && ok;
     } else if (mode == "time") {
-      time_all();
+      time_all(ops);
     } else {
-      std::fprintf(stderr, "usage: kernel_check [check] [grid] [repeats] [small] [smallest] [time]; not '%s'\n",
+      ops.clear();  // not a mode
+    }
+    if (ops.empty()) {
+      std::fprintf(stderr,
+                   "usage: kernel_check [only=OP,...] [check] [grid] [repeats] [small] [smallest] [time]; not '%s'\n",
                    mode.c_str());
       return 2;
     }
