@@ -52,6 +52,16 @@ __device__ __forceinline__ void add_warps(float (&sums)[kSums], char* shared) {
   }
 }
 
+/// What the code of a round of steps may rely on.
+enum class Round {
+  kAny,     ///< nothing
+  kInside,  ///< every step has inputs and is this walk's
+  kFull,    ///< so has the one that is fetched, and the target that a step completes is this walk's too
+  kBehind   ///< the kWidth - 1 steps behind a walk, with inputs; nothing is left to fetch
+};
+template <Round kind>
+using RoundKind = std::integral_constant<Round, kind>;
+
 template <typename scalar_t, int kWidth, int kVec, bool kSums, bool kPacked>
 __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 : 5))
     causal_conv1d_bwd_kernel(const CausalConv1dBwdParams<scalar_t> p, const ConvGrid grid,
@@ -80,6 +90,7 @@ __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 :
     int64_t step = tile.first_step;
     int inputs = static_cast<int>(max(int64_t{0}, min(tile.last_step + kHalo, length) - step));
     int owned = static_cast<int>(tile.last_step - step);
+    const int walk = owned;
     Ring ring(shared);
     auto fetch = [&](int i) {
       ring.fetch(i, kX, x_from);
@@ -107,12 +118,12 @@ __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 :
     float weight[kWidth][kVec], bias[kVec];
     load_taps<kWidth>(weight, bias, p, channel);
 
-    // full: every step has inputs, so has the one that is fetched, and is this walk's; so is the target it completes.
-    auto round = [&](auto full) {
-      constexpr bool kFull = decltype(full)::value;
+    auto round = [&](auto kind) {
+      constexpr Round kKind = decltype(kind)::value;
+      constexpr bool kAny = kKind == Round::kAny, kBehind = kKind == Round::kBehind;
       ring.begin_round();
 #pragma unroll
-      for (int i = 0; i < kRoundSteps; ++i) {
+      for (int i = 0; i < (kBehind ? kHalo : kRoundSteps); ++i) {
         if constexpr (kPacked) {
           if (i < inputs && packed.moves_on(p, step + i)) open_window(step + i);
         }
@@ -125,11 +136,11 @@ __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 :
           }
         }
         RawVector<scalar_t, kVec> x_read = ring.read(i, kX), dout_read = ring.read(i, kDout);
-        if (!kFull && i >= inputs) x_read = {}, dout_read = {};  // 0 in the padding, and so is g
+        if (kAny && i >= inputs) x_read = {}, dout_read = {};  // 0 in the padding, and so is g
         float dout[kVec];
         x_read.widen(x[kWidth - 1]);
         dout_read.widen(dout);
-        if (kFull || i + Ring::kAhead < inputs) fetch(i);
+        if (kKind == Round::kFull || (!kBehind && i + Ring::kAhead < inputs)) fetch(i);
         x_from += x_stride;
         dout_from += dout_stride;
 #pragma unroll
@@ -140,10 +151,10 @@ __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 :
           const float slope = conv_silu_derivative<scalar_t>(sum);
           g[kWidth - 1][c] = p.silu ? dout[c] * slope : dout[c];
         }
-        if constexpr (kSums) {
+        if constexpr (kSums && !kBehind) {
 #pragma unroll
           for (int c = 0; c < kVec; ++c) {
-            const float own = kFull || i < owned ? g[kWidth - 1][c] : 0.f;
+            const float own = !kAny || i < owned ? g[kWidth - 1][c] : 0.f;
             sums[kVec * kWidth + c] += own;
 #pragma unroll
             for (int k = 0; k < kWidth; ++k) sums[c * kWidth + k] = fmaf(own, x[k][c], sums[c * kWidth + k]);
@@ -165,9 +176,10 @@ __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 :
             dx[c] = fmaf(weight[kWidth - 1 - k][c], g_k, dx[c]);
           }
         }
-        if (kFull || (target >= tile.first_step && i - kHalo < owned)) {
+        const bool begun = walk - owned + i >= kHalo;  // the target is not before the walk
+        if (kAny ? begun && i - kHalo < owned : kKind != Round::kInside || begun) {
           if (p.dx.data != nullptr) store_floats(dx_to, dx);
-        } else if (!kPacked && target < 0 && p.dinitial_state != nullptr) {
+        } else if (kAny && !kPacked && target < 0 && p.dinitial_state != nullptr) {
           store_floats(p.dinitial_state + (tile.row * kHalo + target + kHalo) * p.d_inner + channel, dx);
         }
         dx_to += dx_stride;
@@ -175,11 +187,16 @@ __global__ void __launch_bounds__(ConvGrid::kThreads, kPacked ? 1 : (kSums ? 4 :
       ring.end_round();
       step += kRoundSteps, inputs -= kRoundSteps, owned -= kRoundSteps;
     };
-    round(std::false_type{});
-    if constexpr (!kPacked) {
-      while (inputs >= Ring::kAhead + kRoundSteps && owned >= kRoundSteps) round(std::true_type{});
+    while (owned > -kHalo) {
+      if (!kPacked && inputs >= kRoundSteps && owned >= kRoundSteps && (step > 0 || p.dinitial_state == nullptr)) {
+        round(RoundKind<Round::kInside>{});
+        while (inputs >= Ring::kAhead + kRoundSteps && owned >= kRoundSteps) round(RoundKind<Round::kFull>{});
+      } else if (!kPacked && owned == 0 && inputs >= kHalo) {
+        round(RoundKind<Round::kBehind>{});
+      } else {
+        round(RoundKind<Round::kAny>{});
+      }
     }
-    while (owned > -kHalo) round(std::false_type{});
   }
 
   if constexpr (kSums) {

@@ -37,7 +37,32 @@ double median_ms(const std::function<void()>& launch) {
   return times[times.size() / 2];
 }
 
+double graph_ms(const std::function<void(cudaStream_t)>& launch) {
+  constexpr int kRepeats = 20;
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t replay;
+  MPEFT_CUDA_REQUIRE(cudaStreamCreate(&stream));
+  MPEFT_CUDA_REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  for (int i = 0; i < kRepeats; ++i) launch(stream);
+  MPEFT_CUDA_REQUIRE(cudaStreamEndCapture(stream, &graph));
+  MPEFT_CUDA_REQUIRE(cudaGraphInstantiate(&replay, graph, 0));
+  const double ms = median_ms([&] { MPEFT_CUDA_REQUIRE(cudaGraphLaunch(replay, nullptr)); });
+  cudaGraphExecDestroy(replay);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+  return ms / kRepeats;
+}
+
 namespace {
+
+__global__ void empty_kernel() {}
+
+void time_empty() {
+  auto launch = [](cudaStream_t stream) { empty_kernel<<<1, 32, 0, stream>>>(); };
+  const double between_events = median_ms([&] { launch(nullptr); });
+  std::printf("empty launch %.4f, in a graph %.4f\n", between_events, graph_ms(launch));
+}
 
 using namespace kernels;
 using scalar_t = __nv_bfloat16;
@@ -123,14 +148,23 @@ void time_conv(const Shape& s) {
   inputs(b);
   b.dout = {dout.data(), s.d_inner * s.seqlen, s.d_inner};
   b.dx = {dx.data(), 2 * s.d_inner * s.seqlen, 2 * s.d_inner};
-  const double fwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(f, nullptr)); });
-  const double frozen = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, nullptr, nullptr)); });
+  DeviceArray<char> workspace(0);
+  auto forward = [&](cudaStream_t stream) { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(f, stream)); };
+  auto backward = [&](cudaStream_t stream) {
+    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, workspace.data(), stream));
+  };
+  const double fwd = median_ms([&] { forward(nullptr); }), fwd_graph = graph_ms(forward);
+  const double dx_only = median_ms([&] { backward(nullptr); }), dx_graph = graph_ms(backward);
   b.dweight = dweight.data(), b.dbias = dbias.data();
-  DeviceArray<char> workspace(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(b)));
-  const double bwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, workspace.data(), nullptr)); });
-  std::printf("conv %2d,%5d,%5d fwd %.4f (%.2f) %5.0f GB/s  bwd %.4f (%.2f)  dx only %.4f %5.0f GB/s\n", (int)s.batch,
-              (int)s.d_inner, (int)s.seqlen, fwd, s.peer_conv_fwd > 0 ? fwd / s.peer_conv_fwd : 0., inner * 4e-6 / fwd,
-              bwd, s.peer_conv_bwd > 0 ? bwd / s.peer_conv_bwd : 0., frozen, inner * 6e-6 / frozen);
+  workspace = DeviceArray<char>(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(b)));
+  const double bwd = median_ms([&] { backward(nullptr); }), bwd_graph = graph_ms(backward);
+  auto share = [](double ms, double peer) { return peer > 0 ? ms / peer : 0.; };
+  std::printf("conv %2d,%5d,%5d between events: fwd %.4f (%.2f)  bwd %.4f (%.2f)  dx only %.4f", (int)s.batch,
+              (int)s.d_inner, (int)s.seqlen, fwd, share(fwd, s.peer_conv_fwd), bwd, share(bwd, s.peer_conv_bwd),
+              dx_only);
+  std::printf("  in a graph: fwd %.4f %4.0f GB/s  bwd %.4f %4.0f GB/s  dx only %.4f %4.0f GB/s\n", fwd_graph,
+              inner * 4e-6 / fwd_graph, bwd_graph, inner * 6e-6 / bwd_graph, dx_graph, inner * 6e-6 / dx_graph);
+  std::fflush(stdout);
 }
 
 void time_norm(int64_t rows, int64_t d_model) {
@@ -177,6 +211,7 @@ void time_all(const std::set<Op>& ops) {
                           {4, 5120, 2048, .733, 2.891, .0497, .0821}, {1, 5120, 8192, .909, 3.316, .0500, .0747},
                           {32, 1536, 512, .407, 1.577, .0508, .109}};
   time_copy();
+  time_empty();
   if (ops.contains(Op::kScan)) {
     for (const Shape& s : shapes) time_scan(s, 16, true);
     for (const int64_t d_state : {8, 12, 32, 64, 128}) time_scan({4, 1536, 512, 0, 0, 0, 0}, d_state, false);

@@ -7,12 +7,15 @@
 
 #include "tests/cuda/comparison.h"
 
-// defines: median_ms, drawn
+// defines: median_ms, graph_ms, drawn
 
 namespace mpeft::cuda_check {
 
 /// Milliseconds of a launch on the default stream: median of CUDA-event timings.
 double median_ms(const std::function<void()>& launch);
+
+/// Milliseconds of one of 20 launches after each other in a CUDA graph: without what the processor takes to launch.
+double graph_ms(const std::function<void(cudaStream_t)>& launch);
 
 /// size random values: normal, or uniform in [low, high). A pool is repeated: drawing them all would take longer than
 /// the timing.

@@ -1,5 +1,7 @@
-// Steps recorded as CUDA graphs, where they might differ from steps that are not; skipped without a GPU. That every PEFT
-// method trains alike is in tests/conformance.
+// Steps recorded as CUDA graphs, where they might differ from steps that are not; skipped without a GPU. That every
+// PEFT method trains alike is in tests/conformance.
+#include "train/step_graphs.h"
+
 #include <ATen/Context.h>
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/ones.h>
@@ -12,7 +14,6 @@
 #include "mpeft/train/step_runner.h"
 
 #include "support/tiny_model.h"
-#include "train/step_graphs.h"
 
 namespace mpeft::train {
 namespace {
@@ -38,15 +39,15 @@ data::Batch batch_of_step(int step, int n_rows) {
   return data::collate(rows, 0);
 }
 
-struct Run {
-  Run(at::ScalarType dtype, bool use_graphs) {
+struct TrainingRun {
+  TrainingRun(at::ScalarType dtype, bool use_graphs) {
     for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
     model::place_parameters(model, {at::kCUDA, 0}, dtype);
     std::vector<optim::TrainedParameter> parameters;
     for (const auto& item : model->named_parameters()) parameters.push_back({item.key(), item.value()});
     runner = std::make_unique<StepRunner>(model, parameters, optim::AdamWOptions{}, dtype == at::kHalf, use_graphs);
   }
-  void expect_equal(const Run& other) const {
+  void expect_equal(const TrainingRun& other) const {
     const auto others = other.model->named_parameters();
     for (const auto& item : model->named_parameters()) {
       EXPECT_TRUE(at::equal(item.value(), others[item.key()])) << item.key();
@@ -57,9 +58,9 @@ struct Run {
 };
 
 TEST_F(StepGraphsOnGpu, AccumulatedGradientsAreTheSameBits) {
-  Run recorded(at::kBFloat16, true), plain(at::kBFloat16, false);
+  TrainingRun recorded(at::kBFloat16, true), plain(at::kBFloat16, false);
   for (int step = 0; step < 16; ++step) {
-    for (const Run* run : {&recorded, &plain}) {
+    for (const TrainingRun* run : {&recorded, &plain}) {
       run->runner->step({batch_of_step(step, 3), batch_of_step(step + 100, 2), batch_of_step(step + 200, 3)}, 1e-3);
     }
   }
@@ -69,10 +70,10 @@ TEST_F(StepGraphsOnGpu, AccumulatedGradientsAreTheSameBits) {
 }
 
 TEST_F(StepGraphsOnGpu, LossScaleReachesWhatIsRecorded) {
-  Run recorded(at::kHalf, true), plain(at::kHalf, false);
-  for (const Run* run : {&recorded, &plain}) run->runner->loss_scale().value = 1 << 27;  // overflows at first
+  TrainingRun recorded(at::kHalf, true), plain(at::kHalf, false);
+  for (const TrainingRun* run : {&recorded, &plain}) run->runner->loss_scale().value = 1 << 27;  // overflows at first
   for (int step = 0; step < 24; ++step) {
-    for (const Run* run : {&recorded, &plain}) run->runner->step({batch_of_step(step, 3)}, 1e-3);
+    for (const TrainingRun* run : {&recorded, &plain}) run->runner->step({batch_of_step(step, 3)}, 1e-3);
     ASSERT_EQ(recorded.runner->loss_scale().value, plain.runner->loss_scale().value) << "step " << step;
   }
   EXPECT_GT(recorded.runner->n_graphs(), 0U);
@@ -81,13 +82,13 @@ TEST_F(StepGraphsOnGpu, LossScaleReachesWhatIsRecorded) {
 }
 
 TEST_F(StepGraphsOnGpu, StepsGoOnWhenTheGraphsAreDropped) {
-  Run recorded(at::kBFloat16, true), plain(at::kBFloat16, false);
+  TrainingRun recorded(at::kBFloat16, true), plain(at::kBFloat16, false);
   for (int step = 0; step < 16; ++step) {
     if (step == 9) {
       EXPECT_GT(recorded.runner->n_graphs(), 0U);
       EXPECT_TRUE(recorded.runner->give_up_graphs());
     }
-    for (const Run* run : {&recorded, &plain}) run->runner->step({batch_of_step(step, 3)}, 1e-3);
+    for (const TrainingRun* run : {&recorded, &plain}) run->runner->step({batch_of_step(step, 3)}, 1e-3);
   }
   EXPECT_EQ(recorded.runner->n_graphs(), 0U);
   EXPECT_FALSE(recorded.runner->give_up_graphs());
