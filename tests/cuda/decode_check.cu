@@ -217,10 +217,8 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
     for (int64_t i = 0; i < rows; ++i) p.push_back(i);
     return p;
   }());
-  cudaStream_t stream;
-  MPEFT_CUDA_REQUIRE(cudaStreamCreate(&stream));
   int only = -1;
-  const auto layer = [&](int i) {
+  const auto layer = [&](cudaStream_t stream, int i) {
     const auto part = [&](int k) { return only < 0 || only == k; };
     RmsNormFwdParams<scalar_t> n;
     n.rows = rows, n.d_model = d_model, n.x = hidden.data(), n.residual = residual.data();
@@ -253,18 +251,7 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
     out.weight = out_proj.data() + i * d_model * d_inner;
     if (part(4)) MPEFT_CUDA_REQUIRE(launch_decode_linear(out, stream));
   };
-  const auto graph_us = [&] {  // microseconds a layer
-    cudaGraph_t graph;
-    cudaGraphExec_t recorded;
-    MPEFT_CUDA_REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    for (int i = 0; i < kLayers; ++i) layer(i);
-    MPEFT_CUDA_REQUIRE(cudaStreamEndCapture(stream, &graph));
-    MPEFT_CUDA_REQUIRE(cudaGraphInstantiate(&recorded, graph, 0));
-    const double ms = median_ms([&] { MPEFT_CUDA_REQUIRE(cudaGraphLaunch(recorded, nullptr)); });
-    cudaGraphExecDestroy(recorded);
-    cudaGraphDestroy(graph);
-    return ms * 1e3 / kLayers;
-  };
+  const auto graph_us = [&] { return graph_ms(layer, kLayers) * 1e3; };  // of a layer
   const double bytes = 2. * (3. * d_inner * d_model + columns * d_inner + d_inner * dt_rank) +
                        8. * rows * d_inner * d_state + 4. * rows * (width - 1) * d_inner;
   const double whole = graph_us();
@@ -273,7 +260,6 @@ void time_layer(int64_t rows, int64_t d_model, int64_t dt_rank) {
   const char* names[] = {"norm", "in_proj+conv", "x_proj", "scan", "out_proj"};
   for (only = 0; only < 5; ++only) std::printf(" %s %.2f", names[only], graph_us());
   std::printf("\n");
-  cudaStreamDestroy(stream);
 }
 
 }  // namespace

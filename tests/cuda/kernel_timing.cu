@@ -37,21 +37,20 @@ double median_ms(const std::function<void()>& launch) {
   return times[times.size() / 2];
 }
 
-double graph_ms(const std::function<void(cudaStream_t)>& launch) {
-  constexpr int kRepeats = 20;
+double graph_ms(const std::function<void(cudaStream_t, int)>& launch, int repeats) {
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t replay;
   MPEFT_CUDA_REQUIRE(cudaStreamCreate(&stream));
   MPEFT_CUDA_REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  for (int i = 0; i < kRepeats; ++i) launch(stream);
+  for (int i = 0; i < repeats; ++i) launch(stream, i);
   MPEFT_CUDA_REQUIRE(cudaStreamEndCapture(stream, &graph));
   MPEFT_CUDA_REQUIRE(cudaGraphInstantiate(&replay, graph, 0));
   const double ms = median_ms([&] { MPEFT_CUDA_REQUIRE(cudaGraphLaunch(replay, nullptr)); });
   cudaGraphExecDestroy(replay);
   cudaGraphDestroy(graph);
   cudaStreamDestroy(stream);
-  return ms / kRepeats;
+  return ms / repeats;
 }
 
 namespace {
@@ -59,7 +58,7 @@ namespace {
 __global__ void empty_kernel() {}
 
 void time_empty() {
-  auto launch = [](cudaStream_t stream) { empty_kernel<<<1, 32, 0, stream>>>(); };
+  auto launch = [](cudaStream_t stream, int = 0) { empty_kernel<<<1, 32, 0, stream>>>(); };
   const double between_events = median_ms([&] { launch(nullptr); });
   std::printf("empty launch %.4f, in a graph %.4f\n", between_events, graph_ms(launch));
 }
@@ -111,8 +110,8 @@ void time_scan(const Shape& s, int64_t d_state, bool peers) {
   b.dB = sequence(dx_dbl.data() + rank, columns), b.dC = sequence(dx_dbl.data() + rank + d_state, columns);
   b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
   DeviceArray<char> workspace(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
-  auto forward_on = [&](cudaStream_t stream) { MPEFT_CUDA_REQUIRE(launch_selective_scan_fwd(f, stream)); };
-  auto backward_on = [&](cudaStream_t stream) {
+  auto forward_on = [&](cudaStream_t stream, int = 0) { MPEFT_CUDA_REQUIRE(launch_selective_scan_fwd(f, stream)); };
+  auto backward_on = [&](cudaStream_t stream, int = 0) {
     MPEFT_CUDA_REQUIRE(launch_selective_scan_bwd(b, workspace.data(), stream));
   };
   auto forward = [&] { forward_on(nullptr); };
@@ -155,8 +154,8 @@ void time_conv(const Shape& s) {
   b.dout = {dout.data(), s.d_inner * s.seqlen, s.d_inner};
   b.dx = {dx.data(), 2 * s.d_inner * s.seqlen, 2 * s.d_inner};
   DeviceArray<char> workspace(0);
-  auto forward = [&](cudaStream_t stream) { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(f, stream)); };
-  auto backward = [&](cudaStream_t stream) {
+  auto forward = [&](cudaStream_t stream, int = 0) { MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(f, stream)); };
+  auto backward = [&](cudaStream_t stream, int = 0) {
     MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, workspace.data(), stream));
   };
   const double fwd = median_ms([&] { forward(nullptr); }), fwd_graph = graph_ms(forward);

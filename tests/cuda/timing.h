@@ -14,8 +14,9 @@ namespace mpeft::cuda_check {
 /// Milliseconds of a launch on the default stream: median of CUDA-event timings.
 double median_ms(const std::function<void()>& launch);
 
-/// Milliseconds of one of 20 launches after each other in a CUDA graph: without what the processor takes to launch.
-double graph_ms(const std::function<void(cudaStream_t)>& launch);
+/// Milliseconds of one of `repeats` launches after each other in a CUDA graph, without what the processor takes to
+/// launch: launch(stream, 0), launch(stream, 1), ...
+double graph_ms(const std::function<void(cudaStream_t, int)>& launch, int repeats = 20);
 
 /// size random values: normal, or uniform in [low, high). A pool is repeated: drawing them all would take longer than
 /// the timing.
