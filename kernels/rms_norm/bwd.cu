@@ -4,9 +4,8 @@
 //   dresidual = rstd (weight dout - xhat c) + dresidual_out,   dx = dresidual rounded,   dweight = sum over rows of
 //   dout xhat.
 // Mapping: without dweight a block a row. With dweight a fixed number of blocks, each of which walks many rows and
-// keeps
-//   its sums of dweight in registers (bwd_dweight.cuh). One pass either way, and either sums a row in the same order
-//   (bwd_row.cuh): the bits of dx do not depend on whether dweight is wanted.
+//   keeps its sums of dweight in registers (bwd_dweight.cuh). One pass either way, and either sums a row in the same
+//   order (bwd_row.cuh): the bits of dx do not depend on whether dweight is wanted.
 // Accumulation: float.
 #include "kernels/rms_norm/bwd_dweight.cuh"
 #include "kernels/rms_norm/rms_norm_launch.h"
