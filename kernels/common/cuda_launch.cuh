@@ -1,13 +1,28 @@
 #pragma once
 
+#include <cstdint>
+
 #include <cuda_runtime.h>
 
-// defines: launch_early, wait_for_predecessor, let_successor_start
+// defines: device_attribute, multiprocessors, launch_early, wait_for_predecessor, let_successor_start
 //
 // A kernel that follows another in its stream may start while the other's last blocks run, and wait where it needs
 // their results (programmatic dependent launch, from sm_90 on): its launch and its set-up then cost nothing.
 
 namespace mpeft::kernels {
+
+/// Of the current device; 0 when it cannot be had.
+inline int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess ? value : 0;
+}
+
+/// Of the current device, at least 1.
+inline int64_t multiprocessors() {
+  const int count = device_attribute(cudaDevAttrMultiProcessorCount);
+  return count > 0 ? count : 1;
+}
 
 /// In a kernel that launch_early started: everything before it in the stream is complete and visible from here on.
 __device__ __forceinline__ void wait_for_predecessor() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_any.cuh"
 #include "kernels/selective_scan/bwd_expand.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
@@ -33,12 +34,6 @@ bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
          is_tile_aligned(p.u) && is_tile_aligned(p.delta) && is_tile_aligned(p.z) && is_tile_aligned(p.dout) &&
          is_tile_aligned(p.du) && is_tile_aligned(p.ddelta) && is_tile_aligned(p.dz) && is_vector_aligned(p.y) &&
          is_vector_aligned(p.checkpoints) && is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
-}
-
-inline int64_t multiprocessors() {
-  int device = 0, count = 0;
-  cudaGetDevice(&device);
-  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess && count > 0 ? count : 1;
 }
 
 /// Short rows whose blocks of DState16Dense, cut in two, just fill the device: there its finer blocks are faster.

@@ -3,8 +3,10 @@
 // Which forward kernel runs. One .cu file a scalar type instantiates this, so that they compile in parallel.
 #include <type_traits>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/fwd_any.cuh"
 #include "kernels/selective_scan/fwd_kernel.cuh"
+#include "kernels/selective_scan/fwd_roles.cuh"
 
 namespace mpeft::kernels {
 namespace fwd {
@@ -24,6 +26,11 @@ using DState16Terms = FwdShape<8, 2, 1, 4, 32, 0, 4, kMatrix<scalar_t>, 1>;
 using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
+//                 channels a warp; warps that scan, prepare, finish; steps, blocks
+using RolesFewChannels = RolesShape<4, 4, 2, 2, 32, 3>;
+using RolesSomeChannels = RolesShape<8, 4, 2, 2, 32, 3>;
+using RolesManyChannels = RolesShape<16, 4, 2, 2, 32, 2>;
+
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
@@ -40,10 +47,55 @@ cudaError_t launch_any(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t s
   return cudaGetLastError();
 }
 
+template <typename Shape>
+inline constexpr int kRolesBytes = static_cast<int>(sizeof(fwd_roles::Shared<Shape>));
+
+template <typename Shape>
+cudaError_t launch_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
+  const auto kernel = selective_scan_fwd_roles_kernel<Shape>;
+  if (const cudaError_t error =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kRolesBytes<Shape>);
+      error != cudaSuccess) {
+    return error;
+  }
+  const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
+  kernel<<<scan_grid(p.batch, p.d_inner, Shape::kChannels), Shape::kThreads, kRolesBytes<Shape>, stream>>>(
+      p, state_vectors);
+  return cudaGetLastError();
+}
+
+template <typename Shape, typename Params>
+int64_t roles_blocks(const Params& p) {
+  return p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
+}
+
+/// The largest blocks that fill the device: the more channels a warp has, the fewer instructions an element takes.
+inline cudaError_t launch_by_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
+  const int64_t device = multiprocessors();
+  if (roles_blocks<RolesFewChannels>(p) <= device * RolesFewChannels::kBlocks) {
+    return launch_roles<RolesFewChannels>(p, stream);
+  }
+  const int64_t blocks = roles_blocks<RolesManyChannels>(p), slots = device * RolesManyChannels::kBlocks;
+  const int64_t rounds = (blocks + slots - 1) / slots;
+  return 4 * blocks >= 3 * rounds * slots ? launch_roles<RolesManyChannels>(p, stream)
+                                          : launch_roles<RolesSomeChannels>(p, stream);
+}
+
+/// Rows of some tiles, on a device with shared memory enough for as many blocks as launch_by_roles counts on (with
+/// fewer, nobody measured whether tiles are faster).
+inline bool takes_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p) {
+  constexpr int kReserved = 1024;  // of a block, by the system
+  return p.seqlen >= 128 && device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >=
+                                RolesManyChannels::kBlocks * (kRolesBytes<RolesManyChannels> + kReserved);
+}
+
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.
 template <typename scalar_t>
 cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   if (has_terms(p)) return launch_tiled<DState16Terms<scalar_t>, true>(p, stream);
+  if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
+    if (takes_roles(p)) return launch_by_roles(p, stream);
+  }
   if constexpr (!std::is_same_v<scalar_t, float>) {
     const int64_t channels = p.batch * p.d_inner;
     if (channels >= 32000) return launch_tiled<DState16Channels32k>(p, stream);

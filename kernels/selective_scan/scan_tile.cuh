@@ -7,7 +7,7 @@
 #include "kernels/selective_scan/selective_scan_params.h"
 
 // defines: fresh_thread_index, TileCopy, fetch_channels, StateSource,
-// fetch_states, widen_states, ScanBlock, locate_block, scan_grid,
+// fetch_states, widen_states, drive_place, ScanBlock, locate_block, scan_grid,
 // has_tile_shape, is_tile_aligned
 //
 // Tiles of (steps, channels) and (steps, 2 d_state) from global to shared memory, and where a block works.
@@ -61,10 +61,10 @@ struct StateSource {
 /// tile[t] = B[step + t] then C[step + t] for t < steps, else 0.
 template <int kSteps, int kStates, int kThreads, typename scalar_t>
 __device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kStates], const StateSource<scalar_t>& source,
-                                             int64_t step, int steps) {
+                                             int64_t step, int steps, int thread = fresh_thread_index()) {
   using Copy = TileCopy<kSteps, 2 * kStates, kThreads, scalar_t>;
   if (source.vectors) {
-    const Copy copy(fresh_thread_index());
+    const Copy copy(thread);
     if (!copy.takes_part()) return;
     const bool is_B = copy.c < kStates;
     const scalar_t* from = is_B ? source.B + copy.c : source.C + (copy.c - kStates);
@@ -77,7 +77,7 @@ __device__ __forceinline__ void fetch_states(scalar_t (&tile)[kSteps][2 * kState
     return;
   }
 #pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < kSteps * 2 * kStates; i += kThreads) {
+  for (int i = thread; i < kSteps * 2 * kStates; i += kThreads) {
     const int t = i / (2 * kStates), n = i % (2 * kStates);
     scalar_t x = from_float<scalar_t>(0.f);
     if (t < steps) {
@@ -98,11 +98,12 @@ __device__ __forceinline__ StateSource<scalar_t> state_source(const SelectiveSca
 /// wide[t] = (B[t] B_scale, C[t]) in float.
 template <int kSteps, int kStates, int kThreads, typename scalar_t>
 __device__ __forceinline__ void widen_states(float (&wide)[kSteps][2 * kStates],
-                                             const scalar_t (&tile)[kSteps][2 * kStates], float B_scale) {
+                                             const scalar_t (&tile)[kSteps][2 * kStates], float B_scale,
+                                             int thread = static_cast<int>(threadIdx.x)) {
   constexpr int kRow = 2 * kStates / 4, kItems = kSteps * kRow;
 #pragma unroll
   for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+    const int i = thread + k * kThreads;
     if (kItems % kThreads == 0 || i < kItems) {
       const int t = i / kRow, n = i % kRow * 4;
       const float scale = n < kStates ? B_scale : 1.f;
@@ -111,6 +112,17 @@ __device__ __forceinline__ void widen_states(float (&wide)[kSteps][2 * kStates],
       *reinterpret_cast<float4*>(&wide[t][n]) = make_float4(scale * x[0], scale * x[1], scale * x[2], scale * x[3]);
     }
   }
+}
+
+/// Where the pair of channels from `pair` lies in step t's row of drive: threads that write together, kVector channels
+/// each, meet different banks.
+template <int kVector, int kChannels>
+__device__ __forceinline__ int drive_place(int pair, int t) {
+  const int index = pair / 2;
+  const int turn = kVector == 8      ? (kChannels == 32 ? ((index >> 3) & 1) | (t & 1) << 1 : (index >> 3) & 3)
+                   : kChannels <= 16 ? t & 1
+                                     : (index >> 3) & 1;
+  return (index ^ turn) * 2;
 }
 
 /// Where a block works: blockIdx.x is the block of channels, blockIdx.y the row. (Not one number that is divided here:

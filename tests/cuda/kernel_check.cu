@@ -94,10 +94,12 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
     c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
     if (dtypes.size() > 1 || i % 3 == 0) add(jobs, with_terms(c, i), i < 4 ? dtypes : kBf16);
   }
-  if (dtypes.size() > 1) {
+  for (const int64_t d_inner : {6400, 16640}) {  // the forward's shapes for some and for many channels
     ScanCase many;
-    many.d_inner = 6400, many.seqlen = 18;  // the forward for many channels
+    many.batch = 1, many.d_inner = d_inner, many.seqlen = 131;
     add(jobs, many, kBf16);
+    many.seqlen = 18;
+    if (dtypes.size() > 1) add(jobs, many, kBf16);
   }
   for (const int i : {0, 1, 2}) {
     ConvCase c;
@@ -139,6 +141,17 @@ std::vector<Job> all_jobs() {
     ScanCase c;
     c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3, c.compact = i >= 32;
     add(jobs, with_options(c, i % 32), kAll);
+  }
+  for (int i = 0; i < 32; ++i) {  // the forward by roles, for few, some and many channels on a device of 132
+    ScanCase c;                   // multiprocessors
+    for (const int64_t d_inner : {56, 2120, 5480}) {
+      if (d_inner > 56 && i % 3 != 0) continue;
+      c.d_inner = d_inner, c.seqlen = 128 + (d_inner > 56 ? i : 9 * i), c.batch = 3;
+      add(jobs, with_options(c, i), kBf16);
+      ScanCase packed = with_options(c, i + 1);
+      packed.batch = 1, packed.seqlen *= 3, packed.lengths = false, packed.packed = 3;
+      add(jobs, packed, kBf16);
+    }
   }
   option = 0;
   for (const int64_t d_state : {16, 8, 32, 64, 12, 200}) {
@@ -305,6 +318,11 @@ std::vector<Job> repeat_jobs() {
   repeat(c);
   c.d_state = 20;
   repeat(c);
+  for (const int64_t d_inner : {2120, 5480}) {  // the forward by roles, for some and for many channels
+    ScanCase many;
+    many.batch = 3, many.seqlen = 140, many.d_inner = d_inner;
+    jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
+  }
   for (const int64_t d_model : {768, 2560}) {
     NormCase norm;
     norm.rows = 2050, norm.d_model = d_model, norm.repeats = 100;

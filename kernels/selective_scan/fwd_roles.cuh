@@ -1,0 +1,44 @@
+#pragma once
+
+// Selective scan, forward, for bfloat16 and 16 states: warps with three roles.
+//
+// Equation and layouts: selective_scan_params.h.
+// Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps. Between two barriers
+//   the warps that prepare fetch tile i + 1, and make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
+//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh);
+//   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
+//   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
+//   gate and copies instead of before and after them.
+// Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
+// Limits: d_state 16, no terms; 16-byte aligned u, delta, z, out, y; B and C any alignment.
+#include "kernels/selective_scan/fwd_roles_finish.cuh"
+#include "kernels/selective_scan/fwd_roles_prepare.cuh"
+#include "kernels/selective_scan/fwd_roles_scan.cuh"
+
+// defines: selective_scan_fwd_roles_kernel
+
+namespace mpeft::kernels {
+
+/// Takes sizeof(fwd_roles::Shared<Shape>) bytes of dynamic shared memory.
+template <typename Shape>
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
+    selective_scan_fwd_roles_kernel(const SelectiveScanFwdParams<fwd_roles::scalar_t> p, const bool state_vectors) {
+  extern __shared__ __align__(16) char roles_memory[];
+  auto& shared = *reinterpret_cast<fwd_roles::Shared<Shape>*>(roles_memory);
+  const ScanBlock block = locate_block<Shape::kChannels>(p);
+  const RowSpan span = row_span(p, block.row);
+  const int length = static_cast<int>(span.length);
+  const fwd_roles::Work work{block, span, length, (length + Shape::kSteps - 1) / Shape::kSteps};
+
+  constexpr int kPrepare = Shape::kScanWarps * 32, kFinish = kPrepare + Shape::kPrepareWarps * 32;  // first threads
+  const int thread = threadIdx.x;
+  if (thread < kPrepare) {
+    fwd_roles::scan<Shape>(shared, p, work, thread / 32);
+  } else if (thread < kFinish) {
+    fwd_roles::prepare<Shape>(shared, p, work, thread - kPrepare, state_vectors);
+  } else {
+    fwd_roles::finish<Shape>(shared, p, work, thread - kFinish);
+  }
+}
+
+}  // namespace mpeft::kernels
