@@ -33,11 +33,11 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
                 kDState = Shape::kDState, kLane = Shape::kLaneChannels;
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
-  if (blockIdx.y * gridDim.x + blockIdx.x < plan.whole) return;
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t row = block.row;
   const int piece = plan.end_piece(0) + static_cast<int>(blockIdx.z);
   const RowSpan span = row_span(p, row);
+  if (plan.is_whole(blockIdx.y * gridDim.x + blockIdx.x, span.length)) return;
   const int length = static_cast<int>(span.length);
   const int first = static_cast<int>(piece * plan.piece_steps);
   const int end = min(length, static_cast<int>(first + plan.piece_steps));

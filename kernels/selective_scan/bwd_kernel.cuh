@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int chunk = blockIdx.z;
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
-  const bool whole = blockIdx.y * gridDim.x + blockIdx.x < plan.whole;
+  const bool whole = plan.is_whole(blockIdx.y * gridDim.x + blockIdx.x, span.length);
   const int first = static_cast<int>(whole && chunk > 0 ? span.stored : plan.first_piece(chunk) * plan.piece_steps);
   const int64_t chunk_end = whole ? span.stored : min(span.stored, plan.end_piece(chunk) * plan.piece_steps);
   const int end = min(length, static_cast<int>(chunk_end));

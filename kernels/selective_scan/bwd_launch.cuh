@@ -68,6 +68,9 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
   }
 }
 
+/// A row of so few tiles never gains by being cut.
+inline constexpr int64_t kUncutTiles = 3;
+
 /// Cuts the time of the last `pairs % slots` (row, block of channels) pairs so that their blocks fill the slots, of
 /// which each multiprocessor has `blocks`: as many long chunks a pair as fit beside each other, and what is left in
 /// single pieces that follow one another in the slots left over.
@@ -80,6 +83,7 @@ inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks
   if (cut == 0) return;
   // in tiles' time; alone on its multiprocessor a block takes two thirds of it
   constexpr double kAlone = 0.65, kFirstPass = 0.3, kBlockStart = 0.4, kLaunch = 1.;
+  static_assert(kUncutTiles * kAlone < 1 + kLaunch + kBlockStart);
   constexpr int64_t kMostPieces = 64, kMostOfChunk = 8;
   double least = static_cast<double>(tiles) * (cut <= device ? kAlone : 1.);
   for (int64_t of_chunk = 1; of_chunk <= kMostOfChunk; ++of_chunk) {
@@ -113,6 +117,7 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
   plan.whole = p.batch * plan.channel_blocks;
   plan.piece_steps = p.seqlen;
+  plan.uncut_steps = kUncutTiles * tile;
   if (tile > 0 && p.seqlen > 0) {
     cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks);
     plan.piece_steps *= tile;

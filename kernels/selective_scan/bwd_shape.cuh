@@ -35,15 +35,18 @@ struct BwdPlan {
   int64_t channel_blocks;  ///< of a row
   int64_t piece_steps;     ///< a multiple of the tile
   int pieces, chunk_pieces, long_chunks, chunks;
-  int64_t whole;     ///< of the (row, block of channels) pairs, the first so many are not cut
-  int64_t expanded;  ///< the states that the forward did not keep: bwd_expand.cuh
-  int64_t dBC;       ///< [channel_block][token][2 d_state]
+  int64_t whole;        ///< of the (row, block of channels) pairs, the first so many are not cut
+  int64_t uncut_steps;  ///< nor is a row of at most so many steps, be it alone or packed with longer ones
+  int64_t expanded;     ///< the states that the forward did not keep: bwd_expand.cuh
+  int64_t dBC;          ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [chunk * batch][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [chunk * batch][d_inner]
   int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
   int64_t delta_sum;  ///< [piece * batch][d_inner], in units of kDeltaUnit
   int64_t floats;     ///< in all
 
+  /// pair: of a row of `length` steps and a block of channels.
+  MPEFT_INLINE bool is_whole(int64_t pair, int64_t length) const { return pair < whole || length <= uncut_steps; }
   MPEFT_INLINE int first_piece(int chunk) const {
     return chunk < long_chunks ? chunk * chunk_pieces : long_chunks * chunk_pieces + chunk - long_chunks;
   }

@@ -30,6 +30,8 @@ using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 using RolesFewChannels = RolesShape<4, 4, 2, 2, 32, 3>;
 using RolesSomeChannels = RolesShape<8, 4, 2, 2, 32, 3>;
 using RolesManyChannels = RolesShape<16, 4, 2, 2, 32, 2>;
+inline constexpr int64_t kShortRow = 256;
+using RolesShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
@@ -75,18 +77,21 @@ inline cudaError_t launch_by_roles(const SelectiveScanFwdParams<__nv_bfloat16>& 
   if (roles_blocks<RolesFewChannels>(p) <= device * RolesFewChannels::kBlocks) {
     return launch_roles<RolesFewChannels>(p, stream);
   }
+  const int64_t row_steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // on average
+  if (row_steps < kShortRow) return launch_roles<RolesShortRows>(p, stream);
   const int64_t blocks = roles_blocks<RolesManyChannels>(p), slots = device * RolesManyChannels::kBlocks;
   const int64_t rounds = (blocks + slots - 1) / slots;
   return 4 * blocks >= 3 * rounds * slots ? launch_roles<RolesManyChannels>(p, stream)
                                           : launch_roles<RolesSomeChannels>(p, stream);
 }
 
-/// Rows of some tiles, on a device with shared memory enough for as many blocks as launch_by_roles counts on (with
-/// fewer, nobody measured whether tiles are faster).
-inline bool takes_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p) {
+/// True where the device has shared memory enough for as many blocks as launch_by_roles counts on; with fewer, nobody
+/// measured whether tiles are faster. Rows of all lengths take the same way, so that a row's values are the same alone
+/// and packed with others.
+inline bool has_memory_for_roles() {
   constexpr int kReserved = 1024;  // of a block, by the system
-  return p.seqlen >= 128 && device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >=
-                                RolesManyChannels::kBlocks * (kRolesBytes<RolesManyChannels> + kReserved);
+  return device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >=
+         RolesManyChannels::kBlocks * (kRolesBytes<RolesManyChannels> + kReserved);
 }
 
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.
@@ -94,7 +99,7 @@ template <typename scalar_t>
 cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   if (has_terms(p)) return launch_tiled<DState16Terms<scalar_t>, true>(p, stream);
   if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-    if (takes_roles(p)) return launch_by_roles(p, stream);
+    if (has_memory_for_roles()) return launch_by_roles(p, stream);
   }
   if constexpr (!std::is_same_v<scalar_t, float>) {
     const int64_t channels = p.batch * p.d_inner;

@@ -56,6 +56,10 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
           float y[kVector], x[kVector];
           load_floats(y, &s.y[slot][t][channel]);
           load_floats(x, &s.u[tile % 4][t][channel]);
+          if (t >= steps) {  // padding, where u and z are 0
+#pragma unroll
+            for (int i = 0; i < kVector; ++i) y[i] = 0.f;
+          }
 #pragma unroll
           for (int i = 0; i < kVector; ++i) y[i] = fmaf(D[i], x[i], kUncut * y[i]);
           if (with_y) store_floats(y_kept + k * out_stride, y);
@@ -63,10 +67,6 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
             load_floats(x, &s.z[slot][t][channel]);
 #pragma unroll
             for (int i = 0; i < kVector; ++i) y[i] *= silu<scalar_t>(x[i]).value;
-          }
-          if (t >= steps) {  // padding
-#pragma unroll
-            for (int i = 0; i < kVector; ++i) y[i] = 0.f;
           }
           store_floats(out + k * out_stride, y);
         }

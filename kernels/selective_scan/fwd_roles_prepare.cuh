@@ -45,10 +45,11 @@ __device__ __forceinline__ void prepare(Shared<Shape>& s, const SelectiveScanFwd
   for (int tile = 0; tile < w.tiles + 2; ++tile) {
     if (tile < w.tiles) {
       fetch(tile + 1);
-      const int steps = w.length - tile * kSteps, slot = tile % 2;
+      const int steps = w.length - tile * kSteps, worked = worked_steps<Shape>(w, tile), slot = tile % 2;
 #pragma unroll
       for (int k = 0; k < kSteps / kRows; ++k) {
         const int t = thread / kRow + k * kRows;
+        if (t >= worked) break;
         float u[kVector], raw[kVector], delta[kVector];
         load_floats(u, &s.u[tile % 4][t][channel]);
         load_floats(raw, &s.delta[slot][t][channel]);

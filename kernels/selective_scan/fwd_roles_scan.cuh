@@ -152,9 +152,9 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
   meet();
   meet();  // tile 0 is prepared
   for (int tile = 0; tile < w.tiles; ++tile) {
-    const int slot = tile % 2, step = tile * kSteps;
+    const int slot = tile % 2, step = tile * kSteps, worked = worked_steps<Shape>(w, tile);
 #pragma unroll 1
-    for (int group = 0; group < kSteps; group += 8) {
+    for (int group = 0; group < worked; group += 8) {
       // a state is kept every 8 steps, or every larger power of 2
       if (keeps && step + group < w.length && ((step + group) & (every - 1)) == 0) {
 #pragma unroll

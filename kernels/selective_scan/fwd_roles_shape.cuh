@@ -5,7 +5,7 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesShape, and in fwd_roles: Shared, Work, meet
+// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet
 //
 // What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, its barrier.
 
@@ -47,6 +47,12 @@ struct Work {
   RowSpan span;
   int length, tiles;
 };
+
+/// Steps of a tile that are worked on: those of the row, in whole groups of 8.
+template <typename Shape>
+__device__ __forceinline__ int worked_steps(const Work& w, int tile) {
+  return min(Shape::kSteps, (w.length - tile * Shape::kSteps + 7) & ~7);
+}
 
 /// The block's barrier, where its warps come from different places in the code: every role passes it w.tiles + 3 times.
 __device__ __forceinline__ void meet() { asm volatile("barrier.sync.aligned 0;" ::: "memory"); }

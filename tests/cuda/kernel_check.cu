@@ -94,9 +94,9 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
     c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
     if (dtypes.size() > 1 || i % 3 == 0) add(jobs, with_terms(c, i), i < 4 ? dtypes : kBf16);
   }
-  for (const int64_t d_inner : {6400, 16640}) {  // the forward's shapes for some and for many channels
+  for (const int64_t d_inner : {6400, 16640}) {  // the forward's shapes for some and for many channels, short rows
     ScanCase many;
-    many.batch = 1, many.d_inner = d_inner, many.seqlen = 131;
+    many.batch = 1, many.d_inner = d_inner, many.seqlen = 259;
     add(jobs, many, kBf16);
     many.seqlen = 18;
     if (dtypes.size() > 1) add(jobs, many, kBf16);
@@ -142,11 +142,12 @@ std::vector<Job> all_jobs() {
     c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3, c.compact = i >= 32;
     add(jobs, with_options(c, i % 32), kAll);
   }
-  for (int i = 0; i < 32; ++i) {  // the forward by roles, for few, some and many channels on a device of 132
-    ScanCase c;                   // multiprocessors
+  // the forward by roles, for few channels, short rows, some and many channels on a device of 132 multiprocessors
+  for (int i = 0; i < 32; ++i) {
+    ScanCase c;
     for (const int64_t d_inner : {56, 2120, 5480}) {
       if (d_inner > 56 && i % 3 != 0) continue;
-      c.d_inner = d_inner, c.seqlen = 128 + (d_inner > 56 ? i : 9 * i), c.batch = 3;
+      c.d_inner = d_inner, c.seqlen = d_inner == 56 ? 128 + 9 * i : i % 2 == 0 ? 256 + i : 20 + i, c.batch = 3;
       add(jobs, with_options(c, i), kBf16);
       ScanCase packed = with_options(c, i + 1);
       packed.batch = 1, packed.seqlen *= 3, packed.lengths = false, packed.packed = 3;
@@ -320,7 +321,9 @@ std::vector<Job> repeat_jobs() {
   repeat(c);
   for (const int64_t d_inner : {2120, 5480}) {  // the forward by roles, for some and for many channels
     ScanCase many;
-    many.batch = 3, many.seqlen = 140, many.d_inner = d_inner;
+    many.batch = 3, many.seqlen = d_inner == 2120 ? 280 : 300, many.d_inner = d_inner;
+    jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
+    many.seqlen = 90;
     jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
   }
   for (const int64_t d_model : {768, 2560}) {

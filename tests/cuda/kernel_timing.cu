@@ -223,6 +223,8 @@ void time_all(const std::set<Op>& ops) {
     for (const int64_t seqlen : {500, 600, 1000, 1100, 1500}) time_scan({4, 1536, seqlen, 0, 0, 0, 0}, 16, false);
     for (const int64_t seqlen : {500, 600, 1100}) time_scan({4, 4096, seqlen, 0, 0, 0, 0}, 16, false);
     for (const int64_t rows : {1, 5, 80}) time_scan({rows, 1536, 1, 0, 0, 0, 0}, 16, false);
+    for (const int64_t seqlen : {24, 64, 96}) time_scan({80, 1536, seqlen, 0, 0, 0, 0}, 16, false);
+    time_scan({16, 4096, 64, 0, 0, 0, 0}, 16, false);
   }
   if (ops.contains(Op::kConv)) {
     for (const Shape& s : shapes) time_conv(s);
