@@ -68,7 +68,8 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
   }
 }
 
-/// A row of so few tiles never gains by being cut.
+/// A row of so few tiles never gains by being cut: alone on its multiprocessor it takes less than a piece and what
+/// cutting adds, and where more blocks than multiprocessors are left to be cut, three pieces of each do not fit.
 inline constexpr int64_t kUncutTiles = 3;
 
 /// Cuts the time of the last `pairs % slots` (row, block of channels) pairs so that their blocks fill the slots, of

@@ -30,8 +30,8 @@ using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 using RolesFewChannels = RolesShape<4, 4, 2, 2, 32, 3>;
 using RolesSomeChannels = RolesShape<8, 4, 2, 2, 32, 3>;
 using RolesManyChannels = RolesShape<16, 4, 2, 2, 32, 2>;
-inline constexpr int64_t kShortRow = 256;
 using RolesShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
+inline constexpr int64_t kShortRow = 256;  ///< steps, of rows on average
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
@@ -71,7 +71,8 @@ int64_t roles_blocks(const Params& p) {
   return p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
 }
 
-/// The largest blocks that fill the device: the more channels a warp has, the fewer instructions an element takes.
+/// Few channels where all their blocks run at once. Else the more channels a warp has, the fewer instructions an
+/// element takes: 16 for short rows and where such blocks leave at most a quarter of their rounds empty, else 8.
 inline cudaError_t launch_by_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
   const int64_t device = multiprocessors();
   if (roles_blocks<RolesFewChannels>(p) <= device * RolesFewChannels::kBlocks) {
@@ -85,13 +86,18 @@ inline cudaError_t launch_by_roles(const SelectiveScanFwdParams<__nv_bfloat16>& 
                                           : launch_roles<RolesSomeChannels>(p, stream);
 }
 
-/// True where the device has shared memory enough for as many blocks as launch_by_roles counts on; with fewer, nobody
-/// measured whether tiles are faster. Rows of all lengths take the same way, so that a row's values are the same alone
-/// and packed with others.
+/// Shared memory of as many blocks as launch_by_roles counts on a multiprocessor to hold.
+template <typename Shape>
+inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024);  // 1024: the system's, of a block
+
+/// True where the device has it; with less, nobody measured whether tiles are faster. Rows of all lengths take the same
+/// way: a row's states are the same alone and packed with others, its outputs but for the order of one sum (few
+/// channels add two halves of the states).
 inline bool has_memory_for_roles() {
-  constexpr int kReserved = 1024;  // of a block, by the system
-  return device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >=
-         RolesManyChannels::kBlocks * (kRolesBytes<RolesManyChannels> + kReserved);
+  constexpr int kMost = kRolesMemory<RolesManyChannels>;
+  static_assert(kRolesMemory<RolesFewChannels> <= kMost && kRolesMemory<RolesSomeChannels> <= kMost &&
+                kRolesMemory<RolesShortRows> <= kMost);
+  return device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >= kMost;
 }
 
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.

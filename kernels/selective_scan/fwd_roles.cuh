@@ -10,7 +10,8 @@
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
 //   gate and copies instead of before and after them.
 // Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
-// Limits: d_state 16, no terms; 16-byte aligned u, delta, z, out, y; B and C any alignment.
+// Limits: d_state 16, no terms, d_inner a multiple of 8; 16-byte aligned rows of u, delta, z (less than 2^25 elements
+// apart), out, y, checkpoints, last_state; B and C any alignment.
 #include "kernels/selective_scan/fwd_roles_finish.cuh"
 #include "kernels/selective_scan/fwd_roles_prepare.cuh"
 #include "kernels/selective_scan/fwd_roles_scan.cuh"

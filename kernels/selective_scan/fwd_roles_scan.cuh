@@ -44,7 +44,7 @@ __device__ __forceinline__ void load_columns(float (&C)[2][LaneShare<kWarpChanne
   }
 }
 
-/// Takes h after step t of 8, the steps in order; y is complete, but for store_y's sum, after the last.
+/// Takes h after step t of 8, the steps in order; y is complete, but for the sum that store adds, after the last.
 template <int kWarpChannels>
 struct StepOutputs;
 
@@ -104,9 +104,9 @@ struct StepOutputs<4> {
     }
     float sums[4] = {};
     kernels::detail::mma_tf32(sums, {before[0], h[0][0], before[1], h[0][1]}, C[t / 4][0], C[t / 4][1]);
-    // columns 2 q, 2 q + 1: the halves of step q of 4, which even q find in their upper row, odd q in their lower one
-    const float lower = lane.q % 2 == 0 ? sums[0] : sums[2], upper = lane.q % 2 == 0 ? sums[1] : sums[3];
-    if (t % 4 == 1 || lane.q / 2 == 1) y[t / 4] = lane.g % 2 == 0 ? lower : upper;
+    // columns 2 q, 2 q + 1: the halves of the states at step q of 4, which even q find in row g, odd q in row g + 8
+    const float half0 = lane.q % 2 == 0 ? sums[0] : sums[2], half1 = lane.q % 2 == 0 ? sums[1] : sums[3];
+    if (t % 4 == 1 || lane.q / 2 == 1) y[t / 4] = lane.g % 2 == 0 ? half0 : half1;
   }
   template <int kSteps, int kPitch>
   __device__ __forceinline__ void store(float (&rows)[kSteps][kPitch], int first, int channel,
@@ -156,7 +156,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
 #pragma unroll 1
     for (int group = 0; group < worked; group += 8) {
       // a state is kept every 8 steps, or every larger power of 2
-      if (keeps && step + group < w.length && ((step + group) & (every - 1)) == 0) {
+      if (keeps && ((step + group) & (every - 1)) == 0) {
 #pragma unroll
         for (int c = 0; c < kChannels; ++c) store_floats(kept + c * kDState, h[c]);
         kept += checkpoint_size;

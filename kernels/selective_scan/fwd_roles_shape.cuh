@@ -55,7 +55,8 @@ __device__ __forceinline__ int worked_steps(const Work& w, int tile) {
 }
 
 /// The block's barrier, where its warps come from different places in the code: every role passes it w.tiles + 3 times.
-__device__ __forceinline__ void meet() { asm volatile("barrier.sync.aligned 0;" ::: "memory"); }
+/// Barriers are counted from 1.
+__device__ __forceinline__ void meet() { asm volatile("barrier.sync 0;" ::: "memory"); }
 
 }  // namespace fwd_roles
 }  // namespace mpeft::kernels

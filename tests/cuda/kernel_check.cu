@@ -12,6 +12,8 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/common/cuda_launch.cuh"
+
 #include "tests/cuda/checks.h"
 
 namespace mpeft::cuda_check {
@@ -75,6 +77,11 @@ ScanCase with_terms(ScanCase c, int i) {
   return c;
 }
 
+/// Channels, multiples of 8, that the forward by roles takes 8 and 16 a warp of on this device (in rows of 256 steps
+/// and more), where it takes 4 of fewer: fwd_launch.cuh.
+int64_t some_channels() { return 48 * kernels::multiprocessors() + 64; }
+int64_t many_channels() { return 128 * kernels::multiprocessors(); }
+
 /// A few cases of every kernel, for compute-sanitizer.
 std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
   std::vector<Job> jobs;
@@ -94,12 +101,12 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
     c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
     if (dtypes.size() > 1 || i % 3 == 0) add(jobs, with_terms(c, i), i < 4 ? dtypes : kBf16);
   }
-  for (const int64_t d_inner : {6400, 16640}) {  // the forward's shapes for some and for many channels, short rows
-    ScanCase many;
-    many.batch = 1, many.d_inner = d_inner, many.seqlen = 259;
-    add(jobs, many, kBf16);
-    many.seqlen = 18;
-    if (dtypes.size() > 1) add(jobs, many, kBf16);
+  for (const int64_t d_inner : {some_channels(), many_channels()}) {
+    for (const int64_t seqlen : {18, 259}) {
+      ScanCase many;
+      many.batch = 1, many.d_inner = d_inner, many.seqlen = seqlen;
+      add(jobs, many, kBf16);
+    }
   }
   for (const int i : {0, 1, 2}) {
     ConvCase c;
@@ -142,16 +149,20 @@ std::vector<Job> all_jobs() {
     c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3, c.compact = i >= 32;
     add(jobs, with_options(c, i % 32), kAll);
   }
-  // the forward by roles, for few channels, short rows, some and many channels on a device of 132 multiprocessors
-  for (int i = 0; i < 32; ++i) {
-    ScanCase c;
-    for (const int64_t d_inner : {56, 2120, 5480}) {
-      if (d_inner > 56 && i % 3 != 0) continue;
-      c.d_inner = d_inner, c.seqlen = d_inner == 56 ? 128 + 9 * i : i % 2 == 0 ? 256 + i : 20 + i, c.batch = 3;
-      add(jobs, with_options(c, i), kBf16);
-      ScanCase packed = with_options(c, i + 1);
-      packed.batch = 1, packed.seqlen *= 3, packed.lengths = false, packed.packed = 3;
-      add(jobs, packed, kBf16);
+  // the forward by roles: few channels, and some and many for this device, in short and in long rows
+  for (int i = 0; i < 12; ++i) {
+    int kind = 0;
+    for (const int64_t d_inner : {int64_t{56}, some_channels() / 3 + 8, many_channels() / 24 * 8}) {
+      for (const bool is_short : {false, true}) {
+        for (const int packed : {0, 5}) {
+          ScanCase c;
+          c.d_inner = d_inner, c.batch = 3, c.seqlen = is_short ? 20 + 9 * i : 256 + 5 * i;
+          c = with_options(c, 7 * i + kind++);  // 7: all options with every kind
+          c.compact = (i + kind) % 4 == 0;
+          if (packed > 0) c.seqlen *= 3, c.batch = 1, c.lengths = false, c.packed = packed;
+          if (d_inner == 56 || i < 6) add(jobs, c, kBf16);
+        }
+      }
     }
   }
   option = 0;
@@ -319,12 +330,12 @@ std::vector<Job> repeat_jobs() {
   repeat(c);
   c.d_state = 20;
   repeat(c);
-  for (const int64_t d_inner : {2120, 5480}) {  // the forward by roles, for some and for many channels
-    ScanCase many;
-    many.batch = 3, many.seqlen = d_inner == 2120 ? 280 : 300, many.d_inner = d_inner;
-    jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
-    many.seqlen = 90;
-    jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
+  for (const int64_t d_inner : {some_channels() / 3 + 8, many_channels() / 24 * 8}) {
+    for (const int64_t seqlen : {90, 300}) {
+      ScanCase many;
+      many.batch = 3, many.seqlen = seqlen, many.d_inner = d_inner;
+      jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
+    }
   }
   for (const int64_t d_model : {768, 2560}) {
     NormCase norm;

@@ -109,6 +109,7 @@ class ScanCheck {
     report_.compare("scan", "out", out, tol.stored, name());
     if (c_.last_state) report_.compare("scan", "last_state", last_state, tol.sums, name());
     report_.require(same(out, [&] { launch_forward(); }), name() + ": out differs between two runs");
+    report_.require(same(out, [&] { launch_inference(); }), name() + ": out differs when nothing is kept");
 
     backward();
     auto check = [&](const char* tensor_name, auto& tensor, double tol_of, bool wanted) {
@@ -322,6 +323,13 @@ class ScanCheck {
   void launch_forward() {
     for (auto* x : {&out, &y_}) x->array().poison();
     MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(forward_params(), cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  }
+  void launch_inference() {  // nothing is kept for a backward
+    out.array().poison();
+    auto p = forward_params();
+    p.checkpoints = nullptr, p.y = nullptr;
+    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(p, cudaStreamPerThread));
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
   }
   void forward() {

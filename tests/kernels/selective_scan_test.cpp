@@ -216,6 +216,20 @@ TEST_P(SelectiveScanTest, CompactStatesGiveTheSameGradients) {
   }
 }
 
+TEST_P(SelectiveScanTest, RowsAroundTheLengthThatAGpuDoesNotCut) {
+  const std::vector<int64_t> rows = {48, 300, 49, 0, 47};
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const bool packed : {false, true}) {
+      ScanCase c{.dtype = dtype, .batch = 5, .seqlen = 300, .d_inner = 72, .with_state = true};
+      if (packed) c.packed = rows;
+      SCOPED_TRACE(::testing::PrintToString(c));
+      auto args = scan_inputs(c, device());
+      if (!packed) args.lengths = at::tensor(rows, at::kInt).to(device());
+      expect_as_accurate(run_scan(args), scan_results(args, naive_scan), run_scan(in_double(args)));
+    }
+  }
+}
+
 TEST_P(SelectiveScanTest, ChainedChunksEqualTheUnchunkedRun) {
   const ScanCase c{.seqlen = 75, .d_inner = 24, .with_state = true};
   const auto args = scan_inputs(c, device());
