@@ -73,7 +73,8 @@ int64_t roles_blocks(const Params& p) {
 
 /// Few channels where all their blocks run at once. Else the more channels a warp has, the fewer instructions an
 /// element takes: 16 for short rows and where such blocks leave at most a quarter of their rounds empty, else 8.
-inline cudaError_t launch_by_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
+template <typename Params>  // so that only bfloat16's file compiles these kernels
+cudaError_t launch_by_roles(const Params& p, cudaStream_t stream) {
   const int64_t device = multiprocessors();
   if (roles_blocks<RolesFewChannels>(p) <= device * RolesFewChannels::kBlocks) {
     return launch_roles<RolesFewChannels>(p, stream);
