@@ -1,10 +1,12 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include <cuda_runtime.h>
 
-// defines: device_attribute, multiprocessors, launch_early, wait_for_predecessor, let_successor_start
+// defines: device_attribute, multiprocessors, SharedMemoryGrant, launch_early, wait_for_predecessor,
+// let_successor_start
 //
 // A kernel that follows another in its stream may start while the other's last blocks run, and wait where it needs
 // their results (programmatic dependent launch, from sm_90 on): its launch and its set-up then cost nothing.
@@ -23,6 +25,25 @@ inline int64_t multiprocessors() {
   const int count = device_attribute(cudaDevAttrMultiProcessorCount);
   return count > 0 ? count : 1;
 }
+
+/// Leave for one kernel to take more dynamic shared memory than 48 KiB: the runtime is asked once a device, because
+/// that takes as long as a tenth of a launch.
+class SharedMemoryGrant {
+ public:
+  template <typename Kernel>
+  cudaError_t ask(Kernel kernel, int bytes) {
+    int device = 0;
+    if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+    const uint64_t bit = device < 64 ? uint64_t{1} << device : 0;
+    if ((granted_.load(std::memory_order_relaxed) & bit) != 0) return cudaSuccess;
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error == cudaSuccess) granted_.fetch_or(bit, std::memory_order_relaxed);
+    return error;
+  }
+
+ private:
+  std::atomic<uint64_t> granted_ = 0;  ///< a bit a device
+};
 
 /// In a kernel that launch_early started: everything before it in the stream is complete and visible from here on.
 __device__ __forceinline__ void wait_for_predecessor() {

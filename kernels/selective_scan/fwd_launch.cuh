@@ -1,6 +1,7 @@
 #pragma once
 
 // Which forward kernel runs. One .cu file a scalar type instantiates this, so that they compile in parallel.
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/common/cuda_launch.cuh"
@@ -26,12 +27,15 @@ using DState16Terms = FwdShape<8, 2, 1, 4, 32, 0, 4, kMatrix<scalar_t>, 1>;
 using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
-//                 channels a warp; warps that scan, prepare, finish; steps, blocks
-using RolesFewChannels = RolesShape<4, 4, 2, 2, 32, 3>;
-using RolesSomeChannels = RolesShape<8, 4, 2, 2, 32, 3>;
-using RolesManyChannels = RolesShape<16, 4, 2, 2, 32, 2>;
-using RolesShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
-inline constexpr int64_t kShortRow = 256;  ///< steps, of rows on average
+//                 channels a warp; warps that scan, prepare, finish; steps, blocks, polynomials of 16
+using Roles16Channels = RolesShape<4, 4, 2, 2, 32, 2>;
+using Roles48Channels = RolesShape<4, 12, 3, 3, 48, 1>;
+using Roles48ShortRows = RolesShape<4, 12, 6, 6, 32, 1>;
+using Roles64Channels = RolesShape<8, 8, 4, 4, 32, 1>;
+using Roles96Channels = RolesShape<8, 12, 6, 6, 32, 1>;
+using Roles128Channels = RolesShape<16, 8, 4, 4, 32, 1, 2>;
+using Roles160Channels = RolesShape<8, 20, 5, 5, 32, 1>;
+using Roles64ShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
@@ -55,11 +59,8 @@ inline constexpr int kRolesBytes = static_cast<int>(sizeof(fwd_roles::Shared<Sha
 template <typename Shape>
 cudaError_t launch_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
   const auto kernel = selective_scan_fwd_roles_kernel<Shape>;
-  if (const cudaError_t error =
-          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kRolesBytes<Shape>);
-      error != cudaSuccess) {
-    return error;
-  }
+  static SharedMemoryGrant grant;
+  if (const cudaError_t error = grant.ask(kernel, kRolesBytes<Shape>); error != cudaSuccess) return error;
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
   kernel<<<scan_grid(p.batch, p.d_inner, Shape::kChannels), Shape::kThreads, kRolesBytes<Shape>, stream>>>(
       p, state_vectors);
@@ -71,20 +72,33 @@ int64_t roles_blocks(const Params& p) {
   return p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
 }
 
-/// Few channels where all their blocks run at once. Else the more channels a warp has, the fewer instructions an
-/// element takes: 16 for short rows and where such blocks leave at most a quarter of their rounds empty, else 8.
+/// What a shape would take: as many rounds as its blocks need, of a time for each step of a row and one for beginning
+/// and ending. In ns as measured on an H200 (README.md); what counts is how they compare.
+template <typename Shape, typename Params>
+int64_t roles_time(const Params& p, int64_t step, int64_t ends) {
+  const int64_t places = multiprocessors() * Shape::kBlocks;
+  const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
+  return (roles_blocks<Shape>(p) + places - 1) / places * (steps * step + ends);
+}
+
+/// Few channels, at most two blocks a multiprocessor: four lanes more a channel. Else what takes the least time.
 template <typename Params>  // so that only bfloat16's file compiles these kernels
 cudaError_t launch_by_roles(const Params& p, cudaStream_t stream) {
-  const int64_t device = multiprocessors();
-  if (roles_blocks<RolesFewChannels>(p) <= device * RolesFewChannels::kBlocks) {
-    return launch_roles<RolesFewChannels>(p, stream);
+  if (roles_blocks<Roles16Channels>(p) <= multiprocessors() * Roles16Channels::kBlocks) {
+    return launch_roles<Roles16Channels>(p, stream);
   }
-  const int64_t row_steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // on average
-  if (row_steps < kShortRow) return launch_roles<RolesShortRows>(p, stream);
-  const int64_t blocks = roles_blocks<RolesManyChannels>(p), slots = device * RolesManyChannels::kBlocks;
-  const int64_t rounds = (blocks + slots - 1) / slots;
-  return 4 * blocks >= 3 * rounds * slots ? launch_roles<RolesManyChannels>(p, stream)
-                                          : launch_roles<RolesSomeChannels>(p, stream);
+  struct Choice {
+    int64_t time;
+    cudaError_t (*launch)(const Params&, cudaStream_t);
+  };
+  const Choice choices[] = {{roles_time<Roles48Channels>(p, 49, 3700), launch_roles<Roles48Channels>},
+                            {roles_time<Roles48ShortRows>(p, 53, 3000), launch_roles<Roles48ShortRows>},
+                            {roles_time<Roles64Channels>(p, 60, 4000), launch_roles<Roles64Channels>},
+                            {roles_time<Roles96Channels>(p, 93, 4500), launch_roles<Roles96Channels>},
+                            {roles_time<Roles128Channels>(p, 106, 4300), launch_roles<Roles128Channels>},
+                            {roles_time<Roles160Channels>(p, 141, 5200), launch_roles<Roles160Channels>},
+                            {roles_time<Roles64ShortRows>(p, 200, 1500), launch_roles<Roles64ShortRows>}};
+  return std::ranges::min_element(choices, {}, &Choice::time)->launch(p, stream);
 }
 
 /// Shared memory of as many blocks as launch_by_roles counts on a multiprocessor to hold.
@@ -95,10 +109,14 @@ inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024); 
 /// way: a row's states are the same alone and packed with others, its outputs but for the order of one sum (few
 /// channels add two halves of the states).
 inline bool has_memory_for_roles() {
-  constexpr int kMost = kRolesMemory<RolesManyChannels>;
-  static_assert(kRolesMemory<RolesFewChannels> <= kMost && kRolesMemory<RolesSomeChannels> <= kMost &&
-                kRolesMemory<RolesShortRows> <= kMost);
-  return device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >= kMost;
+  constexpr int kMost =
+      std::max({kRolesMemory<Roles16Channels>, kRolesMemory<Roles48Channels>, kRolesMemory<Roles48ShortRows>,
+                kRolesMemory<Roles64Channels>, kRolesMemory<Roles64ShortRows>, kRolesMemory<Roles96Channels>,
+                kRolesMemory<Roles128Channels>, kRolesMemory<Roles160Channels>});
+  static_assert(kMost <= 228 * 1024);
+  const int major = device_attribute(cudaDevAttrComputeCapabilityMajor);
+  return major >= kRolesFrom && major < kRolesBelow &&
+         device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >= kMost;
 }
 
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.

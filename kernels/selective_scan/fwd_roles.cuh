@@ -3,12 +3,13 @@
 // Selective scan, forward, for bfloat16 and 16 states: warps with three roles.
 //
 // Equation and layouts: selective_scan_params.h.
-// Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps. Between two barriers
+// Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps, side by side
 //   the warps that prepare fetch tile i + 1, and make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
 //   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh);
 //   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
-//   gate and copies instead of before and after them.
+//   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier at which only the
+//   next role waits: no warp waits for its neighbours.
 // Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
 // Limits: d_state 16, no terms, d_inner a multiple of 8; 16-byte aligned rows of u, delta, z (less than 2^25 elements
 // apart), out, y, checkpoints, last_state; B and C any alignment.
@@ -20,10 +21,14 @@
 
 namespace mpeft::kernels {
 
+/// Compute capabilities (major) that have the shared memory; for others the kernel is empty.
+inline constexpr int kRolesFrom = 9, kRolesBelow = 12;
+
 /// Takes sizeof(fwd_roles::Shared<Shape>) bytes of dynamic shared memory.
 template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selective_scan_fwd_roles_kernel(const SelectiveScanFwdParams<fwd_roles::scalar_t> p, const bool state_vectors) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200  // kRolesFrom, kRolesBelow
   extern __shared__ __align__(16) char roles_memory[];
   auto& shared = *reinterpret_cast<fwd_roles::Shared<Shape>*>(roles_memory);
   const ScanBlock block = locate_block<Shape::kChannels>(p);
@@ -31,6 +36,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int length = static_cast<int>(span.length);
   const fwd_roles::Work work{block, span, length, (length + Shape::kSteps - 1) / Shape::kSteps};
 
+  if (threadIdx.x < 2) {
+    shared.prepared[threadIdx.x].init(Shape::kPrepareWarps);
+    shared.scanned[threadIdx.x].init(Shape::kScanWarps);
+    shared.finished[threadIdx.x].init(Shape::kFinishWarps);
+  }
+  __syncthreads();
   constexpr int kPrepare = Shape::kScanWarps * 32, kFinish = kPrepare + Shape::kPrepareWarps * 32;  // first threads
   const int thread = threadIdx.x;
   if (thread < kPrepare) {
@@ -40,6 +51,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   } else {
     fwd_roles::finish<Shape>(shared, p, work, thread - kFinish);
   }
+#endif
 }
 
 }  // namespace mpeft::kernels

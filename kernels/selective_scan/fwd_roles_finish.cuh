@@ -3,7 +3,7 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines: fwd_roles::finish
+// defines: fwd_roles::finish, finish_tile
 //
 // The role that fetches z a tile ahead, adds D u, gates and stores.
 
@@ -13,14 +13,45 @@ namespace mpeft::kernels::fwd_roles {
 /// are spread evenly, by 2^-11 / (2 ln 2) of themselves.
 inline constexpr float kUncut = 1.f + 3.5e-4f;
 
-/// thread: of the role. Finishes tile i behind the barrier i + 3.
+/// out (and y_kept, if any): of this thread's first step of the tile and its first channel; stored_steps of the tile
+/// are stored, those beyond `steps`, the row's end, as zeros. D: of the thread's channels.
+template <typename Shape>
+__device__ __forceinline__ void finish_tile(const Shared<Shape>& s, int tile, int thread, int steps, int stored_steps,
+                                            int64_t d_inner, const float (&D)[Shape::kVector], bool gated,
+                                            scalar_t* out, scalar_t* y_kept) {
+  constexpr int kVector = Shape::kVector, kRows = Shape::kFinishWarps * 32 / Shape::kRow;
+  const int channel = thread % Shape::kRow * kVector, slot = tile % 2, out_stride = static_cast<int>(kRows * d_inner);
+#pragma unroll
+  for (int k = 0; k < (Shape::kSteps + kRows - 1) / kRows; ++k) {
+    const int t = thread / Shape::kRow + k * kRows;
+    if (t >= stored_steps) break;
+    float y[kVector], x[kVector];
+    load_floats(y, &s.y[slot][t][channel]);
+    load_floats(x, &s.u[tile % 4][t][channel]);
+    if (t >= steps) {  // padding, where u and z are 0
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) y[i] = 0.f;
+    }
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) y[i] = fmaf(D[i], x[i], kUncut * y[i]);
+    if (y_kept != nullptr) store_floats(y_kept + k * out_stride, y);
+    if (gated) {
+      load_floats(x, &s.z[slot][t][channel]);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) y[i] *= silu<scalar_t>(x[i]).value;
+    }
+    store_floats(out + k * out_stride, y);
+  }
+}
+
+/// thread: of the role.
 template <typename Shape>
 __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
                                        int thread) {
-  constexpr int kVector = Shape::kVector, kSteps = Shape::kSteps, kRow = Shape::kRow,
-                kThreads = Shape::kFinishWarps * 32, kRows = kThreads / kRow;
+  constexpr int kVector = Shape::kVector, kSteps = Shape::kSteps, kThreads = Shape::kFinishWarps * 32,
+                kRows = kThreads / Shape::kRow;
   const TileCopy<kSteps, Shape::kChannels, kThreads, scalar_t> copy(thread);
-  const bool gated = p.z.data != nullptr, with_y = p.y != nullptr;
+  const bool gated = p.z.data != nullptr;
   const scalar_t* z_source = gated ? p.z.data + row_offset(p.z, w.block.row, w.span) + w.block.first_channel : nullptr;
   const int z_stride = static_cast<int>(p.z.time_stride);
   auto fetch = [&](int tile) {  // called with tile 0, 1, ...
@@ -30,56 +61,33 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
     z_source += kSteps * z_stride;
     copy_async_commit();
   };
+  fetch(0);
 
-  const int channel = thread % kRow * kVector;
+  const int channel = thread % Shape::kRow * kVector;
   const bool exists = channel < w.block.channels;
   float D[kVector] = {};
   if (p.D != nullptr && exists) {
 #pragma unroll
     for (int i = 0; i < kVector; ++i) D[i] = p.D[w.block.first_channel + channel + i];
   }
-  const int64_t out_start = (w.span.first + thread / kRow) * p.d_inner + w.block.first_channel + channel;
+  const int64_t out_start = (w.span.first + thread / Shape::kRow) * p.d_inner + w.block.first_channel + channel;
   scalar_t* out = p.out + out_start;  // this thread's first step of the tile
-  scalar_t* y_kept = with_y ? p.y + out_start : nullptr;
-  const int out_stride = static_cast<int>(kRows * p.d_inner);
-
-  meet();
-  for (int tile = -2; tile < w.tiles; ++tile) {
-    if (tile >= -1) fetch(tile + 1);
-    if (tile >= 0) {
-      const int step = tile * kSteps, steps = w.length - step, slot = tile % 2;
-      const int stored_steps = static_cast<int>(min(int64_t{kSteps}, w.span.stored - step));
-#pragma unroll
-      for (int k = 0; k < kSteps / kRows; ++k) {
-        const int t = thread / kRow + k * kRows;
-        if (t < stored_steps && exists) {
-          float y[kVector], x[kVector];
-          load_floats(y, &s.y[slot][t][channel]);
-          load_floats(x, &s.u[tile % 4][t][channel]);
-          if (t >= steps) {  // padding, where u and z are 0
-#pragma unroll
-            for (int i = 0; i < kVector; ++i) y[i] = 0.f;
-          }
-#pragma unroll
-          for (int i = 0; i < kVector; ++i) y[i] = fmaf(D[i], x[i], kUncut * y[i]);
-          if (with_y) store_floats(y_kept + k * out_stride, y);
-          if (gated) {
-            load_floats(x, &s.z[slot][t][channel]);
-#pragma unroll
-            for (int i = 0; i < kVector; ++i) y[i] *= silu<scalar_t>(x[i]).value;
-          }
-          store_floats(out + k * out_stride, y);
-        }
-      }
-      out += kSteps * p.d_inner;
-      if (with_y) y_kept += kSteps * p.d_inner;
-    }
+  scalar_t* y_kept = p.y != nullptr ? p.y + out_start : nullptr;
+  copy_async_wait();
+  for (int tile = 0; tile < w.tiles; ++tile) {
+    meet<kFinishBarrier, kThreads>();  // z of this tile is there for all of the role, and the tile's before is read
+    fetch(tile + 1);
+    s.scanned[tile % 2].wait_for(tile / 2);
+    const int step = tile * kSteps, stored = exists ? static_cast<int>(min(int64_t{kSteps}, w.span.stored - step)) : 0;
+    finish_tile(s, tile, thread, w.length - step, stored, p.d_inner, D, gated, out, y_kept);
+    s.finished[tile % 2].arrive();
+    out += kSteps * p.d_inner;
+    if (y_kept != nullptr) y_kept += kSteps * p.d_inner;
     copy_async_wait();
-    meet();
   }
   // tiles that are all padding; the backward does not read their y
   const float zeros[kVector] = {};
-  for (int64_t t = int64_t{w.tiles} * kSteps + thread / kRow; t < w.span.stored; t += kRows) {
+  for (int64_t t = int64_t{w.tiles} * kSteps + thread / Shape::kRow; t < w.span.stored; t += kRows) {
     if (exists) store_floats(p.out + (w.span.first + t) * p.d_inner + w.block.first_channel + channel, zeros);
   }
 }

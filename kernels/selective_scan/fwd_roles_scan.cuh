@@ -3,7 +3,7 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines: fwd_roles::scan, LaneShare
+// defines: fwd_roles::scan, LaneShare, StepOutputs, StepPair
 //
 // The role that walks the recurrence. Lane l, (g, q) = (l / 4, l % 4), has for kWarpChannels
 //   16: channels 2 g and 2 g + 1, states 4 q to 4 q + 3;
@@ -31,16 +31,15 @@ struct LaneShare {
         state(kWarpChannels == 4 ? g % 2 * 8 + 2 * q : 4 * q) {}
 };
 
-/// C of 8 steps, for lane's column (or two) of the right operand.
-template <int kWarpChannels, int kSteps>
-__device__ __forceinline__ void load_columns(float (&C)[2][LaneShare<kWarpChannels>::kStates],
-                                             const float (&BC)[kSteps][32], int first,
-                                             const LaneShare<kWarpChannels>& lane) {
+/// C of 8 steps, for lane's column (or two) of the right operand. C: those steps.
+template <int kWarpChannels>
+__device__ __forceinline__ void load_columns(float (&columns)[2][LaneShare<kWarpChannels>::kStates],
+                                             const float (*C)[16], const LaneShare<kWarpChannels>& lane) {
   if constexpr (kWarpChannels == 4) {  // column g: step g / 2, half g % 2 of the states
-    load_floats(C[0], &BC[first + lane.g / 2][16 + lane.state]);
-    load_floats(C[1], &BC[first + 4 + lane.g / 2][16 + lane.state]);
+    load_floats(columns[0], &C[lane.g / 2][lane.state]);
+    load_floats(columns[1], &C[4 + lane.g / 2][lane.state]);
   } else {  // column g: step g
-    load_floats(C[0], &BC[first + lane.g][16 + lane.state]);
+    load_floats(columns[0], &C[lane.g][lane.state]);
   }
 }
 
@@ -118,7 +117,40 @@ struct StepOutputs<4> {
   }
 };
 
-/// warp: of the role. Walks tile i behind the barrier i + 2; its y is there at the next one.
+/// What a lane takes for two steps.
+template <typename Shape, int kChannels, int kStates>
+struct StepPair {
+  float4 drive[kChannels], B[kStates / 2];
+
+  /// first, last: drive of the lane's first and last channel.
+  __device__ __forceinline__ void load(const float4* first, const float4* last, const float4* states) {
+    drive[0] = *first;
+    if constexpr (kChannels == 2) drive[1] = *last;
+#pragma unroll
+    for (int i = 0; i < kStates / 2; ++i) B[i] = states[i];
+  }
+  /// step: 0 or 1 of the pair, t: of 8.
+  __device__ __forceinline__ void advance(float (&h)[kChannels][kStates], const float (&A)[kChannels][kStates],
+                                          int step, int t) const {
+#pragma unroll
+    for (int c = 0; c < kChannels; ++c) {
+      const float delta = step == 0 ? drive[c].x : drive[c].z, delta_u = step == 0 ? drive[c].y : drive[c].w;
+#pragma unroll
+      for (int i = 0; i < kStates; ++i) {
+        const float4 b = B[i / 2];
+        const float even = step == 0 ? b.x : b.z, odd = step == 0 ? b.y : b.w, exponent = delta * A[c][i];
+        h[c][i] = fmaf(is_polynomial(t, c, i) ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent), h[c][i],
+                       delta_u * (i % 2 == 0 ? even : odd));
+      }
+    }
+  }
+  /// Shape::kPolynomials of any 16 exponentials in a row.
+  static __device__ constexpr bool is_polynomial(int t, int c, int i) {
+    return Shape::kPolynomials > 0 && ((t * kChannels + c) * kStates + i) * Shape::kPolynomials % 16 == 0;
+  }
+};
+
+/// warp: of the role.
 template <typename Shape>
 __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
                                      int warp) {
@@ -141,18 +173,18 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
     }
   }
   const int every = static_cast<int>(p.checkpoint_every);
-  const int64_t checkpoint_size = p.d_inner * kDState;
+  const int checkpoint_size = static_cast<int>(p.d_inner * kDState);
   const bool keeps = p.checkpoints != nullptr && exists;
   float* kept =
       keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
-  // of this lane's drive, in rows of even and of odd steps
-  const int even_place = drive_place<Shape::kVector, Shape::kChannels>(channel & ~1, 0) + (channel & 1),
-            odd_place = drive_place<Shape::kVector, Shape::kChannels>(channel & ~1, 1) + (channel & 1);
+  const int place = place_in_drive(channel), last_place = place_in_drive(channel + kChannels - 1);
 
-  meet();
-  meet();  // tile 0 is prepared
-  for (int tile = 0; tile < w.tiles; ++tile) {
+  for (int tile = 0; tile * kSteps < w.length; ++tile) {
     const int slot = tile % 2, step = tile * kSteps, worked = worked_steps<Shape>(w, tile);
+    s.prepared[slot].wait_for(tile / 2);  // which also says that the tile before last is finished: its y is free
+    // what this lane takes for two steps, from the group's first on
+    const float4 *drive = s.drive[slot][0] + place, *last_drive = s.drive[slot][0] + last_place;
+    const float4* B = s.B[slot][0] + lane.state / 2;
 #pragma unroll 1
     for (int group = 0; group < worked; group += 8) {
       // a state is kept every 8 steps, or every larger power of 2
@@ -162,32 +194,31 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
         kept += checkpoint_size;
       }
       float C[2][kStates];
-      load_columns(C, s.BC[slot], group, lane);
+      load_columns(C, &s.C[slot][group], lane);
       StepOutputs<Shape::kWarpChannels> outputs;
 #pragma unroll
-      for (int t = 0; t < 8; ++t) {
-        float x[2 * kChannels], B[kStates];
-        load_floats(x, &s.drive[slot][group + t][t % 2 == 0 ? even_place : odd_place].x);
-        load_floats(B, &s.BC[slot][group + t][lane.state]);
+      for (int pair = 0; pair < 4; ++pair) {
+        StepPair<Shape, kChannels, kStates> steps;
+        steps.load(drive, last_drive, B);
+        drive += Shape::kChannels, last_drive += Shape::kChannels, B += kDState / 2;
 #pragma unroll
-        for (int c = 0; c < kChannels; ++c) {
-#pragma unroll
-          for (int i = 0; i < kStates; ++i) {
-            h[c][i] = fmaf(decay<scalar_t>(x[2 * c] * A[c][i]), h[c][i], x[2 * c + 1] * B[i]);
-          }
+        for (int t = 2 * pair; t < 2 * pair + 2; ++t) {
+          steps.advance(h, A, t % 2, t);
+          outputs.add(t, h, C, lane);
         }
-        outputs.add(t, h, C, lane);
       }
       outputs.store(s.y[slot], group, channel, lane);
     }
-    meet();
+    s.scanned[slot].arrive();
   }
-  meet();
   if (exists && p.last_state != nullptr) {
+    const Lane again(fresh_thread_index() % 32);  // state_start would have been kept all the way in two registers
+    float* last =
+        p.last_state +
+        (w.block.row * p.d_inner + w.block.first_channel + warp * Shape::kWarpChannels + again.channel) * kDState +
+        again.state;
 #pragma unroll
-    for (int c = 0; c < kChannels; ++c) {
-      store_floats(p.last_state + w.block.row * checkpoint_size + state_start + c * kDState, h[c]);
-    }
+    for (int c = 0; c < kChannels; ++c) store_floats(last + c * kDState, h[c]);
   }
 }
 

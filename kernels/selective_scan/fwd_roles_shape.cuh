@@ -2,43 +2,54 @@
 
 #include <cuda_bf16.h>
 
+#include "kernels/common/arrivals.cuh"
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet
+// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, place_in_drive
 //
-// What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, its barrier.
+// What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, how they meet.
 
 namespace mpeft::kernels {
 
 /// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps and kFinishWarps warps of each
-/// role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers.
-template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kSteps_, int kBlocks_>
+/// role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers; of 16 exponentials, kPolynomials go to
+/// the fused multiply-add pipe.
+template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kSteps_, int kBlocks_,
+          int kPolynomials_ = 0>
 struct RolesShape {
   static constexpr int kWarpChannels = kWarpChannels_, kScanWarps = kScanWarps_, kPrepareWarps = kPrepareWarps_,
-                       kFinishWarps = kFinishWarps_, kSteps = kSteps_, kBlocks = kBlocks_;
+                       kFinishWarps = kFinishWarps_, kSteps = kSteps_, kBlocks = kBlocks_, kPolynomials = kPolynomials_;
   static constexpr int kDState = 16, kChannels = kWarpChannels * kScanWarps;
   static constexpr int kThreads = (kScanWarps + kPrepareWarps + kFinishWarps) * 32;
-  /// Neighbouring channels that a thread prepares or finishes, and the threads of a step.
-  static constexpr int kVector = 8, kRow = kChannels / kVector;
+  /// Neighbouring channels that a thread prepares or finishes at a time, and the threads of a step.
+  static constexpr int kVector = 4, kRow = kChannels / kVector;
   static_assert(kWarpChannels == 4 || kWarpChannels == 8 || kWarpChannels == 16);
   static_assert(kSteps % 8 == 0 && kChannels % kVector == 0);
-  static_assert(kSteps * kRow % (kPrepareWarps * 32) == 0 && kSteps * kRow % (kFinishWarps * 32) == 0);
+  static_assert(kPrepareWarps * 32 % kRow == 0 && kFinishWarps * 32 % kRow == 0);
+  static constexpr int kCopies = kSteps * kChannels / kVectorElements<__nv_bfloat16>;  ///< of a tile: no thread without
+  static_assert(kCopies % (kPrepareWarps * 32) == 0 && kCopies % (kFinishWarps * 32) == 0);
 };
 
 namespace fwd_roles {
 
 using scalar_t = __nv_bfloat16;
 
-/// Tile i of a row lies in slot i % (slots). u is read twice, two tiles apart, while a fourth tile is on its way.
+/// Tile i of a row lies in slot i % (slots). u is read twice: while tile i + 1 is on its way, tile i - 2 may still be
+/// read by those who finish.
 template <typename Shape>
 struct Shared {
-  static constexpr int kSteps = Shape::kSteps, kChannels = Shape::kChannels, kPitch = kChannels + 8;
-  alignas(16) scalar_t u[4][kSteps][kPitch], delta[2][kSteps][kPitch], z[2][kSteps][kPitch];
-  alignas(16) scalar_t states[2][kSteps][2 * Shape::kDState];  ///< B, C as they come
-  alignas(16) float2 drive[2][kSteps][kChannels];  ///< (delta', delta' u), in units of kDeltaUnit; drive_place
-  alignas(16) float BC[2][kSteps][2 * Shape::kDState];
-  alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h
+  static constexpr int kSteps = Shape::kSteps, kChannels = Shape::kChannels, kDState = Shape::kDState;
+  alignas(16) scalar_t u[4][kSteps][kChannels], delta[2][kSteps][kChannels], z[2][kSteps][kChannels];
+  alignas(16) scalar_t states[2][kSteps][2 * kDState];  ///< B, C as they come
+  /// (delta', delta' u) of a channel at two steps, in units of kDeltaUnit; place_in_drive.
+  alignas(16) float4 drive[2][kSteps / 2][kChannels];
+  alignas(16) float4 B[2][kSteps / 2][kDState / 2];  ///< two neighbouring states at one step, then at the next
+  alignas(16) float C[2][kSteps][kDState];
+  alignas(
+      16) float y[2][kSteps][kChannels + 4];  ///< C' . h; steps 8 or 16 bytes apart, so that quads meet no bank twice
+  /// Phase i / 2 of slot i % 2: drive, B and C of tile i are there; its y is, and they are free; y and u are free.
+  Arrivals prepared[2], scanned[2], finished[2];
 };
 
 /// What all roles know of the block's work.
@@ -54,9 +65,16 @@ __device__ __forceinline__ int worked_steps(const Work& w, int tile) {
   return min(Shape::kSteps, (w.length - tile * Shape::kSteps + 7) & ~7);
 }
 
-/// The block's barrier, where its warps come from different places in the code: every role passes it w.tiles + 3 times.
-/// Barriers are counted from 1.
-__device__ __forceinline__ void meet() { asm volatile("barrier.sync 0;" ::: "memory"); }
+/// A barrier of kThreads threads, the whole of one role.
+template <int kBarrier, int kThreads>
+__device__ __forceinline__ void meet() {
+  asm volatile("barrier.sync %0, %1;" ::"n"(kBarrier), "n"(kThreads) : "memory");
+}
+inline constexpr int kPrepareBarrier = 1, kFinishBarrier = 2;
+
+/// Where a channel lies in its row of drive: threads that write together, four neighbouring channels each, meet
+/// different banks.
+__device__ __forceinline__ int place_in_drive(int channel) { return channel ^ (channel >> 3 & 3); }
 
 }  // namespace fwd_roles
 }  // namespace mpeft::kernels

@@ -109,16 +109,26 @@ __device__ __forceinline__ Silu silu<__nv_bfloat16>(float x) {
 }
 
 /// 2^x for x <= 0 on the fused multiply-add pipe, for kernels whose limit is the special function unit: round to
-/// nearest integer by a magic addend, polynomial of degree 4 on [-0.5, 0.5] (relative error 6e-6, exact at 0), exponent
-/// by integer addition. x below -126 counts as -126 (1e-38).
+/// nearest integer by a magic addend, polynomial on [-0.5, 0.5] (minimax, exact at 0; of degree 4, relative error 6e-6,
+/// or 5, 2e-7), exponent by integer addition. x below -126 counts as -126 (1e-38).
+template <int kDegree = 4>
 __device__ __forceinline__ float exp2_polynomial(float x) {
+  static_assert(kDegree == 4 || kDegree == 5);
   constexpr float kRoundingAddend = 12582912.f;  // 1.5 * 2^23
   x = fmaxf(x, -126.f);
   const float rounded = x + kRoundingAddend;
   const float f = x - (rounded - kRoundingAddend);
-  float p = fmaf(f, 0.009528352f, 0.055793332f);
-  p = fmaf(p, f, 0.240251087f);
-  p = fmaf(p, f, 0.69314718f);
+  float p;
+  if constexpr (kDegree == 4) {
+    p = fmaf(f, 0.009528352f, 0.055793332f);
+    p = fmaf(p, f, 0.240251087f);
+    p = fmaf(p, f, 0.69314718f);
+  } else {
+    p = fmaf(f, 0.00132647f, 0.00967151f);
+    p = fmaf(p, f, 0.05550734f);
+    p = fmaf(p, f, 0.24022242f);
+    p = fmaf(p, f, 0.693147f);
+  }
   p = fmaf(p, f, 1.f);
   return __uint_as_float(__float_as_uint(p) + (__float_as_uint(rounded) << 23));
 }
