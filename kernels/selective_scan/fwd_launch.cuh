@@ -2,6 +2,7 @@
 
 // Which forward kernel runs. One .cu file a scalar type instantiates this, so that they compile in parallel.
 #include <algorithm>
+#include <iterator>
 #include <type_traits>
 
 #include "kernels/common/cuda_launch.cuh"
@@ -98,7 +99,8 @@ cudaError_t launch_by_roles(const Params& p, cudaStream_t stream) {
                             {roles_time<Roles128Channels>(p, 106, 4300), launch_roles<Roles128Channels>},
                             {roles_time<Roles160Channels>(p, 141, 5200), launch_roles<Roles160Channels>},
                             {roles_time<Roles64ShortRows>(p, 200, 1500), launch_roles<Roles64ShortRows>}};
-  return std::ranges::min_element(choices, {}, &Choice::time)->launch(p, stream);
+  const auto sooner = [](const Choice& a, const Choice& b) { return a.time < b.time; };
+  return std::min_element(std::begin(choices), std::end(choices), sooner)->launch(p, stream);
 }
 
 /// Shared memory of as many blocks as launch_by_roles counts on a multiprocessor to hold.

@@ -46,8 +46,7 @@ struct Shared {
   alignas(16) float4 drive[2][kSteps / 2][kChannels];
   alignas(16) float4 B[2][kSteps / 2][kDState / 2];  ///< two neighbouring states at one step, then at the next
   alignas(16) float C[2][kSteps][kDState];
-  alignas(
-      16) float y[2][kSteps][kChannels + 4];  ///< C' . h; steps 8 or 16 bytes apart, so that quads meet no bank twice
+  alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h; padded, so that the lanes of a quad meet no bank twice
   /// Phase i / 2 of slot i % 2: drive, B and C of tile i are there; its y is, and they are free; y and u are free.
   Arrivals prepared[2], scanned[2], finished[2];
 };
