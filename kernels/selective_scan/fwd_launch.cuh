@@ -2,7 +2,7 @@
 
 // Which forward kernel runs. One .cu file a scalar type instantiates this, so that they compile in parallel.
 #include <algorithm>
-#include <iterator>
+#include <array>
 #include <type_traits>
 
 #include "kernels/common/cuda_launch.cuh"
@@ -82,25 +82,30 @@ int64_t roles_time(const Params& p, int64_t step, int64_t ends) {
   return (roles_blocks<Shape>(p) + places - 1) / places * (steps * step + ends);
 }
 
-/// Few channels, at most two blocks a multiprocessor: four lanes more a channel. Else what takes the least time.
 template <typename Params>  // so that only bfloat16's file compiles these kernels
+struct RolesChoice {
+  int64_t time;
+  cudaError_t (*launch)(const Params&, cudaStream_t);
+};
+template <typename Params>
+std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const Params& p) {
+  // few channels, at most two blocks a multiprocessor: with 16 a block more of the device works than with any other
+  const bool are_few = roles_blocks<Roles16Channels>(p) <= multiprocessors() * Roles16Channels::kBlocks;
+  return {{{are_few ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
+           {roles_time<Roles48Channels>(p, 49, 3700), launch_roles<Roles48Channels>},
+           {roles_time<Roles48ShortRows>(p, 53, 3000), launch_roles<Roles48ShortRows>},
+           {roles_time<Roles64Channels>(p, 60, 4000), launch_roles<Roles64Channels>},
+           {roles_time<Roles64ShortRows>(p, 200, 1500), launch_roles<Roles64ShortRows>},
+           {roles_time<Roles96Channels>(p, 93, 4500), launch_roles<Roles96Channels>},
+           {roles_time<Roles128Channels>(p, 106, 4300), launch_roles<Roles128Channels>},
+           {roles_time<Roles160Channels>(p, 141, 5200), launch_roles<Roles160Channels>}}};
+}
+
+template <typename Params>
 cudaError_t launch_by_roles(const Params& p, cudaStream_t stream) {
-  if (roles_blocks<Roles16Channels>(p) <= multiprocessors() * Roles16Channels::kBlocks) {
-    return launch_roles<Roles16Channels>(p, stream);
-  }
-  struct Choice {
-    int64_t time;
-    cudaError_t (*launch)(const Params&, cudaStream_t);
-  };
-  const Choice choices[] = {{roles_time<Roles48Channels>(p, 49, 3700), launch_roles<Roles48Channels>},
-                            {roles_time<Roles48ShortRows>(p, 53, 3000), launch_roles<Roles48ShortRows>},
-                            {roles_time<Roles64Channels>(p, 60, 4000), launch_roles<Roles64Channels>},
-                            {roles_time<Roles96Channels>(p, 93, 4500), launch_roles<Roles96Channels>},
-                            {roles_time<Roles128Channels>(p, 106, 4300), launch_roles<Roles128Channels>},
-                            {roles_time<Roles160Channels>(p, 141, 5200), launch_roles<Roles160Channels>},
-                            {roles_time<Roles64ShortRows>(p, 200, 1500), launch_roles<Roles64ShortRows>}};
-  const auto sooner = [](const Choice& a, const Choice& b) { return a.time < b.time; };
-  return std::min_element(std::begin(choices), std::end(choices), sooner)->launch(p, stream);
+  const auto choices = roles_choices(p);
+  const auto sooner = [](const auto& a, const auto& b) { return a.time < b.time; };
+  return std::min_element(choices.begin(), choices.end(), sooner)->launch(p, stream);
 }
 
 /// Shared memory of as many blocks as launch_by_roles counts on a multiprocessor to hold.

@@ -9,7 +9,8 @@
 #include "kernels/selective_scan/selective_scan_params.h"
 
 // defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, selective_scan_accepts_checkpoint_every,
-// selective_scan_keeps_y, selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd, launch_selective_scan_bwd
+// selective_scan_keeps_y, selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd,
+// launch_selective_scan_fwd_roles, launch_selective_scan_bwd
 //
 // scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
 // params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of
@@ -34,6 +35,13 @@ bool selective_scan_keeps_y(const SelectiveScanInputs<scalar_t>& p) {
 
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& params, cudaStream_t stream);
+
+/// The forward by roles (fwd_roles.cuh) has this many shapes, of which launch_selective_scan_fwd takes one by the
+/// number of channels and steps. Launches a given one, so that each can be checked on small inputs;
+/// cudaErrorNotSupported where launch_selective_scan_fwd would not take any.
+inline constexpr int kSelectiveScanRolesShapes = 8;
+cudaError_t launch_selective_scan_fwd_roles(const SelectiveScanFwdParams<__nv_bfloat16>& params, int shape,
+                                            cudaStream_t stream);
 
 /// Bytes of device memory the backward needs when launched with these very params, pointers included: their alignment
 /// and which of them are null decide (nothing is read through them). The contents do not matter; the alignment is 256

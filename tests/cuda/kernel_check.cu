@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "kernels/common/cuda_launch.cuh"
+#include "kernels/selective_scan/selective_scan_launch.h"
 
 #include "tests/cuda/checks.h"
 
@@ -77,10 +78,23 @@ ScanCase with_terms(ScanCase c, int i) {
   return c;
 }
 
-/// Channels, multiples of 8, that the forward by roles takes 8 and 16 a warp of on this device (in rows of 256 steps
-/// and more), where it takes 4 of fewer: fwd_launch.cuh.
-int64_t some_channels() { return 48 * kernels::multiprocessors() + 64; }
-int64_t many_channels() { return 128 * kernels::multiprocessors(); }
+/// Of each of `rows` rows so many channels, a multiple of 8, that a multiprocessor gets some `load` of them: by that
+/// the forward chooses its shape (roles_choices in fwd_launch.cuh).
+int64_t channels_for(int64_t load, int64_t rows) { return load * kernels::multiprocessors() / rows / 8 * 8; }
+constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape each
+
+/// The forward by roles in every shape: channels that end within a block, more tiles than slots for them.
+std::vector<ScanCase> roles_cases() {
+  std::vector<ScanCase> cases;
+  for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) {
+    for (const int64_t seqlen : {18, 203}) {
+      ScanCase c;
+      c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
+      cases.push_back(c);
+    }
+  }
+  return cases;
+}
 
 /// A few cases of every kernel, for compute-sanitizer.
 std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
@@ -101,13 +115,7 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
     c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
     if (dtypes.size() > 1 || i % 3 == 0) add(jobs, with_terms(c, i), i < 4 ? dtypes : kBf16);
   }
-  for (const int64_t d_inner : {some_channels(), many_channels()}) {
-    for (const int64_t seqlen : {18, 259}) {
-      ScanCase many;
-      many.batch = 1, many.d_inner = d_inner, many.seqlen = seqlen;
-      add(jobs, many, kBf16);
-    }
-  }
+  for (const ScanCase& c : roles_cases()) add(jobs, c, kBf16);
   for (const int i : {0, 1, 2}) {
     ConvCase c;
     c.initial_state = i, c.lengths = i == 1, c.width = 2 + i, c.misaligned = i == 2;
@@ -149,20 +157,25 @@ std::vector<Job> all_jobs() {
     c.d_inner = 48, c.seqlen = 21 + i, c.batch = 3, c.compact = i >= 32;
     add(jobs, with_options(c, i % 32), kAll);
   }
-  // the forward by roles: few channels, and some and many for this device, in short and in long rows
+  // the forward by roles: every shape, with few channels, and what it chooses for what loads this device, in short and
+  // in long rows
   for (int i = 0; i < 12; ++i) {
     int kind = 0;
-    for (const int64_t d_inner : {int64_t{56}, some_channels() / 3 + 8, many_channels() / 24 * 8}) {
+    auto add_rows = [&](int shape, int64_t d_inner) {
       for (const bool is_short : {false, true}) {
         for (const int packed : {0, 5}) {
           ScanCase c;
-          c.d_inner = d_inner, c.batch = 3, c.seqlen = is_short ? 20 + 9 * i : 256 + 5 * i;
+          c.roles_shape = shape, c.d_inner = d_inner, c.batch = 3, c.seqlen = is_short ? 20 + 9 * i : 256 + 5 * i;
           c = with_options(c, 7 * i + kind++);  // 7: all options with every kind
           c.compact = (i + kind) % 4 == 0;
           if (packed > 0) c.seqlen *= 3, c.batch = 1, c.lengths = false, c.packed = packed;
-          if (d_inner == 56 || i < 6) add(jobs, c, kBf16);
+          add(jobs, c, kBf16);
         }
       }
+    };
+    for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) add_rows(shape, i % 2 == 0 ? 200 : 56);
+    for (const int64_t load : kLoads) {
+      if (i < 2) add_rows(-1, channels_for(load, 3));
     }
   }
   option = 0;
@@ -330,12 +343,16 @@ std::vector<Job> repeat_jobs() {
   repeat(c);
   c.d_state = 20;
   repeat(c);
-  for (const int64_t d_inner : {some_channels() / 3 + 8, many_channels() / 24 * 8}) {
+  std::vector<ScanCase> by_roles = roles_cases();
+  for (const int64_t load : kLoads) {
     for (const int64_t seqlen : {90, 300}) {
       ScanCase many;
-      many.batch = 3, many.seqlen = seqlen, many.d_inner = d_inner;
-      jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(many, DType::kBFloat16, report); }});
+      many.batch = 3, many.seqlen = seqlen, many.d_inner = channels_for(load, 3);
+      by_roles.push_back(many);
     }
+  }
+  for (const ScanCase& roles : by_roles) {
+    jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(roles, DType::kBFloat16, report); }});
   }
   for (const int64_t d_model : {768, 2560}) {
     NormCase norm;
