@@ -5,8 +5,8 @@
 // defines: Arrivals
 //
 // A barrier of a block at which some warps arrive, without waiting, and others wait: mbarrier (PTX ISA, "Parallel
-// synchronization"), from sm_90 on. By hand, because cuda::barrier asks at every use in which memory it lies and sleeps
-// between tries.
+// synchronization"; its try_wait from sm_90 on). By hand, because cuda::barrier asks at every use in which memory it
+// lies and sleeps between tries.
 
 namespace mpeft::kernels {
 

@@ -5,8 +5,8 @@
 
 #include <cuda_runtime.h>
 
-// defines: device_attribute, multiprocessors, SharedMemoryGrant, launch_early, wait_for_predecessor,
-// let_successor_start
+// defines: device_attribute, multiprocessors, OncePerDevice, compiled_architecture, SharedMemoryGrant, launch_early,
+// wait_for_predecessor, let_successor_start
 //
 // A kernel that follows another in its stream may start while the other's last blocks run, and wait where it needs
 // their results (programmatic dependent launch, from sm_90 on): its launch and its set-up then cost nothing.
@@ -26,10 +26,44 @@ inline int64_t multiprocessors() {
   return count > 0 ? count : 1;
 }
 
+/// An answer that hangs on the current device alone: found once a device (of 64), because asking the runtime takes a
+/// tenth of a launch.
+class OncePerDevice {
+ public:
+  /// find: how to find the answer, always the same.
+  template <typename Find>
+  bool ask(const Find& find) {
+    int device = 0;
+    if (cudaGetDevice(&device) != cudaSuccess) return false;
+    const uint64_t bit = device < 64 ? uint64_t{1} << device : 0;
+    if ((found_.load(std::memory_order_acquire) & bit) != 0) return (yes_.load(std::memory_order_relaxed) & bit) != 0;
+    const bool yes = find();
+    if (yes) yes_.fetch_or(bit, std::memory_order_relaxed);
+    found_.fetch_or(bit, std::memory_order_release);
+    return yes;
+  }
+
+ private:
+  std::atomic<uint64_t> found_ = 0, yes_ = 0;  ///< a bit a device
+};
+
+/// __CUDA_ARCH__ of the code that the current device would run of a kernel: that of its source where it is compiled on
+/// the way (PTX). 0 when it cannot be had.
+template <typename Kernel>
+int compiled_architecture(Kernel kernel) {
+  cudaFuncAttributes attributes{};
+  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
+    cudaGetLastError();  // no code for this device: not an error of what is launched next
+    return 0;
+  }
+  return attributes.ptxVersion * 10;
+}
+
 /// Leave for one kernel to take more dynamic shared memory than 48 KiB: the runtime is asked once a device, because
-/// that takes as long as a tenth of a launch.
+/// asking takes a tenth of a launch.
 class SharedMemoryGrant {
  public:
+  /// Always the same kernel and bytes. Devices from number 64 on are asked every time.
   template <typename Kernel>
   cudaError_t ask(Kernel kernel, int bytes) {
     int device = 0;
@@ -64,12 +98,6 @@ __device__ __forceinline__ void let_successor_start() {
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_early(void (*kernel)(Parameters...), dim3 grid, int threads, int shared_bytes, cudaStream_t stream,
                          const Arguments&... arguments) {
-  int device = 0, major = 0;
-  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-      error != cudaSuccess) {
-    return error;
-  }
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
@@ -79,7 +107,7 @@ cudaError_t launch_early(void (*kernel)(Parameters...), dim3 grid, int threads, 
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.stream = stream;
   config.attrs = &early;
-  config.numAttrs = major >= 9 ? 1 : 0;
+  config.numAttrs = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 

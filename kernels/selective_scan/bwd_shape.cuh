@@ -22,7 +22,8 @@ struct BwdShape {
   static constexpr int kPartials =
       8 / kGroupsInG;  ///< sums over channels a warp leaves, one a value of g's channel bits
   static constexpr int kProductSteps = 4 / kHalves;  ///< steps whose sums share one accumulator
-  /// Of the input tiles: lanes that read together, kTile kWarpChannels / 32 channels each, meet different banks.
+  /// Of the input tiles: with 16 states lanes that read together, kTile kWarpChannels / 32 channels each, meet
+  /// different banks; with others this is as fast.
   static constexpr int kPitch = kChannels + (kLaneChannels == 2 && kWarpChannels == 16 ? 16 : 8);
   static constexpr int kPairPitch = 2 * kChannels + 4;  ///< of what a warp prepares for its lanes, in floats
   static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);

@@ -6,8 +6,9 @@ template cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<__nv
 
 cudaError_t launch_selective_scan_fwd_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, int shape,
                                             cudaStream_t stream) {
-  if (shape < 0 || shape >= kSelectiveScanRolesShapes || p.batch == 0 || p.d_inner == 0 || p.d_state != 16 ||
-      has_terms(p) || !fwd::takes_tiles(p) || !fwd::has_memory_for_roles()) {
+  if (!fwd::is_in_range(p) || shape < 0 || shape >= kSelectiveScanRolesShapes) return cudaErrorInvalidValue;
+  if (p.batch == 0 || p.d_inner == 0) return cudaSuccess;
+  if (p.d_state != 16 || has_terms(p) || !fwd::takes_tiles(p) || !fwd::device_takes_roles()) {
     return cudaErrorNotSupported;
   }
   return fwd::roles_choices(p)[static_cast<size_t>(shape)].launch(p, stream);

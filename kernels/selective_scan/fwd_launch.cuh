@@ -28,15 +28,16 @@ using DState16Terms = FwdShape<8, 2, 1, 4, 32, 0, 4, kMatrix<scalar_t>, 1>;
 using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
+// In the order of roles_choices.
 //                 channels a warp; warps that scan, prepare, finish; steps, blocks, polynomials of 16
 using Roles16Channels = RolesShape<4, 4, 2, 2, 32, 2>;
 using Roles48Channels = RolesShape<4, 12, 3, 3, 48, 1>;
 using Roles48ShortRows = RolesShape<4, 12, 6, 6, 32, 1>;
 using Roles64Channels = RolesShape<8, 8, 4, 4, 32, 1>;
+using Roles64ShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
 using Roles96Channels = RolesShape<8, 12, 6, 6, 32, 1>;
 using Roles128Channels = RolesShape<16, 8, 4, 4, 32, 1, 2>;
 using Roles160Channels = RolesShape<8, 20, 5, 5, 32, 1>;
-using Roles64ShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
@@ -73,34 +74,40 @@ int64_t roles_blocks(const Params& p) {
   return p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
 }
 
-/// What a shape would take: as many rounds as its blocks need, of a time for each step of a row and one for beginning
-/// and ending. In ns as measured on an H200 (README.md); what counts is how they compare.
+/// What a shape would take: as many rounds as its blocks need on a device of so many multiprocessors, of a time for
+/// each step of a row and one for beginning and ending. In ns as measured on an H200 (README.md); what counts is how
+/// they compare.
 template <typename Shape, typename Params>
-int64_t roles_time(const Params& p, int64_t step, int64_t ends) {
-  const int64_t places = multiprocessors() * Shape::kBlocks;
+int64_t roles_time(const Params& p, int64_t device, int64_t step_ns, int64_t ends_ns) {
+  const int64_t places = device * Shape::kBlocks;
   const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
-  return (roles_blocks<Shape>(p) + places - 1) / places * (steps * step + ends);
+  return (roles_blocks<Shape>(p) + places - 1) / places * (steps * step_ns + ends_ns);
 }
 
-template <typename Params>  // so that only bfloat16's file compiles these kernels
+/// A shape of the forward by roles: what it would take (roles_time), and its launch.
+template <typename Params>
 struct RolesChoice {
   int64_t time;
   cudaError_t (*launch)(const Params&, cudaStream_t);
 };
+
+/// All shapes. Params: a template so that only bfloat16's file compiles these kernels.
 template <typename Params>
 std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const Params& p) {
+  const int64_t device = multiprocessors();
   // few channels, at most two blocks a multiprocessor: with 16 a block more of the device works than with any other
-  const bool are_few = roles_blocks<Roles16Channels>(p) <= multiprocessors() * Roles16Channels::kBlocks;
+  const bool are_few = roles_blocks<Roles16Channels>(p) <= device * Roles16Channels::kBlocks;
   return {{{are_few ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
-           {roles_time<Roles48Channels>(p, 49, 3700), launch_roles<Roles48Channels>},
-           {roles_time<Roles48ShortRows>(p, 53, 3000), launch_roles<Roles48ShortRows>},
-           {roles_time<Roles64Channels>(p, 60, 4000), launch_roles<Roles64Channels>},
-           {roles_time<Roles64ShortRows>(p, 200, 1500), launch_roles<Roles64ShortRows>},
-           {roles_time<Roles96Channels>(p, 93, 4500), launch_roles<Roles96Channels>},
-           {roles_time<Roles128Channels>(p, 106, 4300), launch_roles<Roles128Channels>},
-           {roles_time<Roles160Channels>(p, 141, 5200), launch_roles<Roles160Channels>}}};
+           {roles_time<Roles48Channels>(p, device, 49, 3700), launch_roles<Roles48Channels>},
+           {roles_time<Roles48ShortRows>(p, device, 53, 3000), launch_roles<Roles48ShortRows>},
+           {roles_time<Roles64Channels>(p, device, 60, 4000), launch_roles<Roles64Channels>},
+           {roles_time<Roles64ShortRows>(p, device, 200, 1500), launch_roles<Roles64ShortRows>},
+           {roles_time<Roles96Channels>(p, device, 93, 4500), launch_roles<Roles96Channels>},
+           {roles_time<Roles128Channels>(p, device, 106, 4300), launch_roles<Roles128Channels>},
+           {roles_time<Roles160Channels>(p, device, 141, 5200), launch_roles<Roles160Channels>}}};
 }
 
+/// The shape that would take the least time. Where device_takes_roles.
 template <typename Params>
 cudaError_t launch_by_roles(const Params& p, cudaStream_t stream) {
   const auto choices = roles_choices(p);
@@ -108,22 +115,33 @@ cudaError_t launch_by_roles(const Params& p, cudaStream_t stream) {
   return std::min_element(choices.begin(), choices.end(), sooner)->launch(p, stream);
 }
 
-/// Shared memory of as many blocks as launch_by_roles counts on a multiprocessor to hold.
+/// Shared memory of as many blocks as roles_choices counts on a multiprocessor to hold.
 template <typename Shape>
 inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024);  // 1024: the system's, of a block
 
-/// True where the device has it; with less, nobody measured whether tiles are faster. Rows of all lengths take the same
-/// way: a row's states are the same alone and packed with others, its outputs but for the order of one sum (few
-/// channels add two halves of the states).
-inline bool has_memory_for_roles() {
+/// True where the device has the shared memory and the program has code for it (kRolesFrom, kRolesBelow); what runs
+/// instead is the tiles' kernel. Rows of all lengths take the same way: a row's states are the same alone and packed
+/// with others but for 2e-7 of the decays that Roles128Channels has as polynomials, its outputs besides but for the
+/// order of one sum (few channels add two halves of the states).
+inline bool device_takes_roles() {
   constexpr int kMost =
       std::max({kRolesMemory<Roles16Channels>, kRolesMemory<Roles48Channels>, kRolesMemory<Roles48ShortRows>,
                 kRolesMemory<Roles64Channels>, kRolesMemory<Roles64ShortRows>, kRolesMemory<Roles96Channels>,
                 kRolesMemory<Roles128Channels>, kRolesMemory<Roles160Channels>});
   static_assert(kMost <= 228 * 1024);
-  const int major = device_attribute(cudaDevAttrComputeCapabilityMajor);
-  return major >= kRolesFrom && major < kRolesBelow &&
-         device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >= kMost;
+  static OncePerDevice takes;
+  return takes.ask([] {
+    const int compiled_for = compiled_architecture(selective_scan_fwd_roles_kernel<Roles16Channels>);
+    return compiled_for >= kRolesFrom && compiled_for < kRolesBelow &&
+           device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) >= kMost;
+  });
+}
+
+/// What any forward takes: cudaErrorInvalidValue is what launches answer where it does not hold.
+template <typename scalar_t>
+bool is_in_range(const SelectiveScanFwdParams<scalar_t>& p) {
+  return p.d_state >= 1 && p.d_state <= kMaxDState && p.seqlen <= INT32_MAX - 64 &&
+         (p.checkpoints == nullptr || selective_scan_accepts_checkpoint_every(p.checkpoint_every));
 }
 
 /// Few channels: more lanes a channel, so that there are warps enough to hide latency. Measured crossings: README.md.
@@ -131,7 +149,7 @@ template <typename scalar_t>
 cudaError_t launch_d_state_16(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
   if (has_terms(p)) return launch_tiled<DState16Terms<scalar_t>, true>(p, stream);
   if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-    if (has_memory_for_roles()) return launch_by_roles(p, stream);
+    if (device_takes_roles()) return launch_by_roles(p, stream);
   }
   if constexpr (!std::is_same_v<scalar_t, float>) {
     const int64_t channels = p.batch * p.d_inner;
@@ -153,10 +171,7 @@ bool takes_tiles(const SelectiveScanFwdParams<scalar_t>& p) {
 
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
-  if (p.d_state < 1 || p.d_state > kMaxDState || p.seqlen > INT32_MAX - 64) return cudaErrorInvalidValue;
-  if (p.checkpoints != nullptr && !selective_scan_accepts_checkpoint_every(p.checkpoint_every)) {
-    return cudaErrorInvalidValue;
-  }
+  if (!fwd::is_in_range(p)) return cudaErrorInvalidValue;
   if (p.batch == 0 || p.d_inner == 0) return cudaSuccess;
   if (!fwd::takes_tiles(p)) return fwd::launch_any(p, stream);
   switch (p.d_state) {

@@ -8,8 +8,8 @@
 //   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh);
 //   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
-//   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier at which only the
-//   next role waits: no warp waits for its neighbours.
+//   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier where the others
+//   wait: the next role for the tile, the one that prepares for its slots. Warps that scan never wait for each other.
 // Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
 // Limits: d_state 16, no terms, d_inner a multiple of 8; 16-byte aligned rows of u, delta, z (less than 2^25 elements
 // apart), out, y, checkpoints, last_state; B and C any alignment.
@@ -17,12 +17,13 @@
 #include "kernels/selective_scan/fwd_roles_prepare.cuh"
 #include "kernels/selective_scan/fwd_roles_scan.cuh"
 
-// defines: selective_scan_fwd_roles_kernel
+// defines: kRolesFrom, kRolesBelow, selective_scan_fwd_roles_kernel
 
 namespace mpeft::kernels {
 
-/// Compute capabilities (major) that have the shared memory; for others the kernel is empty.
-inline constexpr int kRolesFrom = 9, kRolesBelow = 12;
+/// Architectures (__CUDA_ARCH__) of devices that have the shared memory; for others the kernel is empty, and
+/// device_takes_roles says no.
+inline constexpr int kRolesFrom = 900, kRolesBelow = 1200;
 
 /// Takes sizeof(fwd_roles::Shared<Shape>) bytes of dynamic shared memory.
 template <typename Shape>

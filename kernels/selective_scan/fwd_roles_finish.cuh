@@ -3,7 +3,7 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines: fwd_roles::finish, finish_tile
+// defines: fwd_roles::finish, finish_tile, kUncut
 //
 // The role that fetches z a tile ahead, adds D u, gates and stores.
 
@@ -75,7 +75,7 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
   scalar_t* y_kept = p.y != nullptr ? p.y + out_start : nullptr;
   copy_async_wait();
   for (int tile = 0; tile < w.tiles; ++tile) {
-    meet<kFinishBarrier, kThreads>();  // z of this tile is there for all of the role, and the tile's before is read
+    meet<kFinishBarrier, kThreads>();  // z of this tile is there for all of the role, and all have read the last one's
     fetch(tile + 1);
     s.scanned[tile % 2].wait_for(tile / 2);
     const int step = tile * kSteps, stored = exists ? static_cast<int>(min(int64_t{kSteps}, w.span.stored - step)) : 0;

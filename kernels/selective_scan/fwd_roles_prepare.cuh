@@ -40,7 +40,7 @@ __device__ __forceinline__ void prepare_drive(Shared<Shape>& s, int tile, int th
   }
 }
 
-/// B and C of a tile in float, B in kDeltaUnit.
+/// B (times kDeltaUnit) and C of a tile in float.
 template <typename Shape>
 __device__ __forceinline__ void prepare_states(Shared<Shape>& s, int slot, int thread) {
   constexpr int kSteps = Shape::kSteps, kThreads = Shape::kPrepareWarps * 32;
@@ -96,8 +96,8 @@ __device__ __forceinline__ void prepare(Shared<Shape>& s, const SelectiveScanFwd
   }
   copy_async_wait();
   for (int tile = 0; tile < w.tiles; ++tile) {
-    // the role's threads see what each of them fetched, and nobody reads the tile before this one any more; those who
-    // finish are done with tile - 3, whose u the fetch overwrites, or tile - 1 would not be called prepared
+    // the role's threads see what each of them fetched, and none of them reads the tile before this one any more; those
+    // who finish are done with tile - 3, whose u the fetch overwrites, or tile - 1 would not be called prepared
     meet<kPrepareBarrier, kThreads>();
     fetch(tile + 1);
     s.scanned[tile % 2].wait_for(tile / 2 - 1);  // of tile - 2

@@ -3,7 +3,7 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines: fwd_roles::scan, LaneShare, StepOutputs, StepPair
+// defines: fwd_roles::scan, LaneShare, load_columns, StepOutputs, StepPair
 //
 // The role that walks the recurrence. Lane l, (g, q) = (l / 4, l % 4), has for kWarpChannels
 //   16: channels 2 g and 2 g + 1, states 4 q to 4 q + 3;
@@ -122,7 +122,7 @@ template <typename Shape, int kChannels, int kStates>
 struct StepPair {
   float4 drive[kChannels], B[kStates / 2];
 
-  /// first, last: drive of the lane's first and last channel.
+  /// first, last: drive of the lane's first and last channel; states: B of its states.
   __device__ __forceinline__ void load(const float4* first, const float4* last, const float4* states) {
     drive[0] = *first;
     if constexpr (kChannels == 2) drive[1] = *last;

@@ -6,9 +6,11 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, place_in_drive
+// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, kPrepareBarrier, kFinishBarrier,
+// place_in_drive
 //
-// What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, how they meet.
+// What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
+// tiles that they hand on.
 
 namespace mpeft::kernels {
 
@@ -22,10 +24,12 @@ struct RolesShape {
                        kFinishWarps = kFinishWarps_, kSteps = kSteps_, kBlocks = kBlocks_, kPolynomials = kPolynomials_;
   static constexpr int kDState = 16, kChannels = kWarpChannels * kScanWarps;
   static constexpr int kThreads = (kScanWarps + kPrepareWarps + kFinishWarps) * 32;
-  /// Neighbouring channels that a thread prepares or finishes at a time, and the threads of a step.
+  /// Neighbouring channels that a thread prepares (of two steps) or finishes (of one) at a time, and the threads that
+  /// share those steps.
   static constexpr int kVector = 4, kRow = kChannels / kVector;
   static_assert(kWarpChannels == 4 || kWarpChannels == 8 || kWarpChannels == 16);
   static_assert(kSteps % 8 == 0 && kChannels % kVector == 0);
+  static_assert(16 % (kPolynomials > 0 ? kPolynomials : 1) == 0);
   static_assert(kPrepareWarps * 32 % kRow == 0 && kFinishWarps * 32 % kRow == 0);
   static constexpr int kCopies = kSteps * kChannels / kVectorElements<__nv_bfloat16>;  ///< of a tile: no thread without
   static_assert(kCopies % (kPrepareWarps * 32) == 0 && kCopies % (kFinishWarps * 32) == 0);
@@ -44,11 +48,14 @@ struct Shared {
   alignas(16) scalar_t states[2][kSteps][2 * kDState];  ///< B, C as they come
   /// (delta', delta' u) of a channel at two steps, in units of kDeltaUnit; place_in_drive.
   alignas(16) float4 drive[2][kSteps / 2][kChannels];
-  alignas(16) float4 B[2][kSteps / 2][kDState / 2];  ///< two neighbouring states at one step, then at the next
+  /// Two neighbouring states at one step, then at the next; times kDeltaUnit, in which delta u is measured.
+  alignas(16) float4 B[2][kSteps / 2][kDState / 2];
   alignas(16) float C[2][kSteps][kDState];
   alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h; padded, so that the lanes of a quad meet no bank twice
-  /// Phase i / 2 of slot i % 2: drive, B and C of tile i are there; its y is, and they are free; y and u are free.
-  Arrivals prepared[2], scanned[2], finished[2];
+  // phase i / 2 of slot i % 2:
+  Arrivals prepared[2];  ///< drive, B and C of tile i are there, and the y of tile i - 2 is free
+  Arrivals scanned[2];   ///< y of tile i is there, its drive, B and C are free
+  Arrivals finished[2];  ///< y and u of tile i are free
 };
 
 /// What all roles know of the block's work.
@@ -72,7 +79,7 @@ __device__ __forceinline__ void meet() {
 inline constexpr int kPrepareBarrier = 1, kFinishBarrier = 2;
 
 /// Where a channel lies in its row of drive: threads that write together, four neighbouring channels each, meet
-/// different banks.
+/// different banks with 64 channels and more (with 16 and 48 two of them meet).
 __device__ __forceinline__ int place_in_drive(int channel) { return channel ^ (channel >> 3 & 3); }
 
 }  // namespace fwd_roles

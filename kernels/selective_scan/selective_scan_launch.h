@@ -8,9 +8,9 @@
 
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, selective_scan_accepts_checkpoint_every,
-// selective_scan_keeps_y, selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd,
-// launch_selective_scan_fwd_roles, launch_selective_scan_bwd
+// defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, kSelectiveScanRolesShapes,
+// selective_scan_accepts_checkpoint_every, selective_scan_keeps_y, selective_scan_bwd_workspace_bytes,
+// launch_selective_scan_fwd, launch_selective_scan_fwd_roles, launch_selective_scan_bwd
 //
 // scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
 // params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of
@@ -36,10 +36,12 @@ bool selective_scan_keeps_y(const SelectiveScanInputs<scalar_t>& p) {
 template <typename scalar_t>
 cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& params, cudaStream_t stream);
 
-/// The forward by roles (fwd_roles.cuh) has this many shapes, of which launch_selective_scan_fwd takes one by the
-/// number of channels and steps. Launches a given one, so that each can be checked on small inputs;
-/// cudaErrorNotSupported where launch_selective_scan_fwd would not take any.
+/// Shapes of the forward by roles (fwd_roles.cuh), of which launch_selective_scan_fwd takes one by the number of
+/// channels and steps.
 inline constexpr int kSelectiveScanRolesShapes = 8;
+/// Launches a given one, so that each can be checked on small inputs. shape: 0 to kSelectiveScanRolesShapes - 1, in the
+/// order of roles_choices (fwd_launch.cuh), else cudaErrorInvalidValue; cudaErrorNotSupported where
+/// launch_selective_scan_fwd would not take any of them: another d_state than 16, terms, unaligned rows, the device.
 cudaError_t launch_selective_scan_fwd_roles(const SelectiveScanFwdParams<__nv_bfloat16>& params, int shape,
                                             cudaStream_t stream);
 

@@ -83,13 +83,18 @@ ScanCase with_terms(ScanCase c, int i) {
 int64_t channels_for(int64_t load, int64_t rows) { return load * kernels::multiprocessors() / rows / 8 * 8; }
 constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape each
 
-/// The forward by roles in every shape: channels that end within a block, more tiles than slots for them.
+/// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them,
+/// rows packed, with options.
 std::vector<ScanCase> roles_cases() {
   std::vector<ScanCase> cases;
+  int option = 0;
   for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) {
-    for (const int64_t seqlen : {18, 203}) {
+    for (const int64_t seqlen : {18, 203, 230}) {
       ScanCase c;
       c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
+      if (seqlen > 18) c = with_options(c, option++);
+      c.lengths = false;
+      if (seqlen == 230) c.packed = 3, c.compact = shape % 2 == 1;
       cases.push_back(c);
     }
   }
@@ -167,13 +172,13 @@ std::vector<Job> all_jobs() {
           ScanCase c;
           c.roles_shape = shape, c.d_inner = d_inner, c.batch = 3, c.seqlen = is_short ? 20 + 9 * i : 256 + 5 * i;
           c = with_options(c, 7 * i + kind++);  // 7: all options with every kind
-          c.compact = (i + kind) % 4 == 0;
+          c.compact = (i / 4 + kind) % 3 == 0;
           if (packed > 0) c.seqlen *= 3, c.batch = 1, c.lengths = false, c.packed = packed;
           add(jobs, c, kBf16);
         }
       }
     };
-    for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) add_rows(shape, i % 2 == 0 ? 200 : 56);
+    for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) add_rows(shape, i / 2 % 2 == 0 ? 200 : 56);
     for (const int64_t load : kLoads) {
       if (i < 2) add_rows(-1, channels_for(load, 3));
     }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/reference.h"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
@@ -325,7 +326,9 @@ class ScanCheck {
     if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
       if (c_.roles_shape >= 0) {
         const cudaError_t error = kernels::launch_selective_scan_fwd_roles(p, c_.roles_shape, stream);
-        if (error != cudaErrorNotSupported) return error;  // else a device, or a case, without them
+        if (error != cudaErrorNotSupported) return error;
+        const int major = kernels::device_attribute(cudaDevAttrComputeCapabilityMajor);
+        report_.require(major != 9, name() + ": not taken by roles");  // which other devices may not have
       }
     }
     return kernels::launch_selective_scan_fwd(p, stream);

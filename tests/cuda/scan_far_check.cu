@@ -16,7 +16,7 @@ void check_scan_far_apart(Report& report) {
   using scalar_t = __nv_bfloat16;
   constexpr int64_t kRows = 2, kSteps = 70, kChannels = 64, kStates = 16, kFar = (int64_t{1} << 31) + 4096;
   Report::dtype = "bf16";
-  // near: rows next to each other; far: the second row begins more than 2^31 elements behind the first
+  // near: rows next to each other; far: the second row begins more than 2^31 elements after the first
   auto run = [&](int64_t stride) {
     const size_t size = static_cast<size_t>(stride + kSteps * kChannels);
     const DeviceArray<scalar_t> buffer(6 * kSteps * kChannels + size);
@@ -26,7 +26,8 @@ void check_scan_far_apart(Report& report) {
     const DeviceArray<scalar_t> out(kRows * kSteps * kChannels);
     const DeviceArray<scalar_t> BC(std::vector<scalar_t>(kRows * kSteps * kStates, __float2bfloat16(0.5f)));
     const DeviceArray<float> A(std::vector<float>(kChannels * kStates, -1.f));
-    const DeviceArray<float> checkpoints(kRows * 9 * kChannels * kStates);
+    const DeviceArray<float> checkpoints(static_cast<size_t>(
+        kernels::n_row_parts(kRows, kSteps, false, kernels::kSelectiveScanCheckpointEvery) * kChannels * kStates));
     std::vector<scalar_t> values(kSteps * kChannels);
     for (int i = 0; i < 4; ++i) {
       for (int64_t row = 0; row < kRows; ++row) {
