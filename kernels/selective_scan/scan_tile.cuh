@@ -98,12 +98,11 @@ __device__ __forceinline__ StateSource<scalar_t> state_source(const SelectiveSca
 /// wide[t] = (B[t] B_scale, C[t]) in float.
 template <int kSteps, int kStates, int kThreads, typename scalar_t>
 __device__ __forceinline__ void widen_states(float (&wide)[kSteps][2 * kStates],
-                                             const scalar_t (&tile)[kSteps][2 * kStates], float B_scale,
-                                             int thread = static_cast<int>(threadIdx.x)) {
+                                             const scalar_t (&tile)[kSteps][2 * kStates], float B_scale) {
   constexpr int kRow = 2 * kStates / 4, kItems = kSteps * kRow;
 #pragma unroll
   for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-    const int i = thread + k * kThreads;
+    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
     if (kItems % kThreads == 0 || i < kItems) {
       const int t = i / kRow, n = i % kRow * 4;
       const float scale = n < kStates ? B_scale : 1.f;
