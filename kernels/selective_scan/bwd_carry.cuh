@@ -55,8 +55,7 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   auto fetch = [&](int step, int stage) {
     const int steps = min(kTile, end - step);
     auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
-      fetch_channels(copy, tile, x.data + row_offset(x, row, span) + step * x.time_stride + block.first_channel,
-                     static_cast<int>(x.time_stride), steps, block.channels);
+      fetch_sequence(copy, tile, x, row, span, step, steps, block);
     };
     if (copy.takes_part()) {
       channels(s.delta[stage], p.delta);
@@ -86,13 +85,8 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   }
   constexpr int kVector = BwdPreparation<Shape>::kVector;
   const BwdPreparation<Shape> own(threadIdx.x);
-  float bias[kVector] = {};
-#pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    if (p.delta_bias != nullptr && own.c + i < block.channels) {
-      bias[i] = softplus_bias<scalar_t>(p.delta_bias[block.first_channel + own.c + i]);
-    }
-  }
+  float bias[kVector];
+  load_softplus_bias<scalar_t>(bias, p.delta_bias, block.first_channel, own.c, block.channels);
   int stage = 0;
   if (first < end) {
     copy_async_wait();

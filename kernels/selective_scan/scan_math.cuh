@@ -3,8 +3,8 @@
 #include "kernels/common/cuda_math.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
-// defines: kDeltaUnit, decay, softplus_bias, softplus_delta, Silu, silu, exp2_polynomial, add_channels,
-// first_checkpoint, StateTerms, state_terms
+// defines: kDeltaUnit, decay, softplus_bias, load_softplus_bias, softplus_delta, Silu, silu, exp2_polynomial,
+// add_channels, first_checkpoint, StateTerms, state_terms
 
 namespace mpeft::kernels {
 
@@ -31,6 +31,20 @@ inline constexpr float kSoftplusLinear = 20.f;
 template <typename scalar_t>
 __device__ __forceinline__ float softplus_bias(float bias) {
   return sizeof(scalar_t) == 4 ? bias : bias * kLog2e;
+}
+
+/// bias[i]: softplus_bias of channel + i of a block of `channels` from first_channel on; 0 where delta_bias is null and
+/// beyond the block.
+template <typename scalar_t, int kN>
+__device__ __forceinline__ void load_softplus_bias(float (&bias)[kN], const float* delta_bias, int64_t first_channel,
+                                                   int channel, int channels) {
+#pragma unroll
+  for (int i = 0; i < kN; ++i) {
+    bias[i] = 0.f;
+    if (delta_bias != nullptr && channel + i < channels) {
+      bias[i] = softplus_bias<scalar_t>(delta_bias[first_channel + channel + i]);
+    }
+  }
 }
 
 /// value = softplus(raw + bias) in units of kDeltaUnit, and its derivative; without softplus raw + bias itself, and 1.

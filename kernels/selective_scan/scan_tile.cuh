@@ -6,7 +6,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: fresh_thread_index, TileCopy, fetch_channels, StateSource,
+// defines: fresh_thread_index, TileCopy, fetch_channels, fetch_sequence, StateSource,
 // fetch_states, widen_states, drive_place, ScanBlock, locate_block, scan_grid,
 // has_tile_shape, is_tile_aligned
 //
@@ -21,6 +21,14 @@ __device__ __forceinline__ int fresh_thread_index() {
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
   return index;
 }
+
+/// Where a block works: blockIdx.x is the block of channels, blockIdx.y the row. (Not one number that is divided here:
+/// the quotient would live in every thread's registers, and so would all addresses made from it.)
+struct ScanBlock {
+  int64_t row;
+  int64_t first_channel;
+  int channels;  ///< that exist, 1 to kChannels
+};
 
 /// How the threads of a block share the copy of a (kSteps, kRowElements) tile: a thread copies one vector of every
 /// kRows-th row, from row t, column c.
@@ -47,6 +55,16 @@ __device__ __forceinline__ void fetch_channels(const TileCopy<kSteps, kChannels,
     const int t = copy.t + k * Copy::kRows;
     copy_async(&tile[t][copy.c], source + (t * time_stride + copy.c), t < steps && copy.c < channels);
   }
+}
+
+/// The same from `step` of a row of x on.
+template <int kSteps, int kChannels, int kThreads, int kPitch, typename scalar_t>
+__device__ __forceinline__ void fetch_sequence(const TileCopy<kSteps, kChannels, kThreads, scalar_t>& copy,
+                                               scalar_t (&tile)[kSteps][kPitch], const Sequence<const scalar_t>& x,
+                                               int64_t row, const RowSpan& span, int step, int steps,
+                                               const ScanBlock& block) {
+  fetch_channels(copy, tile, x.data + row_offset(x, row, span) + step * x.time_stride + block.first_channel,
+                 static_cast<int>(x.time_stride), steps, block.channels);
 }
 
 /// Where the B and C rows of a block come from.
@@ -123,14 +141,6 @@ __device__ __forceinline__ int drive_place(int pair, int t) {
                                      : (index >> 3) & 1;
   return (index ^ turn) * 2;
 }
-
-/// Where a block works: blockIdx.x is the block of channels, blockIdx.y the row. (Not one number that is divided here:
-/// the quotient would live in every thread's registers, and so would all addresses made from it.)
-struct ScanBlock {
-  int64_t row;
-  int64_t first_channel;
-  int channels;  ///< that exist, 1 to kChannels
-};
 
 inline constexpr int64_t kMaxGridRows = 65535;
 
