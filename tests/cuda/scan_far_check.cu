@@ -1,5 +1,6 @@
 // The selective scan's CUDA kernels on rows more than 2^31 elements apart: the same as next to each other.
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/selective_scan/selective_scan_launch.h"
@@ -17,7 +18,7 @@ void check_scan_far_apart(Report& report) {
   constexpr int64_t kRows = 2, kSteps = 70, kChannels = 64, kStates = 16, kFar = (int64_t{1} << 31) + 4096;
   Report::dtype = "bf16";
   // near: rows next to each other; far: the second row begins more than 2^31 elements after the first
-  auto run = [&](int64_t stride) {
+  auto run = [&](int64_t stride, int shape) {
     const size_t size = static_cast<size_t>(stride + kSteps * kChannels);
     const DeviceArray<scalar_t> buffer(6 * kSteps * kChannels + size);
     auto place = [&](int64_t i) {
@@ -49,7 +50,10 @@ void check_scan_far_apart(Report& report) {
     SelectiveScanFwdParams<scalar_t> f;
     inputs(f);
     f.out = out.data(), f.checkpoints = checkpoints.data(), f.checkpoint_every = kernels::kSelectiveScanCheckpointEvery;
-    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_fwd(f, cudaStreamPerThread));
+    cudaError_t error = cudaErrorNotSupported;  // on devices without roles
+    if (shape >= 0) error = kernels::launch_selective_scan_fwd_roles(f, shape, cudaStreamPerThread);
+    if (error == cudaErrorNotSupported) error = kernels::launch_selective_scan_fwd(f, cudaStreamPerThread);
+    MPEFT_CUDA_REQUIRE(error);
     SelectiveScanBwdParams<scalar_t> b;
     inputs(b);
     b.dout = constant(place(3)), b.checkpoints = f.checkpoints, b.checkpoint_every = f.checkpoint_every;
@@ -68,7 +72,10 @@ void check_scan_far_apart(Report& report) {
     }
     return results;
   };
-  report.require(run(6 * kSteps * kChannels) == run(kFar), "scan: rows more than 2^31 elements apart");
+  for (int shape = -1; shape < kernels::kSelectiveScanRolesShapes; ++shape) {  // -1: what the forward chooses
+    report.require(run(6 * kSteps * kChannels, shape) == run(kFar, shape),
+                   "scan: rows more than 2^31 elements apart, shape " + std::to_string(shape));
+  }
 }
 
 }  // namespace mpeft::cuda_check
