@@ -43,6 +43,17 @@ inline constexpr int kFwdVector =
     sizeof(scalar_t) < 4 && Shape::kSteps* Shape::kChannels / Shape::kThreads % 8 == 0 && Shape::kChannels >= 32 ? 8
                                                                                                                  : 4;
 
+/// Where the pair of channels from `pair` lies in step t's row of drive: threads that write together, kVector channels
+/// each, meet different banks.
+template <int kVector, int kChannels>
+__device__ __forceinline__ int drive_place(int pair, int t) {
+  const int index = pair / 2;
+  const int turn = kVector == 8      ? (kChannels == 32 ? ((index >> 3) & 1) | (t & 1) << 1 : (index >> 3) & 3)
+                   : kChannels <= 16 ? t & 1
+                                     : (index >> 3) & 1;
+  return (index ^ turn) * 2;
+}
+
 template <typename scalar_t, typename Shape, bool kWithTerms>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selective_scan_fwd_kernel(const SelectiveScanFwdParams<scalar_t> p, const bool state_vectors) {

@@ -7,7 +7,7 @@
 #include "kernels/selective_scan/selective_scan_params.h"
 
 // defines: fresh_thread_index, TileCopy, fetch_channels, fetch_sequence, StateSource,
-// fetch_states, widen_states, drive_place, ScanBlock, locate_block, scan_grid,
+// fetch_states, widen_states, ScanBlock, locate_block, scan_grid,
 // has_tile_shape, is_tile_aligned
 //
 // Tiles of (steps, channels) and (steps, 2 d_state) from global to shared memory, and where a block works.
@@ -129,17 +129,6 @@ __device__ __forceinline__ void widen_states(float (&wide)[kSteps][2 * kStates],
       *reinterpret_cast<float4*>(&wide[t][n]) = make_float4(scale * x[0], scale * x[1], scale * x[2], scale * x[3]);
     }
   }
-}
-
-/// Where the pair of channels from `pair` lies in step t's row of drive: threads that write together, kVector channels
-/// each, meet different banks.
-template <int kVector, int kChannels>
-__device__ __forceinline__ int drive_place(int pair, int t) {
-  const int index = pair / 2;
-  const int turn = kVector == 8      ? (kChannels == 32 ? ((index >> 3) & 1) | (t & 1) << 1 : (index >> 3) & 3)
-                   : kChannels <= 16 ? t & 1
-                                     : (index >> 3) & 1;
-  return (index ^ turn) * 2;
 }
 
 inline constexpr int64_t kMaxGridRows = 65535;
