@@ -111,17 +111,6 @@ void disturb(const PeftMethod& method, double size) {
   }
 }
 
-const at::Tensor& some_ids() {
-  static const at::Tensor ids = at::tensor({3, 17, 60, 5, 5, 41, 8, 0, 22, 9, 30}, at::kLong).unsqueeze(0);
-  return ids;
-}
-
-at::Tensor logits_of(model::MambaLM& model) {
-  const torch::NoGradGuard no_grad;
-  model->eval();
-  return model->forward(some_ids());
-}
-
 double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
 }

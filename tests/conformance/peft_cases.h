@@ -13,13 +13,18 @@
 #include "mpeft/model/mamba_lm.h"
 #include "mpeft/peft/peft_method.h"
 
-// defines: Case, all_cases, config_files, Subject, make_base, make_subject, disturb, some_ids, logits_of,
-// relative_difference, batch_of_step, EveryPeftMethod
+#include "support/tiny_model.h"
+
+// defines: Case, all_cases, config_files, Subject, make_base, make_subject, disturb, relative_difference,
+// batch_of_step, EveryPeftMethod
 //
 // What the tests of every PEFT method share: the methods, for each example that a registered one gives of itself and
 // for each file of cfg/peft, and a tiny model to apply them to.
 
 namespace mpeft::peft::conformance {
+
+using test::logits_of;
+using test::some_ids;
 
 struct Case {
   std::string name;   // of the test
@@ -44,8 +49,6 @@ Subject make_subject(const Case& c, at::ScalarType dtype = at::kFloat, at::Devic
 /// Moves every trained value away from where it started, the same way each time, so that all of the adapter acts.
 void disturb(const PeftMethod& method, double size = 0.1);
 
-const at::Tensor& some_ids();  ///< (1, seqlen)
-at::Tensor logits_of(model::MambaLM& model);
 double relative_difference(const at::Tensor& a, const at::Tensor& b);
 /// Three rows of different length, two of them of the step before.
 data::Batch batch_of_step(int step);

@@ -17,4 +17,17 @@ inline model::MambaLM make_tiny_model(uint64_t seed = 1) {
   return model;
 }
 
+/// Tokens for it, or for any model of a vocabulary of 61: (1, 11).
+inline const at::Tensor& some_ids() {
+  static const at::Tensor ids = at::tensor({3, 17, 60, 5, 5, 41, 8, 0, 22, 9, 30}, at::kLong).unsqueeze(0);
+  return ids;
+}
+
+/// Logits of some_ids, in evaluation.
+inline at::Tensor logits_of(model::MambaLM& model) {
+  const torch::NoGradGuard no_grad;
+  model->eval();
+  return model->forward(some_ids());
+}
+
 }  // namespace mpeft::test

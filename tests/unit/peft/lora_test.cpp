@@ -19,12 +19,10 @@
 namespace mpeft::peft {
 namespace {
 
-using ::testing::HasSubstr;
+using test::logits_of;
+using test::some_ids;
 
-const at::Tensor& some_ids() {
-  static const at::Tensor ids = at::tensor({3, 17, 60, 5, 5, 41, 8, 0, 22, 9, 30}, at::kLong).unsqueeze(0);
-  return ids;
-}
+using ::testing::HasSubstr;
 
 std::string lora_json(const std::string& targets, const std::string& more = "") {
   return R"({"peft_type": "LORA", "r": 3, "lora_alpha": 6, "target_modules": )" + targets + more + "}";
@@ -38,12 +36,6 @@ void randomize(const PeftMethod& method) {
         at::sin(at::arange(tensor.numel(), at::kFloat) * 0.37 + static_cast<double>(seed++)).view(tensor.sizes()) *
         0.1);
   }
-}
-
-at::Tensor logits_of(model::MambaLM& model) {
-  const torch::NoGradGuard no_grad;
-  model->eval();
-  return model->forward(some_ids());
 }
 
 std::string message_of(const std::function<void()>& body) {

@@ -17,6 +17,9 @@
 namespace mpeft::peft {
 namespace {
 
+using test::logits_of;
+using test::some_ids;
+
 using nlohmann::json;
 using ::testing::HasSubstr;
 
@@ -35,17 +38,6 @@ std::string message_of(const std::function<void()>& body) {
     return e.what();
   }
   return "no error";
-}
-
-const at::Tensor& some_ids() {
-  static const at::Tensor ids = at::tensor({3, 17, 60, 5, 5, 41, 8, 0, 22, 9, 30}, at::kLong).unsqueeze(0);
-  return ids;
-}
-
-at::Tensor logits_of(model::MambaLM& model) {
-  const torch::NoGradGuard no_grad;
-  model->eval();
-  return model->forward(some_ids());
 }
 
 at::Tensor parameter_of(const PeftMethod& method, const std::string& name) {
