@@ -13,9 +13,13 @@
 #include "kernels/selective_scan/scan_math.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
-// defines: carry_into_chunk, selective_scan_bwd_carry_kernel
+// defines: kCarryBlocks, carry_into_chunk, selective_scan_bwd_carry_kernel
 
 namespace mpeft::kernels {
+
+/// Blocks of the first pass that share a multiprocessor.
+template <typename Shape>
+inline constexpr int kCarryBlocks = (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads;
 
 template <typename scalar_t, typename Shape>
 struct CarryShared {
@@ -27,17 +31,18 @@ struct CarryShared {
 };
 
 template <typename scalar_t, typename Shape, bool kWithTerms>
-__global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
     selective_scan_bwd_carry_kernel(const SelectiveScanBwdParams<scalar_t> p, const BwdPlan plan, float* workspace,
                                     const bool state_vectors) {
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
                 kDState = Shape::kDState, kLane = Shape::kLaneChannels;
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
-  const ScanBlock block = locate_block<kChannels>(p);
+  ScanBlock block = locate_block<kChannels>(p);
+  block.row += plan.first_cut_row();
   const int64_t row = block.row;
   const int piece = plan.end_piece(0) + static_cast<int>(blockIdx.z);
   const RowSpan span = row_span(p, row);
-  if (plan.is_whole(blockIdx.y * gridDim.x + blockIdx.x, span.length)) return;
+  if (plan.is_whole(row * gridDim.x + blockIdx.x, span.length)) return;
   const int length = static_cast<int>(span.length);
   const int first = static_cast<int>(piece * plan.piece_steps);
   const int end = min(length, static_cast<int>(first + plan.piece_steps));
@@ -67,6 +72,7 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   if (first < end) {
     fetch_BC(last_tile, 0);
     fetch(last_tile, 0);
+    if (last_tile > first) fetch_BC(last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
     copy_async_commit();
   }
 
@@ -92,8 +98,6 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
     copy_async_wait();
     __syncthreads();
     widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
-    if (last_tile > first) fetch_BC(last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
-    copy_async_commit();
   }
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {
     const int steps = min(kTile, end - step);
@@ -153,20 +157,41 @@ __global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 
   }
 }
 
-/// v where `end_piece` starts: the gradient of the last state, carried through the pieces from that one on.
-template <typename scalar_t>
-__device__ __forceinline__ void carry_into_chunk(float (&v)[4], const float (&A)[4],
+/// v where `end_piece` starts: the gradient of the last state, carried through the pieces from that one on. channel:
+/// the first of kLane neighbours.
+template <typename scalar_t, int kLane>
+__device__ __forceinline__ void carry_into_chunk(float (&v)[kLane][4], const float (&A)[kLane][4],
                                                  const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
                                                  const float* workspace, int end_piece, int64_t row, int64_t channel,
                                                  int group) {
-  if (p.dlast_state != nullptr) load_floats(v, p.dlast_state + (row * p.d_inner + channel) * p.d_state + group * 4);
-  for (int piece = plan.pieces - 1; piece >= end_piece; --piece) {
-    const int64_t at = (piece * p.batch + row) * p.d_inner + channel;
-    float carry[4];
-    load_floats(carry, workspace + plan.carry + at * p.d_state + group * 4);
-    const float delta_sum = workspace[plan.delta_sum + at];
+  if (p.dlast_state != nullptr) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = fmaf(decay<scalar_t>(delta_sum * A[i]), v[i], carry[i]);
+    for (int c = 0; c < kLane; ++c) {
+      load_floats(v[c], p.dlast_state + (row * p.d_inner + channel + c) * p.d_state + group * 4);
+    }
+  }
+  constexpr int kTogether = 8;  // pieces whose loads wait together: a chunk begins by waiting for them
+  for (int after = plan.pieces; after > end_piece; after -= kTogether) {
+    float carry[kTogether][kLane][4] = {}, delta_sum[kTogether][kLane] = {};  // no piece: v stays as it is
+#pragma unroll
+    for (int k = 0; k < kTogether; ++k) {
+      const int piece = after - 1 - k;
+      if (piece < end_piece) continue;
+#pragma unroll
+      for (int c = 0; c < kLane; ++c) {
+        const int64_t at = (piece * p.batch + row) * p.d_inner + channel + c;
+        load_floats(carry[k][c], workspace + plan.carry + at * p.d_state + group * 4);
+        delta_sum[k][c] = workspace[plan.delta_sum + at];
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kTogether; ++k) {
+#pragma unroll
+      for (int c = 0; c < kLane; ++c) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v[c][i] = fmaf(decay<scalar_t>(delta_sum[k][c] * A[c][i]), v[c][i], carry[k][c][i]);
+      }
+    }
   }
 }
 

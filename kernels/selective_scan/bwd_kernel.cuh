@@ -18,6 +18,7 @@
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_carry.cuh"
+#include "kernels/selective_scan/bwd_partials.cuh"
 #include "kernels/selective_scan/bwd_places.cuh"
 #include "kernels/selective_scan/bwd_products.cuh"
 #include "kernels/selective_scan/bwd_shared.cuh"
@@ -45,7 +46,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
   const bool whole = plan.is_whole(blockIdx.y * gridDim.x + blockIdx.x, span.length);
-  const int first = static_cast<int>(whole && chunk > 0 ? span.stored : plan.first_piece(chunk) * plan.piece_steps);
+  if (whole && chunk > 0) {
+    clear_partials<Shape>(p, plan, workspace, block, chunk);
+    return;
+  }
+  const int first = static_cast<int>(plan.first_piece(chunk) * plan.piece_steps);
   const int64_t chunk_end = whole ? span.stored : min(span.stored, plan.end_piece(chunk) * plan.piece_steps);
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
@@ -53,6 +58,26 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   auto state_start_of = [&](const BwdLane<Shape>& place) {  // in a row's (d_inner, d_state)
     return channel_of(place) * kDState + place.group * 4;
   };
+
+  // asked for before all else: they are on their way while the places below are found
+  float A[kLane][4] = {};
+  StateTerms terms[kWithTerms ? kLane : 1][4];
+  if (lane.channel < block.channels) {  // both channels of a lane, or none: d_inner is even
+#pragma unroll
+    for (int c = 0; c < kLane; ++c) {
+      load_floats(A[c], p.A + state_start_of(lane) + c * kDState);
+      if constexpr (kWithTerms) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) terms[c][i] = state_terms(p, state_start_of(lane) + c * kDState + i);
+      }
+    }
+  }
+  auto own_parameter = [&](const float* of_channels) {  // of the block's channel threadIdx.x
+    const int c = static_cast<int>(threadIdx.x);
+    return of_channels != nullptr && c < block.channels ? of_channels[block.first_channel + c] : 0.f;
+  };
+  const float D_own = own_parameter(p.D), bias_own = softplus_bias<scalar_t>(own_parameter(p.delta_bias)),
+              offset_own = kWithTerms ? own_parameter(p.out_offset) : 0.f;
 
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
@@ -111,8 +136,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   };
   const int last_tile = first + (end - first - 1) / kTile * kTile;
 
-  float A[kLane][4] = {}, v[kLane][4] = {}, dA[kLane][4] = {};
-  StateTerms terms[kWithTerms ? kLane : 1][4];
+  float v[kLane][4] = {}, dA[kLane][4] = {};
   float dstate_offset[kLane][4] = {}, dB_scale[kLane][4] = {}, dB_bias[kLane][4] = {}, dC_scale[kLane][4] = {},
         dC_bias[kLane][4] = {};
   let_successor_start();
@@ -121,32 +145,18 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     fetch_checkpoints(last_tile);
     fetch_BC(place, last_tile, 0);
     fetch(place, last_tile, 0);
+    if (last_tile > first) fetch_BC(place, last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
     copy_async_commit();
   }
   if (threadIdx.x < kChannels) {
-    const int c = static_cast<int>(threadIdx.x);
-    s.D[c] = p.D != nullptr && c < block.channels ? p.D[block.first_channel + c] : 0.f;
-    const bool with_bias = p.delta_bias != nullptr && c < block.channels;
-    s.bias[c] = with_bias ? softplus_bias<scalar_t>(p.delta_bias[block.first_channel + c]) : 0.f;
-    if constexpr (kWithTerms) {
-      s.offset[c] = p.out_offset != nullptr && c < block.channels ? p.out_offset[block.first_channel + c] : 0.f;
-    }
+    s.D[threadIdx.x] = D_own;
+    s.bias[threadIdx.x] = bias_own;
+    if constexpr (kWithTerms) s.offset[threadIdx.x] = offset_own;
   }
-  if (lane.channel < block.channels) {  // both channels of a lane, or none: d_inner is even
-#pragma unroll
-    for (int c = 0; c < kLane; ++c) {
-      load_floats(A[c], p.A + state_start_of(lane) + c * kDState);
-      if constexpr (kWithTerms) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) terms[c][i] = state_terms(p, state_start_of(lane) + c * kDState + i);
-      }
-    }
+  if (lane.channel < block.channels) {
     if (plan.chunks > 1 && !whole) wait_for_predecessor();
     const int end_piece = whole ? plan.pieces : plan.end_piece(chunk);
-#pragma unroll
-    for (int c = 0; c < kLane; ++c) {
-      carry_into_chunk(v[c], A[c], p, plan, workspace, end_piece, row, channel_of(lane) + c, lane.group);
-    }
+    carry_into_chunk(v, A, p, plan, workspace, end_piece, row, channel_of(lane), lane.group);
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
   using Sums = BwdSums<scalar_t, Shape>;
@@ -157,9 +167,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     copy_async_wait();
     __syncthreads();
     widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
-    // B and C are always a tile ahead of the rest
-    if (last_tile > first) fetch_BC(s.places[threadIdx.x], last_tile - kTile, 1);
-    copy_async_commit();
   }
 #pragma unroll 1
   for (int step = last_tile; step >= first && first < end; step -= kTile, stage ^= 1) {

@@ -6,6 +6,7 @@
 
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_any.cuh"
+#include "kernels/selective_scan/bwd_cut.h"
 #include "kernels/selective_scan/bwd_expand.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
 #include "kernels/selective_scan/bwd_sums.cuh"
@@ -68,50 +69,30 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
   }
 }
 
-/// A row of so few tiles never gains by being cut: alone on its multiprocessor it takes less than a piece and what
-/// cutting adds, and where more blocks than multiprocessors are left to be cut, three pieces of each do not fit.
-inline constexpr int64_t kUncutTiles = 3;
-
-/// Cuts the time of the last `pairs % slots` (row, block of channels) pairs so that their blocks fill the slots, of
-/// which each multiprocessor has `blocks`: as many long chunks a pair as fit beside each other, and what is left in
-/// single pieces that follow one another in the slots left over.
-inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks) {
-  const int64_t device = multiprocessors(), slots = blocks * device;
+/// Cuts the time of the last `pairs % places` (row, block of channels) pairs, where each multiprocessor has places for
+/// `blocks` blocks of the main pass and `carry_blocks` of the first.
+inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks, int64_t carry_blocks) {
+  const int64_t count = multiprocessors();
+  const CutDevice device = {count, count * blocks, count * carry_blocks};
+  const int64_t cut_pairs = pairs % device.places;
   plan.piece_steps = tiles;
   plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
   plan.whole = pairs;
-  const int64_t cut = pairs % slots;
-  if (cut == 0) return;
-  // in tiles' time; alone on its multiprocessor a block takes two thirds of it
-  constexpr double kAlone = 0.65, kFirstPass = 0.3, kBlockStart = 0.4, kLaunch = 1.;
-  static_assert(kUncutTiles * kAlone < 1 + kLaunch + kBlockStart);
-  constexpr int64_t kMostPieces = 64, kMostOfChunk = 8;
-  double least = static_cast<double>(tiles) * (cut <= device ? kAlone : 1.);
-  for (int64_t of_chunk = 1; of_chunk <= kMostOfChunk; ++of_chunk) {
-    const int64_t shortest = std::max({int64_t{1}, cut * tiles / (slots * of_chunk), tiles / kMostPieces});
-    for (int64_t piece = shortest; piece <= shortest + 2 + shortest / 8; ++piece) {
-      const int64_t pieces = (tiles + piece - 1) / piece, long_chunks = std::min(slots / cut, pieces / of_chunk);
-      const int64_t left = pieces - long_chunks * of_chunk, slots_left = slots - long_chunks * cut;
-      if (pieces < 2 || pieces > kMostPieces || long_chunks == 0 || cut * left > slots_left * of_chunk) continue;
-      const int64_t first_pass = cut * (tiles - of_chunk * piece);
-      const double time = static_cast<double>(of_chunk * piece) + kLaunch +
-                          kBlockStart * static_cast<double>(left > 0 ? of_chunk : 1) +
-                          kFirstPass * static_cast<double>(first_pass) / static_cast<double>(slots);
-      if (time >= least) continue;
-      least = time;
-      plan.piece_steps = piece;
-      plan.pieces = static_cast<int>(pieces);
-      plan.chunk_pieces = static_cast<int>(of_chunk);
-      plan.long_chunks = static_cast<int>(long_chunks);
-      plan.chunks = static_cast<int>(long_chunks + left);
-      plan.whole = pairs - cut;
-    }
-  }
+  if (cut_pairs == 0) return;
+  const TimeCut cut = remembered_cut(cut_pairs, pairs, tiles, device);
+  if (cut.piece_tiles == 0) return;
+  plan.piece_steps = cut.piece_tiles;
+  plan.pieces = static_cast<int>(cut.pieces());
+  plan.chunk_pieces = static_cast<int>(cut.long_pieces);
+  plan.long_chunks = static_cast<int>(cut.long_chunks);
+  plan.chunks = static_cast<int>(cut.chunks());
+  plan.whole = pairs - cut_pairs;
 }
 
-/// channels: of a block; blocks: of a multiprocessor; tile: 0 when time is not divided.
+/// channels: of a block; blocks, carry_blocks: of a multiprocessor; tile: 0 when time is not divided.
 template <typename scalar_t>
-BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t blocks, int64_t tile) {
+BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t blocks, int64_t carry_blocks,
+                  int64_t tile) {
   BwdPlan plan{};
   plan.channels = channels;
   plan.channel_blocks = (p.d_inner + channels - 1) / channels;
@@ -120,7 +101,7 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.piece_steps = p.seqlen;
   plan.uncut_steps = kUncutTiles * tile;
   if (tile > 0 && p.seqlen > 0) {
-    cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks);
+    cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks, carry_blocks);
     plan.piece_steps *= tile;
   }
   auto take = [&](int64_t floats) {
@@ -150,10 +131,10 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
 
 template <typename scalar_t>
 BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
-  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 1, 0);
+  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 1, 1, 0);
   return with_shape(p, [&](auto shape, auto, auto) {
     using Shape = decltype(shape);
-    return make_plan(p, Shape::kChannels, Shape::kBlocks, Shape::kTile);
+    return make_plan(p, Shape::kChannels, Shape::kBlocks, kCarryBlocks<Shape>, Shape::kTile);
   });
 }
 
@@ -169,7 +150,8 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
     p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
   if (plan.chunks > 1) {
-    const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
+    const dim3 grid =
+        scan_grid(p.batch - plan.first_cut_row(), p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
@@ -177,11 +159,8 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape, kSavedY, kWithTerms>));
   static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
   const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>;
-  // above 48 KB shared memory is granted by this call only; it is cheap and belongs to the current device
-  if (const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-      error != cudaSuccess) {
-    return error;
-  }
+  static SharedMemoryGrant grant;
+  if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
   const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks);
   if (plan.chunks > 1)
     return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);

@@ -53,6 +53,8 @@ struct BwdPlan {
     return chunk < long_chunks ? chunk * chunk_pieces : long_chunks * chunk_pieces + chunk - long_chunks;
   }
   MPEFT_INLINE int end_piece(int chunk) const { return first_piece(chunk) + (chunk < long_chunks ? chunk_pieces : 1); }
+  /// No pair of a row before this one is cut: what the first pass need not visit.
+  MPEFT_INLINE int64_t first_cut_row() const { return whole / channel_blocks; }
 };
 
 /// A lane's place in its warp; channel is the first of its kLaneChannels.

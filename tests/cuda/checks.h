@@ -7,7 +7,7 @@
 #include "tests/cuda/comparison.h"
 
 // defines: Op, DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan,
-// check_scan_repeats, check_scan_far_apart, check_conv, check_norm, time_all
+// check_scan_repeats, check_scan_math, check_scan_far_apart, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -59,6 +59,8 @@ inline std::vector<int32_t> packed_starts(int rows, int64_t seqlen) {
 void check_scan(const ScanCase& c, DType dtype, Report& report);
 /// 100 repeats, and replays of a captured graph, bitwise.
 void check_scan_repeats(const ScanCase& c, DType dtype, Report& report);
+/// The exponentials that the recurrence is made of.
+void check_scan_math(Report& report);
 /// Rows more than 2^31 elements apart (needs 5 GB).
 void check_scan_far_apart(Report& report);
 void check_conv(const ConvCase& c, DType dtype, Report& report);

@@ -144,6 +144,7 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
 
 std::vector<Job> all_jobs() {
   std::vector<Job> jobs = small_jobs(kAll);
+  jobs.push_back({Op::kScan, check_scan_math});
   int option = 0;
   for (const int64_t d_state : {4, 8, 16, 32, 64}) {
     for (const int64_t seqlen : {1, 2, 8, 15, 16, 17, 33, 37, 64, 600, 1100}) {

@@ -1,0 +1,135 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+// defines: kUncutTiles, TimeCut, CutDevice, best_cut, remembered_cut
+//
+// Selective scan, backward: how the time of rows is cut where their blocks alone would leave a device half empty.
+// Nothing of CUDA here: what comes out is arithmetic on numbers of blocks, and is tested as such.
+
+namespace mpeft::kernels::bwd {
+
+/// A row of so few tiles never gains by being cut: alone on its multiprocessor it takes less than a piece and what
+/// cutting adds, and where more blocks than multiprocessors are left to be cut, three pieces of each do not fit.
+inline constexpr int64_t kUncutTiles = 3;
+
+/// Of a row's tiles: long_chunks chunks of long_pieces pieces each, then short_chunks of one piece, the last of which
+/// may be shorter; a piece, what a block of the first pass takes, is piece_tiles long. piece_tiles 0: not cut.
+struct TimeCut {
+  int64_t piece_tiles = 0, long_pieces = 1, long_chunks = 1, short_chunks = 0;
+
+  int64_t pieces() const { return long_chunks * long_pieces + short_chunks; }
+  int64_t chunks() const { return long_chunks + short_chunks; }
+};
+
+/// Multiprocessors, and the blocks of the main pass and of the first that they hold together.
+struct CutDevice {
+  int64_t multiprocessors, places, first_pass_places;
+};
+
+namespace detail {
+
+// In units of what the main pass takes for a tile beside another block; measured on an H200 (README.md).
+inline constexpr double kAlone = 0.65;      ///< a tile of a block that has a multiprocessor to itself
+inline constexpr double kBlockStart = 0.8;  ///< begin and end of a block
+inline constexpr double kLaunch = 1.;       ///< one more launch: the first pass
+/// Of a block of the first pass: its begin; a tile, alone on a multiprocessor but for one, and for each block beside
+/// it.
+inline constexpr double kFirstPassStart = 0.4, kFirstPassTile = 0.25, kFirstPassBeside = 0.08;
+inline constexpr double kChunk = 0.3;  ///< the partials of one more chunk, if every place had them to write
+/// Blocks that begin together do not end together; of their length, from the first to the last.
+inline constexpr double kSpread = 0.2;
+
+static_assert(kUncutTiles * (1 + kSpread / 2) < kBlockStart + 1 + kLaunch + kFirstPassStart + kFirstPassTile);
+
+/// When the last chunk is done: of each chunk the blocks of `pairs` pairs take the places, in the order of the chunks,
+/// as soon as there are any. after_whole: behind the blocks of pairs that are not cut.
+inline double finish(const TimeCut& cut, int64_t pairs, int64_t tiles, int64_t places, bool after_whole) {
+  struct Free {
+    double from;
+    int64_t places;
+  };
+  std::vector<Free> free;
+  const int64_t groups = after_whole ? std::min(places, int64_t{6}) : 1;
+  for (int64_t i = 0; i < groups; ++i) {
+    free.push_back({kSpread * static_cast<double>(tiles * i) / static_cast<double>(groups),
+                    places * (i + 1) / groups - places * i / groups});
+  }
+  double end = 0.;
+  for (int64_t chunk = 0; chunk < cut.chunks(); ++chunk) {
+    const int64_t first =
+        chunk < cut.long_chunks ? chunk * cut.long_pieces : cut.long_chunks * (cut.long_pieces - 1) + chunk;
+    const int64_t pieces = chunk < cut.long_chunks ? cut.long_pieces : 1;
+    const double takes = kBlockStart + static_cast<double>(std::min(tiles, (first + pieces) * cut.piece_tiles) -
+                                                           first * cut.piece_tiles);
+    for (int64_t left = pairs; left > 0;) {
+      const auto soonest = std::min_element(free.begin(), free.end(), [](auto& a, auto& b) { return a.from < b.from; });
+      const Free taken = {soonest->from + takes, std::min(left, soonest->places)};
+      left -= taken.places;
+      if ((soonest->places -= taken.places) == 0) free.erase(soonest);
+      free.push_back(taken);
+      end = std::max(end, taken.from);
+    }
+  }
+  return end;
+}
+
+/// How long the first pass takes: of all pieces behind the first chunk, in rounds of what the device holds together.
+inline double first_pass(const TimeCut& cut, int64_t pairs, const CutDevice& device) {
+  const int64_t blocks = pairs * (cut.pieces() - cut.long_pieces),
+                together = std::min(blocks, device.first_pass_places);
+  if (blocks == 0) return 0.;
+  const double beside = static_cast<double>(together) / static_cast<double>(device.multiprocessors);
+  const double tile = kFirstPassTile + kFirstPassBeside * beside;
+  return static_cast<double>((blocks + together - 1) / together) *
+         (kFirstPassStart + tile * static_cast<double>(cut.piece_tiles));
+}
+
+}  // namespace detail
+
+/// How to cut the time, `tiles` tiles, of `pairs` of all_pairs (row, block of channels) pairs so that the last is done
+/// soonest; the others, not cut, come first. pairs: less than device.places.
+inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  constexpr int64_t kMostPieces = 64, kMostLongPieces = 8;
+  const bool after_whole = all_pairs > pairs;
+  TimeCut best;
+  double least = static_cast<double>(tiles) * (pairs <= device.multiprocessors ? detail::kAlone : 1.) +
+                 (after_whole ? detail::kSpread * static_cast<double>(tiles) / 2 : 0.);
+  for (int64_t long_pieces = 1; long_pieces <= kMostLongPieces; ++long_pieces) {
+    const int64_t shortest = std::max({int64_t{1}, pairs * tiles / (device.places * long_pieces), tiles / kMostPieces});
+    for (int64_t piece = shortest; piece <= shortest + 2 + shortest / 8; ++piece) {
+      const int64_t pieces = (tiles + piece - 1) / piece;
+      if (pieces < 2 || pieces > kMostPieces) continue;
+      const int64_t long_chunks = std::min(device.places / pairs, pieces / long_pieces);
+      if (long_chunks == 0) continue;
+      const TimeCut cut = {piece, long_pieces, long_chunks, pieces - long_chunks * long_pieces};
+      const double time =
+          detail::finish(cut, pairs, tiles, device.places, after_whole) + detail::kLaunch +
+          detail::first_pass(cut, pairs, device) +
+          detail::kChunk * static_cast<double>(cut.chunks() * all_pairs) / static_cast<double>(device.places);
+      if (time >= least) continue;
+      least = time;
+      best = cut;
+    }
+  }
+  return best;
+}
+
+/// The same. A training asks for the same shape at every launch, and the answer takes as long as a launch does: so each
+/// thread remembers its last one.
+inline TimeCut remembered_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  using Question = std::array<int64_t, 6>;
+  const Question question = {pairs, pairs, tiles, device.multiprocessors, device.places, device.first_pass_places};
+  static thread_local Question last{};  // no question has 0 pairs
+  static thread_local TimeCut answer;
+  if (question != last) {
+    answer = best_cut(pairs, all_pairs, tiles, device);
+    last = question;
+  }
+  return answer;
+}
+
+}  // namespace mpeft::kernels::bwd
