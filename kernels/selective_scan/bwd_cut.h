@@ -33,7 +33,7 @@ struct CutDevice {
 namespace detail {
 
 // In units of what the main pass takes for a tile beside another block; measured on an H200 (README.md).
-inline constexpr double kAlone = 0.65;      ///< a tile of a block that has a multiprocessor to itself
+inline constexpr double kAlone = 0.7;       ///< a tile of a block that has a multiprocessor to itself
 inline constexpr double kBlockStart = 0.8;  ///< begin and end of a block
 inline constexpr double kLaunch = 1.;       ///< one more launch: the first pass
 /// Of a block of the first pass: its begin; a tile, alone on a multiprocessor but for one, and for each block beside
@@ -43,7 +43,9 @@ inline constexpr double kChunk = 0.3;  ///< the partials of one more chunk, if e
 /// Blocks that begin together do not end together; of their length, from the first to the last.
 inline constexpr double kSpread = 0.2;
 
-static_assert(kUncutTiles * (1 + kSpread / 2) < kBlockStart + 1 + kLaunch + kFirstPassStart + kFirstPassTile);
+/// The least that cutting adds to the longest chunk.
+inline constexpr double kLeastCut = kLaunch + kFirstPassStart + kFirstPassTile;
+static_assert(kUncutTiles * kAlone < 1 + kLeastCut && kUncutTiles * (1 + kSpread / 2) < 2 + kLeastCut);
 
 /// When the last chunk is done: of each chunk the blocks of `pairs` pairs take the places, in the order of the chunks,
 /// as soon as there are any. after_whole: behind the blocks of pairs that are not cut.
@@ -96,7 +98,8 @@ inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const C
   constexpr int64_t kMostPieces = 64, kMostLongPieces = 8;
   const bool after_whole = all_pairs > pairs;
   TimeCut best;
-  double least = static_cast<double>(tiles) * (pairs <= device.multiprocessors ? detail::kAlone : 1.) +
+  double least = detail::kBlockStart +
+                 static_cast<double>(tiles) * (pairs <= device.multiprocessors ? detail::kAlone : 1.) +
                  (after_whole ? detail::kSpread * static_cast<double>(tiles) / 2 : 0.);
   for (int64_t long_pieces = 1; long_pieces <= kMostLongPieces; ++long_pieces) {
     const int64_t shortest = std::max({int64_t{1}, pairs * tiles / (device.places * long_pieces), tiles / kMostPieces});

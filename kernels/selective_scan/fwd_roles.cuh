@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     shared.scanned[threadIdx.x].init(Shape::kScanWarps);
     shared.finished[threadIdx.x].init(Shape::kFinishWarps);
   }
-  __syncthreads();
+  // before they meet (kBlockBarrier) the roles begin what needs none of the barriers of arrivals
   constexpr int kPrepare = Shape::kScanWarps * 32, kFinish = kPrepare + Shape::kPrepareWarps * 32;  // first threads
   const int thread = threadIdx.x;
   if (thread < kPrepare) {

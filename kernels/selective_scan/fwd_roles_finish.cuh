@@ -73,6 +73,7 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
   const int64_t out_start = (w.span.first + thread / Shape::kRow) * p.d_inner + w.block.first_channel + channel;
   scalar_t* out = p.out + out_start;  // this thread's first step of the tile
   scalar_t* y_kept = p.y != nullptr ? p.y + out_start : nullptr;
+  meet<kBlockBarrier, Shape::kThreads>();
   copy_async_wait();
   for (int tile = 0; tile < w.tiles; ++tile) {
     meet<kFinishBarrier, kThreads>();  // z of this tile is there for all of the role, and all have read the last one's

@@ -94,6 +94,7 @@ __device__ __forceinline__ void prepare(Shared<Shape>& s, const SelectiveScanFwd
       bias[i] = softplus_bias<scalar_t>(p.delta_bias[w.block.first_channel + channel + i]);
     }
   }
+  meet<kBlockBarrier, Shape::kThreads>();
   copy_async_wait();
   for (int tile = 0; tile < w.tiles; ++tile) {
     // the role's threads see what each of them fetched, and none of them reads the tile before this one any more; those

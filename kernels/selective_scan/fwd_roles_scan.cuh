@@ -179,6 +179,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
       keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
   const int place = place_in_drive(channel), last_place = place_in_drive(channel + kChannels - 1);
 
+  meet<kBlockBarrier, Shape::kThreads>();
   for (int tile = 0; tile * kSteps < w.length; ++tile) {
     const int slot = tile % 2, step = tile * kSteps, worked = worked_steps<Shape>(w, tile);
     s.prepared[slot].wait_for(tile / 2);  // which also says that the tile before last is finished: its y is free

@@ -6,8 +6,8 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, kPrepareBarrier, kFinishBarrier,
-// place_in_drive
+// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, kBlockBarrier, kPrepareBarrier,
+// kFinishBarrier, place_in_drive
 //
 // What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
 // tiles that they hand on.
@@ -71,12 +71,12 @@ __device__ __forceinline__ int worked_steps(const Work& w, int tile) {
   return min(Shape::kSteps, (w.length - tile * Shape::kSteps + 7) & ~7);
 }
 
-/// A barrier of kThreads threads, the whole of one role.
+/// A barrier of kThreads threads, the whole of one role or of the block.
 template <int kBarrier, int kThreads>
 __device__ __forceinline__ void meet() {
   asm volatile("barrier.sync %0, %1;" ::"n"(kBarrier), "n"(kThreads) : "memory");
 }
-inline constexpr int kPrepareBarrier = 1, kFinishBarrier = 2;
+inline constexpr int kBlockBarrier = 0, kPrepareBarrier = 1, kFinishBarrier = 2;
 
 /// Where a channel lies in its row of drive: threads that write together, four neighbouring channels each, meet
 /// different banks with 64 channels and more (with 16 and 48 two of them meet).
