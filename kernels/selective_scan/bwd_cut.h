@@ -125,7 +125,7 @@ inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const C
 /// thread remembers its last one.
 inline TimeCut remembered_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
   using Question = std::array<int64_t, 6>;
-  const Question question = {pairs, pairs, tiles, device.multiprocessors, device.places, device.first_pass_places};
+  const Question question = {pairs, all_pairs, tiles, device.multiprocessors, device.places, device.first_pass_places};
   static thread_local Question last{};  // no question has 0 pairs
   static thread_local TimeCut answer;
   if (question != last) {

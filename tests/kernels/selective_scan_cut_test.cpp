@@ -77,15 +77,28 @@ TEST(SelectiveScanCutTest, TheFirstPassRunsInRounds) {
 }
 
 TEST(SelectiveScanCutTest, TheLastAnswerIsRememberedForItsQuestionAlone) {
-  for (const int64_t tiles : {32, 32, 100, 32}) {
-    for (const int64_t pairs : {24, 96}) {
-      const TimeCut found = best_cut(pairs, pairs, tiles, kDevice),
-                    again = remembered_cut(pairs, pairs, tiles, kDevice);
-      EXPECT_EQ(found.piece_tiles, again.piece_tiles);
-      EXPECT_EQ(found.long_pieces, again.long_pieces);
-      EXPECT_EQ(found.long_chunks, again.long_chunks);
-      EXPECT_EQ(found.short_chunks, again.short_chunks);
-    }
+  const auto equal = [](const TimeCut& a, const TimeCut& b) {
+    return a.piece_tiles == b.piece_tiles && a.long_pieces == b.long_pieces && a.long_chunks == b.long_chunks &&
+           a.short_chunks == b.short_chunks;
+  };
+  struct Question {
+    int64_t pairs, all_pairs, tiles;
+    CutDevice device;
+  };
+  const Question first = {56, 56, 32, kDevice};
+  // each differs from the first in one thing, and has another answer
+  const Question others[] = {{24, 56, 32, kDevice},
+                             {56, 320, 32, kDevice},
+                             {56, 56, 100, kDevice},
+                             {56, 56, 32, {132, 132, 528}},
+                             {56, 56, 32, {132, 264, 64}}};
+  const auto best = [](const Question& q) { return best_cut(q.pairs, q.all_pairs, q.tiles, q.device); };
+  const auto remembered = [](const Question& q) { return remembered_cut(q.pairs, q.all_pairs, q.tiles, q.device); };
+  for (const Question& other : others) {
+    EXPECT_FALSE(equal(best(first), best(other)));
+    EXPECT_TRUE(equal(remembered(first), best(first)));
+    EXPECT_TRUE(equal(remembered(first), best(first)));
+    EXPECT_TRUE(equal(remembered(other), best(other)));
   }
 }
 
