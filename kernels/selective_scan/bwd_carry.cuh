@@ -5,7 +5,8 @@
 // Equation: with v_t = a_t g_t (a_t = exp(delta_t A), g_t = dL/dh_t), v_t = a_t (C_t dy_t + v_{t+1}). Entered with 0, a
 // piece leaves
 //   `carry`; entered with v, it leaves carry + exp(A sum delta) v. Two numbers a state, and no state h is needed.
-// Mapping: BwdShape, one block a (channel block, piece behind the first chunk).
+// Mapping: BwdShape, one block a (row, channel block, piece behind the first chunk), of rows from the first with a cut
+//   pair on.
 #include <type_traits>
 
 #include "kernels/common/cuda_launch.cuh"
@@ -17,7 +18,7 @@
 
 namespace mpeft::kernels {
 
-/// Blocks of the first pass that share a multiprocessor.
+/// Blocks of the first pass for which a multiprocessor's registers are made to last.
 template <typename Shape>
 inline constexpr int kCarryBlocks = (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads;
 

@@ -16,8 +16,8 @@ namespace mpeft::kernels::bwd {
 /// cutting adds, and where more blocks than multiprocessors are left to be cut, three pieces of each do not fit.
 inline constexpr int64_t kUncutTiles = 3;
 
-/// Of a row's tiles: long_chunks chunks of long_pieces pieces each, then short_chunks of one piece, the last of which
-/// may be shorter; a piece, what a block of the first pass takes, is piece_tiles long. piece_tiles 0: not cut.
+/// Of a row's tiles: long_chunks chunks of long_pieces pieces each, then short_chunks of one piece. A piece, what a
+/// block of the first pass takes, is piece_tiles long; the row's last may be shorter. piece_tiles 0: not cut.
 struct TimeCut {
   int64_t piece_tiles = 0, long_pieces = 1, long_chunks = 1, short_chunks = 0;
 
@@ -25,21 +25,24 @@ struct TimeCut {
   int64_t chunks() const { return long_chunks + short_chunks; }
 };
 
-/// Multiprocessors, and the blocks of the main pass and of the first that they hold together.
+/// Multiprocessors, and for how many blocks of the main pass and of the first they have places. (Where shared memory is
+/// short fewer fit: the choice is then less good.)
 struct CutDevice {
   int64_t multiprocessors, places, first_pass_places;
 };
 
 namespace detail {
 
-// In units of what the main pass takes for a tile beside another block; measured on an H200 (README.md).
+// In units of what the main pass takes for a tile of a block that shares its multiprocessor with another: 4.6 us of an
+// H200, from time stamps of every block at (4, 1536, 128 to 2048) and (4, 5120, 512 and 2048) (README.md, what was
+// tried).
 inline constexpr double kAlone = 0.7;       ///< a tile of a block that has a multiprocessor to itself
 inline constexpr double kBlockStart = 0.8;  ///< begin and end of a block
 inline constexpr double kLaunch = 1.;       ///< one more launch: the first pass
-/// Of a block of the first pass: its begin; a tile, alone on a multiprocessor but for one, and for each block beside
-/// it.
+/// Of a block of the first pass: its begin, and a tile: so much, and so much more for each block on its multiprocessor.
 inline constexpr double kFirstPassStart = 0.4, kFirstPassTile = 0.25, kFirstPassBeside = 0.08;
-inline constexpr double kChunk = 0.3;  ///< the partials of one more chunk, if every place had them to write
+/// The partials that one more chunk leaves to the sums, for each round of blocks: those of pairs that are not cut too.
+inline constexpr double kChunk = 0.3;
 /// Blocks that begin together do not end together; of their length, from the first to the last.
 inline constexpr double kSpread = 0.2;
 
@@ -90,29 +93,35 @@ inline double first_pass(const TimeCut& cut, int64_t pairs, const CutDevice& dev
          (kFirstPassStart + tile * static_cast<double>(cut.piece_tiles));
 }
 
+inline double time_uncut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  const double length = static_cast<double>(tiles);
+  return kBlockStart + length * (pairs <= device.multiprocessors ? kAlone : 1.) +
+         (all_pairs > pairs ? kSpread * length / 2 : 0.);
+}
+
+inline double time_of(const TimeCut& cut, int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  const double rounds = static_cast<double>(all_pairs) / static_cast<double>(device.places);
+  return kLaunch + first_pass(cut, pairs, device) + finish(cut, pairs, tiles, device.places, all_pairs > pairs) +
+         kChunk * static_cast<double>(cut.chunks() - 1) * rounds;
+}
+
 }  // namespace detail
 
 /// How to cut the time, `tiles` tiles, of `pairs` of all_pairs (row, block of channels) pairs so that the last is done
-/// soonest; the others, not cut, come first. pairs: less than device.places.
+/// soonest; the others, not cut, come first. pairs: 1 to device.places - 1.
 inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
-  constexpr int64_t kMostPieces = 64, kMostLongPieces = 8;
-  const bool after_whole = all_pairs > pairs;
+  constexpr int64_t kMostPieces = 64, kMostLongPieces = 8, kTries = 64;
   TimeCut best;
-  double least = detail::kBlockStart +
-                 static_cast<double>(tiles) * (pairs <= device.multiprocessors ? detail::kAlone : 1.) +
-                 (after_whole ? detail::kSpread * static_cast<double>(tiles) / 2 : 0.);
+  double least = detail::time_uncut(pairs, all_pairs, tiles, device);
   for (int64_t long_pieces = 1; long_pieces <= kMostLongPieces; ++long_pieces) {
     const int64_t shortest = std::max({int64_t{1}, pairs * tiles / (device.places * long_pieces), tiles / kMostPieces});
-    for (int64_t piece = shortest; piece <= shortest + 2 + shortest / 8; ++piece) {
+    const int64_t longest = shortest + 2 + shortest / 8;
+    for (int64_t piece = shortest; piece <= longest; piece += std::max(int64_t{1}, shortest / kTries)) {
       const int64_t pieces = (tiles + piece - 1) / piece;
-      if (pieces < 2 || pieces > kMostPieces) continue;
       const int64_t long_chunks = std::min(device.places / pairs, pieces / long_pieces);
-      if (long_chunks == 0) continue;
+      if (pieces < 2 || pieces > kMostPieces || long_chunks == 0) continue;
       const TimeCut cut = {piece, long_pieces, long_chunks, pieces - long_chunks * long_pieces};
-      const double time =
-          detail::finish(cut, pairs, tiles, device.places, after_whole) + detail::kLaunch +
-          detail::first_pass(cut, pairs, device) +
-          detail::kChunk * static_cast<double>(cut.chunks() * all_pairs) / static_cast<double>(device.places);
+      const double time = detail::time_of(cut, pairs, all_pairs, tiles, device);
       if (time >= least) continue;
       least = time;
       best = cut;
@@ -121,8 +130,8 @@ inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const C
   return best;
 }
 
-/// The same. A training asks for the same shape at every launch, and the answer takes as long as a launch does: so each
-/// thread remembers its last one.
+/// The same. A training asks for the same shape at every launch, and the answer takes longer than a launch does (3 to
+/// 20 us): so each thread remembers its last one.
 inline TimeCut remembered_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
   using Question = std::array<int64_t, 6>;
   const Question question = {pairs, all_pairs, tiles, device.multiprocessors, device.places, device.first_pass_places};

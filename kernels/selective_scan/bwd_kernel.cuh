@@ -18,7 +18,6 @@
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_carry.cuh"
-#include "kernels/selective_scan/bwd_partials.cuh"
 #include "kernels/selective_scan/bwd_places.cuh"
 #include "kernels/selective_scan/bwd_products.cuh"
 #include "kernels/selective_scan/bwd_shared.cuh"
@@ -46,11 +45,10 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
   const bool whole = plan.is_whole(blockIdx.y * gridDim.x + blockIdx.x, span.length);
-  if (whole && chunk > 0) {
-    clear_partials<Shape>(p, plan, workspace, block, chunk);
-    return;
-  }
-  const int first = static_cast<int>(plan.first_piece(chunk) * plan.piece_steps);
+  // where a pair is not cut chunk 0 does all the work, and the others leave zeros for the sums: without loading
+  // anything, because they keep a place from a block that has work
+  const bool idle = whole && chunk > 0;
+  const int first = static_cast<int>(idle ? span.stored : plan.first_piece(chunk) * plan.piece_steps);
   const int64_t chunk_end = whole ? span.stored : min(span.stored, plan.end_piece(chunk) * plan.piece_steps);
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
@@ -62,7 +60,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   // asked for before all else: they are on their way while the places below are found
   float A[kLane][4] = {};
   StateTerms terms[kWithTerms ? kLane : 1][4];
-  if (lane.channel < block.channels) {  // both channels of a lane, or none: d_inner is even
+  if (lane.channel < block.channels && !idle) {  // both channels of a lane, or none: d_inner is even
 #pragma unroll
     for (int c = 0; c < kLane; ++c) {
       load_floats(A[c], p.A + state_start_of(lane) + c * kDState);
@@ -74,7 +72,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   }
   auto own_parameter = [&](const float* of_channels) {  // of the block's channel threadIdx.x
     const int c = static_cast<int>(threadIdx.x);
-    return of_channels != nullptr && c < block.channels ? of_channels[block.first_channel + c] : 0.f;
+    return of_channels != nullptr && c < block.channels && !idle ? of_channels[block.first_channel + c] : 0.f;
   };
   const float D_own = own_parameter(p.D), bias_own = softplus_bias<scalar_t>(own_parameter(p.delta_bias)),
               offset_own = kWithTerms ? own_parameter(p.out_offset) : 0.f;
@@ -85,7 +83,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   using StateCopy = TileCopy<kTile, 2 * kDState, kThreads, scalar_t>;
   const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
   const int last_checkpoint = (length - 1) / kEvery;
-  {
+  if (!idle) {
     const Copy copy(threadIdx.x);
     const StateCopy state_copy(threadIdx.x);
     BwdPlaces<scalar_t>& place = s.places[threadIdx.x];
@@ -153,7 +151,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     s.bias[threadIdx.x] = bias_own;
     if constexpr (kWithTerms) s.offset[threadIdx.x] = offset_own;
   }
-  if (lane.channel < block.channels) {
+  if (lane.channel < block.channels && !idle) {
     if (plan.chunks > 1 && !whole) wait_for_predecessor();
     const int end_piece = whole ? plan.pieces : plan.end_piece(chunk);
     carry_into_chunk(v, A, p, plan, workspace, end_piece, row, channel_of(lane), lane.group);

@@ -37,12 +37,13 @@ bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
          is_vector_aligned(p.checkpoints) && is_vector_aligned(p.dlast_state) && is_vector_aligned(p.dinitial_state);
 }
 
-/// Short rows whose blocks of DState16Dense, cut in two, just fill the device: there its finer blocks are faster.
+/// Short rows whose blocks of DState16Dense just fill the device if cut in two: there its finer blocks are faster
+/// (README.md: up to some 210 steps).
 template <typename scalar_t>
 bool packs_densely(const SelectiveScanBwdParams<scalar_t>& p) {
   const int64_t blocks = p.batch * ((p.d_inner + DState16Dense::kChannels - 1) / DState16Dense::kChannels) * 2;
   const int64_t slots = DState16Dense::kBlocks * multiprocessors();
-  return p.seqlen <= 16 * DState16Dense::kTile && blocks <= slots && 10 * blocks >= 9 * slots;
+  return p.seqlen <= 13 * DState16Dense::kTile && blocks <= slots && 10 * blocks >= 9 * slots;
 }
 
 /// f(shape, whether y comes from the forward, with terms) of the kernel that takes p, where takes_tiles(p).
@@ -180,11 +181,8 @@ cudaError_t launch_any(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan, 
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   const int bytes = any_bwd_shared_bytes(p);
   const auto kernel = selective_scan_bwd_any_kernel<scalar_t>;
-  if (const cudaError_t error =
-          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kAnySharedBytes);
-      error != cudaSuccess) {
-    return error;
-  }
+  static SharedMemoryGrant grant;
+  if (const cudaError_t error = grant.ask(kernel, kAnySharedBytes); error != cudaSuccess) return error;
   kernel<<<static_cast<unsigned>(blocks), any_bwd_warps(p) * 32, bytes, stream>>>(p, plan, workspace);
   return cudaGetLastError();
 }

@@ -15,7 +15,8 @@ namespace detail {
 inline constexpr int kSumWarps = 8;
 
 /// How the warps of a block share dB and dC: `groups` (1, 2, 4 or 8) of them add every groups-th channel block of the
-/// same 32 kVec neighbouring numbers of (tokens, 2 d_state). Few tokens have few such numbers: then more warps each.
+/// same 32 kVec neighbouring numbers of (tokens, 2 d_state). Few tokens have few such numbers: then more warps each. So
+/// the order of the additions hangs on how many tokens there are together, as the cut of time does.
 struct SharedSum {
   int groups;
   int64_t blocks;

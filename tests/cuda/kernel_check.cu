@@ -83,6 +83,26 @@ ScanCase with_terms(ScanCase c, int i) {
 int64_t channels_for(int64_t load, int64_t rows) { return load * kernels::multiprocessors() / rows / 8 * 8; }
 constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape each
 
+/// The backward of a few more blocks of channels than this device holds together: of the last row some are cut in time,
+/// of the others none. Rows of one length, and packed with some of 0, 1 and few steps.
+void add_little_more_than_fits(std::vector<Job>& jobs) {
+  const auto add_rows = [&](int64_t d_state, int64_t load,
+                            std::initializer_list<DType> dtypes) {  // channels a multiprocessor
+    ScanCase c;
+    c.d_state = d_state, c.batch = 3, c.seqlen = 130, c.d_inner = channels_for(load, 3), c.initial_state = 2;
+    c.dlast_state = true;
+    add(jobs, c, dtypes);
+    c.batch = 1, c.packed = 5, c.seqlen = 390, c.d_inner = channels_for(load, 5);
+    add(jobs, c, dtypes);
+  };
+  // two blocks a multiprocessor, of 64, 32 or 16 channels
+  add_rows(16, 136, {DType::kBFloat16, DType::kFloat16});
+  add_rows(16, 68, {DType::kFloat32});
+  add_rows(8, 136, kBf16);
+  add_rows(32, 68, kBf16);
+  add_rows(64, 34, kBf16);
+}
+
 /// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them,
 /// rows packed, with options.
 std::vector<ScanCase> roles_cases() {
@@ -184,6 +204,7 @@ std::vector<Job> all_jobs() {
       if (i < 2) add_rows(-1, channels_for(load, 3));
     }
   }
+  add_little_more_than_fits(jobs);
   option = 0;
   for (const int64_t d_state : {16, 8, 32, 64, 12, 200}) {
     for (const int64_t seqlen : {9, 16, 33, 61, 130, 600}) {
