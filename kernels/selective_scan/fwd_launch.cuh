@@ -29,15 +29,15 @@ using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
 // In the order of roles_choices.
-//                 channels a warp; warps that scan, prepare, finish; steps, blocks, polynomials of 16
-using Roles16Channels = RolesShape<4, 4, 2, 2, 32, 2>;
-using Roles48Channels = RolesShape<4, 12, 3, 3, 48, 1>;
-using Roles48ShortRows = RolesShape<4, 12, 6, 6, 32, 1>;
-using Roles64Channels = RolesShape<8, 8, 4, 4, 32, 1>;
-using Roles64ShortRows = RolesShape<16, 4, 1, 1, 16, 3>;
-using Roles96Channels = RolesShape<8, 12, 6, 6, 32, 1>;
-using Roles128Channels = RolesShape<16, 8, 4, 4, 32, 1, 2>;
-using Roles160Channels = RolesShape<8, 20, 5, 5, 32, 1>;
+//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks, polynomials of 16
+using Roles16Channels = RolesShape<4, 4, 2, 2, 0, 32, 2>;
+using Roles48Channels = RolesShape<4, 12, 3, 3, 2, 64, 1>;
+using Roles48ShortRows = RolesShape<4, 12, 3, 3, 2, 32, 1>;
+using Roles64Channels = RolesShape<8, 8, 4, 4, 0, 32, 1>;
+using Roles64ShortRows = RolesShape<16, 4, 1, 1, 0, 16, 3>;
+using Roles96Channels = RolesShape<8, 12, 6, 6, 2, 32, 1>;
+using Roles128Channels = RolesShape<16, 8, 4, 4, 0, 32, 1, 2>;
+using Roles160Channels = RolesShape<8, 20, 5, 5, 2, 32, 1, 1>;
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
@@ -98,13 +98,13 @@ std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const P
   // few channels, at most two blocks a multiprocessor: with 16 a block more of the device works than with any other
   const bool are_few = roles_blocks<Roles16Channels>(p) <= device * Roles16Channels::kBlocks;
   return {{{are_few ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
-           {roles_time<Roles48Channels>(p, device, 49, 3700), launch_roles<Roles48Channels>},
-           {roles_time<Roles48ShortRows>(p, device, 53, 3000), launch_roles<Roles48ShortRows>},
-           {roles_time<Roles64Channels>(p, device, 60, 4000), launch_roles<Roles64Channels>},
+           {roles_time<Roles48Channels>(p, device, 47, 3600), launch_roles<Roles48Channels>},
+           {roles_time<Roles48ShortRows>(p, device, 51, 1700), launch_roles<Roles48ShortRows>},
+           {roles_time<Roles64Channels>(p, device, 62, 2700), launch_roles<Roles64Channels>},
            {roles_time<Roles64ShortRows>(p, device, 200, 1500), launch_roles<Roles64ShortRows>},
-           {roles_time<Roles96Channels>(p, device, 93, 4500), launch_roles<Roles96Channels>},
-           {roles_time<Roles128Channels>(p, device, 106, 4300), launch_roles<Roles128Channels>},
-           {roles_time<Roles160Channels>(p, device, 141, 5200), launch_roles<Roles160Channels>}}};
+           {roles_time<Roles96Channels>(p, device, 87, 2700), launch_roles<Roles96Channels>},
+           {roles_time<Roles128Channels>(p, device, 107, 4000), launch_roles<Roles128Channels>},
+           {roles_time<Roles160Channels>(p, device, 134, 4600), launch_roles<Roles160Channels>}}};
 }
 
 /// The shape that would take the least time. Where device_takes_roles.
@@ -121,8 +121,8 @@ inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024); 
 
 /// True where the device has the shared memory and the program has code for it (kRolesFrom, kRolesBelow); what runs
 /// instead is the tiles' kernel. Rows of all lengths take the same way: a row's states are the same alone and packed
-/// with others but for 2e-7 of the decays that Roles128Channels has as polynomials, its outputs besides but for the
-/// order of one sum (few channels add two halves of the states).
+/// with others but for 2e-7 of the decays that Roles128Channels and Roles160Channels have as polynomials, its outputs
+/// besides but for the order of one sum (few channels add two halves of the states).
 inline bool device_takes_roles() {
   constexpr int kMost =
       std::max({kRolesMemory<Roles16Channels>, kRolesMemory<Roles48Channels>, kRolesMemory<Roles48ShortRows>,

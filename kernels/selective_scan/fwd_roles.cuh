@@ -1,18 +1,20 @@
 #pragma once
 
-// Selective scan, forward, for bfloat16 and 16 states: warps with three roles.
+// Selective scan, forward, for bfloat16 and 16 states: warps with four roles.
 //
 // Equation and layouts: selective_scan_params.h.
 // Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps, side by side
-//   the warps that prepare fetch tile i + 1, and make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
+//   the warps that fetch ask for tile i + 1 (fwd_roles_fetch.cuh);
+//   the warps that prepare make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
 //   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh);
 //   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
 //   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier where the others
-//   wait: the next role for the tile, the one that prepares for its slots. Warps that scan never wait for each other.
+//   wait: the next role for the tile, those before it for its slots. Warps that scan never wait for each other.
 // Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
 // Limits: d_state 16, no terms, d_inner a multiple of 8; 16-byte aligned rows of u, delta, z (less than 2^25 elements
 // apart), out, y, checkpoints, last_state; B and C any alignment.
+#include "kernels/selective_scan/fwd_roles_fetch.cuh"
 #include "kernels/selective_scan/fwd_roles_finish.cuh"
 #include "kernels/selective_scan/fwd_roles_prepare.cuh"
 #include "kernels/selective_scan/fwd_roles_scan.cuh"
@@ -38,19 +40,23 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const fwd_roles::Work work{block, span, length, (length + Shape::kSteps - 1) / Shape::kSteps};
 
   if (threadIdx.x < 2) {
+    if constexpr (Shape::kFetchWarps > 0) shared.fetched[threadIdx.x].init(Shape::kFetchWarps);
     shared.prepared[threadIdx.x].init(Shape::kPrepareWarps);
     shared.scanned[threadIdx.x].init(Shape::kScanWarps);
     shared.finished[threadIdx.x].init(Shape::kFinishWarps);
   }
   // before they meet (kBlockBarrier) the roles begin what needs none of the barriers of arrivals
-  constexpr int kPrepare = Shape::kScanWarps * 32, kFinish = kPrepare + Shape::kPrepareWarps * 32;  // first threads
+  constexpr int kPrepare = Shape::kScanWarps * 32, kFinish = kPrepare + Shape::kPrepareWarps * 32,
+                kFetch = kFinish + Shape::kFinishWarps * 32;  // first threads
   const int thread = threadIdx.x;
   if (thread < kPrepare) {
     fwd_roles::scan<Shape>(shared, p, work, thread / 32);
   } else if (thread < kFinish) {
     fwd_roles::prepare<Shape>(shared, p, work, thread - kPrepare, state_vectors);
-  } else {
+  } else if (thread < kFetch) {
     fwd_roles::finish<Shape>(shared, p, work, thread - kFinish);
+  } else if constexpr (Shape::kFetchWarps > 0) {
+    fwd_roles::fetch<Shape>(shared, p, work, thread - kFetch, state_vectors);
   }
 #endif
 }

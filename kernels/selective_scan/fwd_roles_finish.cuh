@@ -1,11 +1,11 @@
 #pragma once
 
-#include "kernels/selective_scan/fwd_roles_shape.cuh"
+#include "kernels/selective_scan/fwd_roles_fetch.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
 // defines: fwd_roles::finish, finish_tile, kUncut
 //
-// The role that fetches z a tile ahead, adds D u, gates and stores.
+// The role that adds D u, gates and stores.
 
 namespace mpeft::kernels::fwd_roles {
 
@@ -50,18 +50,14 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
                                        int thread) {
   constexpr int kVector = Shape::kVector, kSteps = Shape::kSteps, kThreads = Shape::kFinishWarps * 32,
                 kRows = kThreads / Shape::kRow;
-  const TileCopy<kSteps, Shape::kChannels, kThreads, scalar_t> copy(thread);
+  constexpr bool kFetches = Shape::kFetchWarps == 0;
   const bool gated = p.z.data != nullptr;
-  const scalar_t* z_source = gated ? p.z.data + row_offset(p.z, w.block.row, w.span) + w.block.first_channel : nullptr;
-  const int z_stride = static_cast<int>(p.z.time_stride);
+  ChannelSource<Shape, kThreads> z(p.z, w);
   auto fetch = [&](int tile) {  // called with tile 0, 1, ...
-    const int steps = min(kSteps, w.length - tile * kSteps);
-    if (!gated || steps <= 0) return;
-    fetch_channels(copy, s.z[tile % 2], z_source, z_stride, steps, w.block.channels);
-    z_source += kSteps * z_stride;
+    if (gated && tile < w.tiles) z.ask(s.z[tile % 2], w.length - tile * kSteps, w.block.channels, thread);
     copy_async_commit();
   };
-  fetch(0);
+  if constexpr (kFetches) fetch(0);
 
   const int channel = thread % Shape::kRow * kVector;
   const bool exists = channel < w.block.channels;
@@ -74,17 +70,22 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
   scalar_t* out = p.out + out_start;  // this thread's first step of the tile
   scalar_t* y_kept = p.y != nullptr ? p.y + out_start : nullptr;
   meet<kBlockBarrier, Shape::kThreads>();
-  copy_async_wait();
   for (int tile = 0; tile < w.tiles; ++tile) {
-    meet<kFinishBarrier, kThreads>();  // z of this tile is there for all of the role, and all have read the last one's
-    fetch(tile + 1);
+    if constexpr (kFetches) {
+      copy_async_wait();
+      meet<kFinishBarrier,
+           kThreads>();  // z of this tile is there for all of the role, and all have read the last one's
+      fetch(tile + 1);
+    }
     s.scanned[tile % 2].wait_for(tile / 2);
+    // z comes with tile + 2. Not asked before tile is scanned, and so fetched: until then the phase before it would be
+    // taken for that of tile + 2
+    if constexpr (!kFetches) s.fetched[tile % 2].wait_for(tile / 2 + 1);
     const int step = tile * kSteps, stored = exists ? static_cast<int>(min(int64_t{kSteps}, w.span.stored - step)) : 0;
     finish_tile(s, tile, thread, w.length - step, stored, p.d_inner, D, gated, out, y_kept);
     s.finished[tile % 2].arrive();
     out += kSteps * p.d_inner;
     if (y_kept != nullptr) y_kept += kSteps * p.d_inner;
-    copy_async_wait();
   }
   // tiles that are all padding; the backward does not read their y
   const float zeros[kVector] = {};

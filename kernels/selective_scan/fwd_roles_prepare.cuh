@@ -1,11 +1,11 @@
 #pragma once
 
-#include "kernels/selective_scan/fwd_roles_shape.cuh"
+#include "kernels/selective_scan/fwd_roles_fetch.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
 // defines: fwd_roles::prepare, prepare_drive, prepare_states
 //
-// The role that fetches u, delta, B and C a tile ahead and makes of them what the recurrence takes.
+// The role that makes of u, delta, B and C what the recurrence takes.
 
 namespace mpeft::kernels::fwd_roles {
 
@@ -69,23 +69,12 @@ template <typename Shape>
 __device__ __forceinline__ void prepare(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
                                         int thread, bool state_vectors) {
   constexpr int kVector = Shape::kVector, kSteps = Shape::kSteps, kThreads = Shape::kPrepareWarps * 32;
-  const TileCopy<kSteps, Shape::kChannels, kThreads, scalar_t> copy(thread);
-  const StateSource<scalar_t> states = state_source(p, w.block.row, w.span, state_vectors);
-  const scalar_t* u_source = p.u.data + row_offset(p.u, w.block.row, w.span) + w.block.first_channel;
-  const scalar_t* delta_source = p.delta.data + row_offset(p.delta, w.block.row, w.span) + w.block.first_channel;
-  const int u_stride = static_cast<int>(p.u.time_stride), delta_stride = static_cast<int>(p.delta.time_stride);
-  auto fetch = [&](int tile) {  // called with tile 0, 1, ...
-    const int step = tile * kSteps, steps = min(kSteps, w.length - step);
-    if (steps <= 0) return;
-    fetch_channels(copy, s.u[tile % 4], u_source, u_stride, steps, w.block.channels);
-    fetch_channels(copy, s.delta[tile % 2], delta_source, delta_stride, steps, w.block.channels);
-    u_source += kSteps * u_stride;
-    delta_source += kSteps * delta_stride;
-    fetch_states<kSteps, Shape::kDState, kThreads>(s.states[tile % 2], states, step, steps, thread);
+  constexpr bool kFetches = Shape::kFetchWarps == 0;
+  InputSource<Shape, kThreads> inputs(p, w, state_vectors);
+  if constexpr (kFetches) {
+    inputs.ask(s, w, 0, thread);
     copy_async_commit();
-  };
-  fetch(0);
-
+  }
   const int channel = thread % Shape::kRow * kVector;
   float bias[kVector] = {};
   if (p.delta_bias != nullptr && channel < w.block.channels) {
@@ -95,18 +84,22 @@ __device__ __forceinline__ void prepare(Shared<Shape>& s, const SelectiveScanFwd
     }
   }
   meet<kBlockBarrier, Shape::kThreads>();
-  copy_async_wait();
   for (int tile = 0; tile < w.tiles; ++tile) {
-    // the role's threads see what each of them fetched, and none of them reads the tile before this one any more; those
-    // who finish are done with tile - 3, whose u the fetch overwrites, or tile - 1 would not be called prepared
-    meet<kPrepareBarrier, kThreads>();
-    fetch(tile + 1);
+    if constexpr (kFetches) {
+      copy_async_wait();
+      // the role's threads see what each of them fetched, and none of them reads the tile before this one any more;
+      // those who finish are done with tile - 3, whose u goes, or tile - 1 would not be called prepared
+      meet<kPrepareBarrier, kThreads>();
+      inputs.ask(s, w, tile + 1, thread);
+      copy_async_commit();
+    } else {
+      s.fetched[tile % 2].wait_for(tile / 2);
+    }
     s.scanned[tile % 2].wait_for(tile / 2 - 1);  // of tile - 2
     prepare_drive(s, tile, thread, worked_steps<Shape>(w, tile), w.length - tile * kSteps, bias, p.delta_softplus);
     prepare_states(s, tile % 2, thread);
     s.finished[tile % 2].wait_for(tile / 2 - 1);
     s.prepared[tile % 2].arrive();
-    copy_async_wait();
   }
 }
 

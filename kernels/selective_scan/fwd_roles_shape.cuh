@@ -9,30 +9,29 @@
 // defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, kBlockBarrier, kPrepareBarrier,
 // kFinishBarrier, place_in_drive
 //
-// What the three roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
+// What the four roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
 // tiles that they hand on.
 
 namespace mpeft::kernels {
 
-/// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps and kFinishWarps warps of each
-/// role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers; of 16 exponentials, kPolynomials go to
-/// the fused multiply-add pipe.
-template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kSteps_, int kBlocks_,
-          int kPolynomials_ = 0>
+/// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps, kFinishWarps and kFetchWarps warps
+/// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers; of 16 exponentials, kPolynomials
+/// go to the fused multiply-add pipe. A multiprocessor deals a block's warps out to four schedulers in turn: the best
+/// shapes give each as many of every role's. No warps that fetch: those who prepare and finish do it.
+template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kFetchWarps_, int kSteps_,
+          int kBlocks_, int kPolynomials_ = 0>
 struct RolesShape {
   static constexpr int kWarpChannels = kWarpChannels_, kScanWarps = kScanWarps_, kPrepareWarps = kPrepareWarps_,
-                       kFinishWarps = kFinishWarps_, kSteps = kSteps_, kBlocks = kBlocks_, kPolynomials = kPolynomials_;
+                       kFinishWarps = kFinishWarps_, kFetchWarps = kFetchWarps_, kSteps = kSteps_, kBlocks = kBlocks_,
+                       kPolynomials = kPolynomials_;
   static constexpr int kDState = 16, kChannels = kWarpChannels * kScanWarps;
-  static constexpr int kThreads = (kScanWarps + kPrepareWarps + kFinishWarps) * 32;
+  static constexpr int kThreads = (kScanWarps + kPrepareWarps + kFinishWarps + kFetchWarps) * 32;
   /// Neighbouring channels that a thread prepares (of two steps) or finishes (of one) at a time, and the threads that
   /// share those steps.
   static constexpr int kVector = 4, kRow = kChannels / kVector;
   static_assert(kWarpChannels == 4 || kWarpChannels == 8 || kWarpChannels == 16);
   static_assert(kSteps % 8 == 0 && kChannels % kVector == 0);
-  static_assert(16 % (kPolynomials > 0 ? kPolynomials : 1) == 0);
   static_assert(kPrepareWarps * 32 % kRow == 0 && kFinishWarps * 32 % kRow == 0);
-  static constexpr int kCopies = kSteps * kChannels / kVectorElements<__nv_bfloat16>;  ///< of a tile: no thread without
-  static_assert(kCopies % (kPrepareWarps * 32) == 0 && kCopies % (kFinishWarps * 32) == 0);
 };
 
 namespace fwd_roles {
@@ -53,6 +52,7 @@ struct Shared {
   alignas(16) float C[2][kSteps][kDState];
   alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h; padded, so that the lanes of a quad meet no bank twice
   // phase i / 2 of slot i % 2:
+  Arrivals fetched[2];   ///< u, delta, B and C of tile i are there, and z of tile i - 2; unused where no warps fetch
   Arrivals prepared[2];  ///< drive, B and C of tile i are there, and the y of tile i - 2 is free
   Arrivals scanned[2];   ///< y of tile i is there, its drive, B and C are free
   Arrivals finished[2];  ///< y and u of tile i are free

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "kernels/common/cuda_vector.cuh"
+#include "kernels/selective_scan/scan_math.cuh"
+
+// defines, in fwd_walk: LaneShare, load_columns, StepOutputs, StepPair, walk_group
+//
+// How a warp walks the recurrence, 16 states, bfloat16. Lane l, (g, q) = (l / 4, l % 4), has for kWarpChannels
+//   16: channels 2 g and 2 g + 1, states 4 q to 4 q + 3;
+//    8: channel g, states 4 q to 4 q + 3;
+//    4: channel g / 2, states 2 q and 2 q + 1, of even g from 0, of odd g from 8 on.
+// C . h is a matrix product (m16n8k8): rows are channels, or fewer channels at two neighbouring steps; h is the left
+// operand as it lies in the registers; the columns of the right one are C of 8 steps (of 4, in two halves of the
+// states), loaded once for all of them. A product gives every row with every column, and a lane keeps those of the two
+// columns it holds where step, and half, of row and column are the same.
+
+namespace mpeft::kernels::fwd_walk {
+
+using scalar_t = __nv_bfloat16;
+
+/// A lane's share of the states.
+template <int kWarpChannels>
+struct LaneShare {
+  static constexpr int kChannels = kWarpChannels == 16 ? 2 : 1, kStates = kWarpChannels == 4 ? 2 : 4;
+  int g, q, channel, state;  ///< the first channel, of the warp, and the first state
+
+  __device__ __forceinline__ explicit LaneShare(int lane)
+      : g(lane / 4),
+        q(lane % 4),
+        channel(kWarpChannels == 16  ? 2 * g
+                : kWarpChannels == 8 ? g
+                                     : g / 2),
+        state(kWarpChannels == 4 ? g % 2 * 8 + 2 * q : 4 * q) {}
+};
+
+/// C of 8 steps, for lane's column (or two) of the right operand. C: those steps.
+template <int kWarpChannels>
+__device__ __forceinline__ void load_columns(float (&columns)[2][LaneShare<kWarpChannels>::kStates],
+                                             const float (*C)[16], const LaneShare<kWarpChannels>& lane) {
+  if constexpr (kWarpChannels == 4) {
+    // column g: step g % 4 and half g / 4 of the states; the halves change places in the last four steps, so that a
+    // lane finds what it keeps either in the first four or in the last
+    load_floats(columns[0], &C[lane.g % 4][lane.g / 4 * 8 + 2 * lane.q]);
+    load_floats(columns[1], &C[4 + lane.g % 4][(1 - lane.g / 4) * 8 + 2 * lane.q]);
+  } else {  // column g: step g
+    load_floats(columns[0], &C[lane.g][lane.state]);
+  }
+}
+
+/// Takes h after step t of 8, the steps in order; y is complete, but for the sum that store adds, after the last. store
+/// is given the place of the lane's channel at its first_step of the 8, in rows of kPitch.
+template <int kWarpChannels>
+struct StepOutputs;
+
+template <>
+struct StepOutputs<16> {
+  float y[2][2];  ///< of steps 2 q, 2 q + 1; two channels
+
+  __device__ __forceinline__ void add(int t, const float (&h)[2][4], const float (&C)[2][4],
+                                      const LaneShare<16>& lane) {
+    float sums[4] = {};
+    kernels::detail::mma_tf32(sums, {h[0][0], h[1][0], h[0][1], h[1][1]}, C[0][0], C[0][1]);
+    kernels::detail::mma_tf32(sums, {h[0][2], h[1][2], h[0][3], h[1][3]}, C[0][2], C[0][3]);
+    // steps 0 and 1 fill every lane's y, so that it never is undefined
+    if (t < 2 || lane.q == t / 2) y[t % 2][0] = sums[t % 2], y[t % 2][1] = sums[2 + t % 2];
+  }
+  static __device__ __forceinline__ int first_step(const LaneShare<16>& lane) { return 2 * lane.q; }
+  template <int kPitch>
+  __device__ __forceinline__ void store(float* rows) const {
+    store_floats(rows, y[0]);
+    store_floats(rows + kPitch, y[1]);
+  }
+};
+
+template <>
+struct StepOutputs<8> {
+  float before[4];  ///< h after an even step, whose product waits for the next one
+  float y[2];       ///< of steps 2 q, 2 q + 1
+
+  __device__ __forceinline__ void add(int t, const float (&h)[1][4], const float (&C)[2][4], const LaneShare<8>& lane) {
+    if (t % 2 == 0) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) before[i] = h[0][i];
+      return;
+    }
+    float sums[4] = {};
+    kernels::detail::mma_tf32(sums, {before[0], h[0][0], before[1], h[0][1]}, C[0][0], C[0][1]);
+    kernels::detail::mma_tf32(sums, {before[2], h[0][2], before[3], h[0][3]}, C[0][2], C[0][3]);
+    if (t == 1 || lane.q == t / 2) y[0] = sums[0], y[1] = sums[3];
+  }
+  static __device__ __forceinline__ int first_step(const LaneShare<8>& lane) { return 2 * lane.q; }
+  template <int kPitch>
+  __device__ __forceinline__ void store(float* rows) const {
+    rows[0] = y[0];
+    rows[kPitch] = y[1];
+  }
+};
+
+template <>
+struct StepOutputs<4> {
+  float before[2];
+  float own, other;  ///< of this lane's half of the states: y of the step that it stores, and of its neighbour's
+
+  /// Whether the lane's two steps are among the last four.
+  static __device__ __forceinline__ bool are_late(const LaneShare<4>& lane) { return lane.q / 2 != lane.g % 2; }
+
+  __device__ __forceinline__ void add(int t, const float (&h)[1][2], const float (&C)[2][2], const LaneShare<4>& lane) {
+    if (t % 2 == 0) {
+      before[0] = h[0][0], before[1] = h[0][1];
+      return;
+    }
+    float sums[4] = {};
+    kernels::detail::mma_tf32(sums, {before[0], h[0][0], before[1], h[0][1]}, C[t / 4][0], C[t / 4][1]);
+    // the lane's columns are steps 2 (q % 2) and the next of four, one half of the states; the first two steps fill
+    // every lane, so that none stays undefined
+    if (t == 1 || (lane.q % 2 == t / 2 % 2 && are_late(lane) == (t >= 4))) {
+      own = lane.g % 2 == 0 ? sums[0] : sums[3];
+      other = lane.g % 2 == 0 ? sums[3] : sums[0];
+    }
+  }
+  static __device__ __forceinline__ int first_step(const LaneShare<4>& lane) {
+    return (are_late(lane) ? 4 : 0) + lane.q % 2 * 2 + lane.g % 2;
+  }
+  template <int kPitch>
+  __device__ __forceinline__ void store(float* rows) const {
+    // even g and odd g have a half each, and store a step each: lanes (g, q) and (g ^ 1, q ^ 2)
+    rows[0] = own + __shfl_xor_sync(0xffffffffu, other, 6);
+  }
+};
+
+/// What a lane takes for two steps. Of any 16 exponentials in a row kPolynomials go to the fused multiply-add pipe.
+template <int kPolynomials, int kChannels, int kStates>
+struct StepPair {
+  float4 drive[kChannels], B[kStates / 2];
+
+  /// first, last: drive of the lane's first and last channel; states: B of its states.
+  __device__ __forceinline__ void load(const float4* first, const float4* last, const float4* states) {
+    drive[0] = *first;
+    if constexpr (kChannels == 2) drive[1] = *last;
+#pragma unroll
+    for (int i = 0; i < kStates / 2; ++i) B[i] = states[i];
+  }
+  /// step: 0 or 1 of the pair, t: of 8.
+  __device__ __forceinline__ void advance(float (&h)[kChannels][kStates], const float (&A)[kChannels][kStates],
+                                          int step, int t) const {
+#pragma unroll
+    for (int c = 0; c < kChannels; ++c) {
+      const float delta = step == 0 ? drive[c].x : drive[c].z, delta_u = step == 0 ? drive[c].y : drive[c].w;
+#pragma unroll
+      for (int i = 0; i < kStates; ++i) {
+        const float4 b = B[i / 2];
+        const float even = step == 0 ? b.x : b.z, odd = step == 0 ? b.y : b.w, exponent = delta * A[c][i];
+        h[c][i] = fmaf(is_polynomial(t, c, i) ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent), h[c][i],
+                       delta_u * (i % 2 == 0 ? even : odd));
+      }
+    }
+  }
+
+ private:
+  static_assert(16 % (kPolynomials > 0 ? kPolynomials : 1) == 0);
+  static __device__ constexpr bool is_polynomial(int t, int c, int i) {
+    return kPolynomials > 0 && ((t * kChannels + c) * kStates + i) * kPolynomials % 16 == 0;
+  }
+};
+
+}  // namespace mpeft::kernels::fwd_walk
