@@ -33,9 +33,9 @@ using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 using Roles16Channels = RolesShape<4, 4, 2, 2, 0, 32, 2>;
 using Roles48Channels = RolesShape<4, 12, 3, 3, 2, 64, 1>;
 using Roles48ShortRows = RolesShape<4, 12, 3, 3, 2, 32, 1>;
-using Roles64Channels = RolesShape<8, 8, 4, 4, 0, 32, 1>;
+using Roles64Channels = RolesShape<8, 8, 4, 4, 4, 32, 1>;
 using Roles64ShortRows = RolesShape<16, 4, 1, 1, 0, 16, 3>;
-using Roles96Channels = RolesShape<8, 12, 6, 6, 2, 32, 1>;
+using Roles96Channels = RolesShape<8, 12, 6, 6, 4, 32, 1>;
 using Roles128Channels = RolesShape<16, 8, 4, 4, 0, 32, 1, 2>;
 using Roles160Channels = RolesShape<8, 20, 5, 5, 2, 32, 1, 1>;
 
@@ -100,9 +100,9 @@ std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const P
   return {{{are_few ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
            {roles_time<Roles48Channels>(p, device, 47, 3600), launch_roles<Roles48Channels>},
            {roles_time<Roles48ShortRows>(p, device, 51, 1700), launch_roles<Roles48ShortRows>},
-           {roles_time<Roles64Channels>(p, device, 62, 2700), launch_roles<Roles64Channels>},
+           {roles_time<Roles64Channels>(p, device, 60, 2700), launch_roles<Roles64Channels>},
            {roles_time<Roles64ShortRows>(p, device, 200, 1500), launch_roles<Roles64ShortRows>},
-           {roles_time<Roles96Channels>(p, device, 87, 2700), launch_roles<Roles96Channels>},
+           {roles_time<Roles96Channels>(p, device, 86, 2500), launch_roles<Roles96Channels>},
            {roles_time<Roles128Channels>(p, device, 107, 4000), launch_roles<Roles128Channels>},
            {roles_time<Roles160Channels>(p, device, 134, 4600), launch_roles<Roles160Channels>}}};
 }
