@@ -103,13 +103,13 @@ void add_little_more_than_fits(std::vector<Job>& jobs) {
   add_rows(64, 34, kBf16);
 }
 
-/// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them,
-/// rows packed, with options.
+/// The forward by roles in every shape: channels that end within a block, one tile and more tiles (of up to 64 steps)
+/// than slots for them, rows packed, with options.
 std::vector<ScanCase> roles_cases() {
   std::vector<ScanCase> cases;
   int option = 0;
   for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) {
-    for (const int64_t seqlen : {18, 203, 230}) {
+    for (const int64_t seqlen : {18, 331, 230}) {
       ScanCase c;
       c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
       if (seqlen > 18) c = with_options(c, option++);
