@@ -9,22 +9,23 @@
 
 namespace mpeft::kernels::fwd_roles {
 
-/// tile[t][c] = source[t][c] for t < steps, c < channels, else 0. thread: of kThreads.
+/// tile[t][c] = source[t][c] for t < steps, c < channels, else 0. thread: of kThreads. (fetch_channels gives a thread
+/// the same columns of every row that it copies; two warps and rows of 6 or 20 vectors do not go together that way.)
 template <int kThreads, int kSteps, int kChannels>
 __device__ __forceinline__ void fetch_tile(scalar_t (&tile)[kSteps][kChannels], const scalar_t* source, int time_stride,
                                            int steps, int channels, int thread) {
   constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec, kItems = kSteps * kRow;
-  auto copy = [&](int t, int c) { copy_async(&tile[t][c], source + (t * time_stride + c), t < steps && c < channels); };
-  if constexpr (kThreads % kRow == 0 && kItems % kThreads == 0) {
-    const int t = thread / kRow, c = thread % kRow * kVec;
+  static_assert(kItems % kThreads == 0);
 #pragma unroll
-    for (int k = 0; k < kItems / kThreads; ++k) copy(t + k * (kThreads / kRow), c);
-  } else {
-#pragma unroll
-    for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
+  for (int k = 0; k < kItems / kThreads; ++k) {
+    int t, c;
+    if constexpr (kThreads % kRow == 0) {  // no division but one
+      t = thread / kRow + k * (kThreads / kRow), c = thread % kRow * kVec;
+    } else {
       const int i = thread + k * kThreads;
-      if (kItems % kThreads == 0 || i < kItems) copy(i / kRow, i % kRow * kVec);
+      t = i / kRow, c = i % kRow * kVec;
     }
+    copy_async(&tile[t][c], source + (t * time_stride + c), t < steps && c < channels);
   }
 }
 
@@ -55,8 +56,8 @@ struct InputSource {
       : u(p.u, w), delta(p.delta, w), states(state_source(p, w.block.row, w.span, state_vectors)) {}
   /// Of tile 0, 1, ...; beyond the row's last nothing.
   __device__ __forceinline__ void ask(Shared<Shape>& s, const Work& w, int tile, int thread) {
+    if (tile >= w.tiles) return;
     const int step = tile * Shape::kSteps, steps = w.length - step;
-    if (steps <= 0) return;
     u.ask(s.u[tile % 4], steps, w.block.channels, thread);
     delta.ask(s.delta[tile % 2], steps, w.block.channels, thread);
     fetch_states<Shape::kSteps, Shape::kDState, kThreads>(s.states[tile % 2], states, step, min(Shape::kSteps, steps),

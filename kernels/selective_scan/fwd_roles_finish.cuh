@@ -53,7 +53,7 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
   constexpr bool kFetches = Shape::kFetchWarps == 0;
   const bool gated = p.z.data != nullptr;
   ChannelSource<Shape, kThreads> z(p.z, w);
-  auto fetch = [&](int tile) {  // called with tile 0, 1, ...
+  auto fetch = [&](int tile) {  // called with tile 0, 1, ..., where no warps fetch
     if (gated && tile < w.tiles) z.ask(s.z[tile % 2], w.length - tile * kSteps, w.block.channels, thread);
     copy_async_commit();
   };
@@ -73,14 +73,16 @@ __device__ __forceinline__ void finish(Shared<Shape>& s, const SelectiveScanFwdP
   for (int tile = 0; tile < w.tiles; ++tile) {
     if constexpr (kFetches) {
       copy_async_wait();
-      meet<kFinishBarrier,
-           kThreads>();  // z of this tile is there for all of the role, and all have read the last one's
+      // z of this tile is there for all of the role, and all have read the last one's
+      meet<kFinishBarrier, kThreads>();
       fetch(tile + 1);
     }
     s.scanned[tile % 2].wait_for(tile / 2);
-    // z comes with tile + 2. Not asked before tile is scanned, and so fetched: until then the phase before it would be
-    // taken for that of tile + 2
-    if constexpr (!kFetches) s.fetched[tile % 2].wait_for(tile / 2 + 1);
+    if constexpr (!kFetches) {
+      // z of this tile arrives with phase tile / 2 + 1. Parity alone would take phase tile / 2 - 1 for it: so not
+      // before `scanned`, which says that phase tile / 2 is complete
+      if (gated) s.fetched[tile % 2].wait_for(tile / 2 + 1);
+    }
     const int step = tile * kSteps, stored = exists ? static_cast<int>(min(int64_t{kSteps}, w.span.stored - step)) : 0;
     finish_tile(s, tile, thread, w.length - step, stored, p.d_inner, D, gated, out, y_kept);
     s.finished[tile % 2].arrive();

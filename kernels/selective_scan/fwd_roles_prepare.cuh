@@ -70,7 +70,7 @@ __device__ __forceinline__ void prepare(Shared<Shape>& s, const SelectiveScanFwd
                                         int thread, bool state_vectors) {
   constexpr int kVector = Shape::kVector, kSteps = Shape::kSteps, kThreads = Shape::kPrepareWarps * 32;
   constexpr bool kFetches = Shape::kFetchWarps == 0;
-  InputSource<Shape, kThreads> inputs(p, w, state_vectors);
+  InputSource<Shape, kThreads> inputs(p, w, state_vectors);  // for where no warps fetch
   if constexpr (kFetches) {
     inputs.ask(s, w, 0, thread);
     copy_async_commit();

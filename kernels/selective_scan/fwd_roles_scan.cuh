@@ -64,13 +64,15 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
       fwd_walk::load_columns(C, &s.C[slot][group], lane);
       Outputs outputs;
       Pair pairs[4];
+      auto load = [&](int pair) {
+        pairs[pair].load(drive, last_drive, B);
+        drive += Shape::kChannels, last_drive += Shape::kChannels, B += kDState / 2;
+      };
+      if (kAhead) load(0);
 #pragma unroll
-      for (int pair = kAhead ? -1 : 0; pair < 4; ++pair) {
-        if (const int loaded = kAhead ? pair + 1 : pair; loaded < 4) {
-          pairs[loaded].load(drive, last_drive, B);
-          drive += Shape::kChannels, last_drive += Shape::kChannels, B += kDState / 2;
-        }
-        if (pair < 0) continue;
+      for (int pair = 0; pair < 4; ++pair) {
+        if (!kAhead) load(pair);
+        if (kAhead && pair < 3) load(pair + 1);
 #pragma unroll
         for (int t = 2 * pair; t < 2 * pair + 2; ++t) {
           pairs[pair].advance(h, A, t % 2, t);

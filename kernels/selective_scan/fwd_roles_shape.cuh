@@ -17,7 +17,7 @@ namespace mpeft::kernels {
 /// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps, kFinishWarps and kFetchWarps warps
 /// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers; of 16 exponentials, kPolynomials
 /// go to the fused multiply-add pipe. A multiprocessor deals a block's warps out to four schedulers in turn: the best
-/// shapes give each as many of every role's. No warps that fetch: those who prepare and finish do it.
+/// shapes give each as many warps, and as many that scan. No warps that fetch: those who prepare and finish do it.
 template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kFetchWarps_, int kSteps_,
           int kBlocks_, int kPolynomials_ = 0>
 struct RolesShape {

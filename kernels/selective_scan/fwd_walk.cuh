@@ -5,7 +5,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines, in fwd_walk: LaneShare, load_columns, StepOutputs, StepPair, walk_group
+// defines, in fwd_walk: LaneShare, load_columns, StepOutputs, StepPair
 //
 // How a warp walks the recurrence, 16 states, bfloat16. Lane l, (g, q) = (l / 4, l % 4), has for kWarpChannels
 //   16: channels 2 g and 2 g + 1, states 4 q to 4 q + 3;

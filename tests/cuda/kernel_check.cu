@@ -109,12 +109,12 @@ std::vector<ScanCase> roles_cases() {
   std::vector<ScanCase> cases;
   int option = 0;
   for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) {
-    for (const int64_t seqlen : {18, 331, 230}) {
+    for (const int64_t seqlen : {18, 331, 330}) {
       ScanCase c;
       c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
       if (seqlen > 18) c = with_options(c, option++);
       c.lengths = false;
-      if (seqlen == 230) c.packed = 3, c.compact = shape % 2 == 1;
+      if (seqlen == 330) c.packed = 5, c.compact = shape % 2 == 1;
       cases.push_back(c);
     }
   }
