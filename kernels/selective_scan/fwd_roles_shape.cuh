@@ -53,9 +53,9 @@ struct Shared {
   alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h; padded, so that the lanes of a quad meet no bank twice
   // phase i / 2 of slot i % 2:
   Arrivals fetched[2];   ///< u, delta, B and C of tile i are there, and z of tile i - 2; unused where no warps fetch
-  Arrivals prepared[2];  ///< drive, B and C of tile i are there, and the y of tile i - 2 is free
+  Arrivals prepared[2];  ///< drive, B and C of tile i are there, its delta and states are free, and so is y of i - 2
   Arrivals scanned[2];   ///< y of tile i is there, its drive, B and C are free
-  Arrivals finished[2];  ///< y and u of tile i are free
+  Arrivals finished[2];  ///< y, u and z of tile i are free
 };
 
 /// What all roles know of the block's work.
