@@ -60,6 +60,7 @@ inline constexpr int kRolesBytes = static_cast<int>(sizeof(fwd_roles::Shared<Sha
 
 template <typename Shape>
 cudaError_t launch_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStream_t stream) {
+  static_assert(Shape::kSteps <= kSelectiveScanRolesMostSteps);
   const auto kernel = selective_scan_fwd_roles_kernel<Shape>;
   static SharedMemoryGrant grant;
   if (const cudaError_t error = grant.ask(kernel, kRolesBytes<Shape>); error != cudaSuccess) return error;
@@ -76,7 +77,8 @@ int64_t roles_blocks(const Params& p) {
 
 /// What a shape would take: as many rounds as its blocks need on a device of so many multiprocessors, of a time for
 /// each step of a row and one for beginning and ending. In ns, of a line through the shape's times at 128 to 2048 steps
-/// in one round, inside graphs on an H200, less 1.3 us for the launch; what counts is how the shapes compare.
+/// in one round, inside graphs on an H200, less 1.3 us for the launch (Roles64ShortRows: of earlier times of whole
+/// rounds); what counts is how the shapes compare.
 template <typename Shape, typename Params>
 int64_t roles_time(const Params& p, int64_t device, int64_t step_ns, int64_t ends_ns) {
   const int64_t places = device * Shape::kBlocks;

@@ -9,6 +9,7 @@
 #include "kernels/selective_scan/selective_scan_params.h"
 
 // defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, kSelectiveScanRolesShapes,
+// kSelectiveScanRolesMostSteps,
 // selective_scan_accepts_checkpoint_every, selective_scan_keeps_y, selective_scan_bwd_workspace_bytes,
 // launch_selective_scan_fwd, launch_selective_scan_fwd_roles, launch_selective_scan_bwd
 //
@@ -39,6 +40,8 @@ cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& pa
 /// Shapes of the forward by roles (fwd_roles.cuh), of which launch_selective_scan_fwd takes one by the number of
 /// channels and steps.
 inline constexpr int kSelectiveScanRolesShapes = 8;
+/// No shape's tiles have more steps: by this a check makes rows of more tiles than any shape holds at once.
+inline constexpr int kSelectiveScanRolesMostSteps = 64;
 /// Launches a given one, so that each can be checked on small inputs. shape: 0 to kSelectiveScanRolesShapes - 1, in the
 /// order of roles_choices (fwd_launch.cuh), else cudaErrorInvalidValue; cudaErrorNotSupported where
 /// launch_selective_scan_fwd would not take any of them: another d_state than 16, terms, unaligned rows, the device.

@@ -103,18 +103,19 @@ void add_little_more_than_fits(std::vector<Job>& jobs) {
   add_rows(64, 34, kBf16);
 }
 
-/// The forward by roles in every shape: channels that end within a block, one tile and more tiles (of up to 64 steps)
-/// than slots for them, rows packed, with options.
+/// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them
+/// (4), rows packed, with options.
 std::vector<ScanCase> roles_cases() {
   std::vector<ScanCase> cases;
   int option = 0;
   for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) {
-    for (const int64_t seqlen : {18, 331, 330}) {
+    constexpr int64_t kLong = 5 * kernels::kSelectiveScanRolesMostSteps + 11, kPacked = kLong - 1;
+    for (const int64_t seqlen : {int64_t{18}, kLong, kPacked}) {
       ScanCase c;
       c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
       if (seqlen > 18) c = with_options(c, option++);
       c.lengths = false;
-      if (seqlen == 330) c.packed = 5, c.compact = shape % 2 == 1;
+      if (seqlen == kPacked) c.packed = 5, c.compact = shape % 2 == 1;
       cases.push_back(c);
     }
   }
