@@ -29,8 +29,9 @@ using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
 // In the order of roles_choices.
-//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks, polynomials of 16
-using Roles16Channels = RolesShape<4, 4, 2, 2, 0, 32, 2>;
+//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks, polynomials of 16, pipelined
+using Roles16Channels = RolesShape<4, 4, 4, 4, 2, 64, 1, 0, true>;
+using Roles16Pairs = RolesShape<4, 4, 2, 2, 0, 64, 2, 0, true>;
 using Roles48Channels = RolesShape<4, 12, 3, 3, 2, 64, 1>;
 using Roles48ShortRows = RolesShape<4, 12, 3, 3, 2, 32, 1>;
 using Roles64Channels = RolesShape<8, 8, 4, 4, 4, 32, 1>;
@@ -97,13 +98,15 @@ struct RolesChoice {
 template <typename Params>
 std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const Params& p) {
   const int64_t device = multiprocessors();
-  // few channels, at most two blocks a multiprocessor: with 16 a block more of the device works than with any other
-  const bool are_few = roles_blocks<Roles16Channels>(p) <= device * Roles16Channels::kBlocks;
-  return {{{are_few ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
+  // few channels, at most one or two blocks a multiprocessor: with 16 a block more of the device works than with any
+  // other
+  const int64_t few = roles_blocks<Roles16Channels>(p);
+  return {{{few <= device ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
+           {few <= device * Roles16Pairs::kBlocks ? 1 : INT64_MAX, launch_roles<Roles16Pairs>},
            {roles_time<Roles48Channels>(p, device, 47, 3600), launch_roles<Roles48Channels>},
            {roles_time<Roles48ShortRows>(p, device, 51, 1700), launch_roles<Roles48ShortRows>},
            {roles_time<Roles64Channels>(p, device, 60, 2700), launch_roles<Roles64Channels>},
-           {roles_time<Roles64ShortRows>(p, device, 200, 1500), launch_roles<Roles64ShortRows>},
+           {roles_time<Roles64ShortRows>(p, device, 185, 1500), launch_roles<Roles64ShortRows>},
            {roles_time<Roles96Channels>(p, device, 86, 2500), launch_roles<Roles96Channels>},
            {roles_time<Roles128Channels>(p, device, 107, 4000), launch_roles<Roles128Channels>},
            {roles_time<Roles160Channels>(p, device, 134, 4600), launch_roles<Roles160Channels>}}};
@@ -127,9 +130,9 @@ inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024); 
 /// besides but for the order of one sum (few channels add two halves of the states).
 inline bool device_takes_roles() {
   constexpr int kMost =
-      std::max({kRolesMemory<Roles16Channels>, kRolesMemory<Roles48Channels>, kRolesMemory<Roles48ShortRows>,
-                kRolesMemory<Roles64Channels>, kRolesMemory<Roles64ShortRows>, kRolesMemory<Roles96Channels>,
-                kRolesMemory<Roles128Channels>, kRolesMemory<Roles160Channels>});
+      std::max({kRolesMemory<Roles16Channels>, kRolesMemory<Roles16Pairs>, kRolesMemory<Roles48Channels>,
+                kRolesMemory<Roles48ShortRows>, kRolesMemory<Roles64Channels>, kRolesMemory<Roles64ShortRows>,
+                kRolesMemory<Roles96Channels>, kRolesMemory<Roles128Channels>, kRolesMemory<Roles160Channels>});
   static_assert(kMost <= 228 * 1024);
   static OncePerDevice takes;
   return takes.ask([] {

@@ -6,7 +6,7 @@
 // Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps, side by side
 //   the warps that fetch ask for tile i + 1 (fwd_roles_fetch.cuh);
 //   the warps that prepare make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
-//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh);
+//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh; fwd_roles_pipeline.cuh);
 //   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
 //   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier where the others
@@ -16,6 +16,7 @@
 // apart), out, y, checkpoints, last_state; B and C any alignment.
 #include "kernels/selective_scan/fwd_roles_fetch.cuh"
 #include "kernels/selective_scan/fwd_roles_finish.cuh"
+#include "kernels/selective_scan/fwd_roles_pipeline.cuh"
 #include "kernels/selective_scan/fwd_roles_prepare.cuh"
 #include "kernels/selective_scan/fwd_roles_scan.cuh"
 
@@ -50,7 +51,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
                 kFetch = kFinish + Shape::kFinishWarps * 32;  // first threads
   const int thread = threadIdx.x;
   if (thread < kPrepare) {
-    fwd_roles::scan<Shape>(shared, p, work, thread / 32);
+    if constexpr (Shape::kPipelined) {
+      fwd_roles::scan_pipelined<Shape>(shared, p, work, thread / 32);
+    } else {
+      fwd_roles::scan<Shape>(shared, p, work, thread / 32);
+    }
   } else if (thread < kFinish) {
     fwd_roles::prepare<Shape>(shared, p, work, thread - kPrepare, state_vectors);
   } else if (thread < kFetch) {

@@ -20,20 +20,22 @@ __device__ __forceinline__ void prepare_drive(Shared<Shape>& s, int tile, int th
   for (int k = 0; k < (kPairs + kRows - 1) / kRows; ++k) {
     const int pair = thread / Shape::kRow + k * kRows;
     if (2 * pair >= worked) break;
-    float4 drive[kVector];
+    // both steps together: what one waits for, the other fills
+    float u[2][kVector], raw[2 * kVector], delta[2 * kVector], biases[2 * kVector];
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-      const int t = 2 * pair + step;
-      float u[kVector], raw[kVector], delta[kVector];
-      load_floats(u, &s.u[tile % 4][t][channel]);
-      load_floats(raw, &s.delta[slot][t][channel]);
-      softplus_delta<scalar_t>(delta, nullptr, raw, bias, softplus);
+      load_floats(u[step], &s.u[tile % 4][2 * pair + step][channel]);
+      float x[kVector];
+      load_floats(x, &s.delta[slot][2 * pair + step][channel]);
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        if (t >= steps) delta[i] = 0.f;
-        (step == 0 ? drive[i].x : drive[i].z) = delta[i];
-        (step == 0 ? drive[i].y : drive[i].w) = delta[i] * u[i];
-      }
+      for (int i = 0; i < kVector; ++i) raw[step * kVector + i] = x[i], biases[step * kVector + i] = bias[i];
+    }
+    softplus_delta<scalar_t>(delta, nullptr, raw, biases, softplus);
+    float4 drive[kVector];
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) {
+      const float first = 2 * pair < steps ? delta[i] : 0.f, second = 2 * pair + 1 < steps ? delta[kVector + i] : 0.f;
+      drive[i] = make_float4(first, first * u[0][i], second, second * u[1][i]);
     }
 #pragma unroll
     for (int i = 0; i < kVector; ++i) s.drive[slot][pair][place_in_drive(channel + i)] = drive[i];
@@ -43,24 +45,28 @@ __device__ __forceinline__ void prepare_drive(Shared<Shape>& s, int tile, int th
 /// B (times kDeltaUnit) and C of a tile in float.
 template <typename Shape>
 __device__ __forceinline__ void prepare_states(Shared<Shape>& s, int slot, int thread) {
-  constexpr int kSteps = Shape::kSteps, kThreads = Shape::kPrepareWarps * 32;
-  constexpr int kItemsB = kSteps / 2 * (Shape::kDState / 2), kItems = kItemsB + kSteps * (Shape::kDState / 4);
+  constexpr int kSteps = Shape::kSteps, kDState = Shape::kDState, kThreads = Shape::kPrepareWarps * 32;
+  constexpr int kItems = kSteps * (kDState / 4), kEach = (kItems + kThreads - 1) / kThreads;  // of B, and of C
+  static_assert(kSteps / 2 * (kDState / 2) == kItems);
+  auto is_item = [](int i) { return kItems % kThreads == 0 || i < kItems; };
+  // loads before stores: what one waits for, the next ones fill
+  float first[kEach][2], second[kEach][2], C[kEach][4];
 #pragma unroll
-  for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
+  for (int k = 0; k < kEach; ++k) {
+    const int i = thread + k * kThreads, pair = i / (kDState / 2), n = i % (kDState / 2) * 2;
+    if (!is_item(i)) break;
+    load_floats(first[k], &s.states[slot][2 * pair][n]);
+    load_floats(second[k], &s.states[slot][2 * pair + 1][n]);
+    load_floats(C[k], &s.states[slot][i / (kDState / 4)][kDState + i % (kDState / 4) * 4]);
+  }
+#pragma unroll
+  for (int k = 0; k < kEach; ++k) {
     const int i = thread + k * kThreads;
-    if (i < kItemsB) {
-      constexpr float kUnit = kDeltaUnit<scalar_t>;
-      const int pair = i / (Shape::kDState / 2), n = i % (Shape::kDState / 2);
-      float first[2], second[2];
-      load_floats(first, &s.states[slot][2 * pair][2 * n]);
-      load_floats(second, &s.states[slot][2 * pair + 1][2 * n]);
-      s.B[slot][pair][n] = make_float4(kUnit * first[0], kUnit * first[1], kUnit * second[0], kUnit * second[1]);
-    } else if (kItems % kThreads == 0 || i < kItems) {
-      const int t = (i - kItemsB) / (Shape::kDState / 4), n = (i - kItemsB) % (Shape::kDState / 4) * 4;
-      float C[4];
-      load_floats(C, &s.states[slot][t][Shape::kDState + n]);
-      store_floats(&s.C[slot][t][n], C);
-    }
+    if (!is_item(i)) break;
+    constexpr float kUnit = kDeltaUnit<scalar_t>;
+    s.B[slot][i / (kDState / 2)][i % (kDState / 2)] =
+        make_float4(kUnit * first[k][0], kUnit * first[k][1], kUnit * second[k][0], kUnit * second[k][1]);
+    store_floats(&s.C[slot][i / (kDState / 4)][i % (kDState / 4) * 4], C[k]);
   }
 }
 

@@ -16,11 +16,15 @@ namespace mpeft::kernels {
 
 /// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps, kFinishWarps and kFetchWarps warps
 /// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers; of 16 exponentials, kPolynomials
-/// go to the fused multiply-add pipe. A multiprocessor deals a block's warps out to four schedulers in turn: the best
-/// shapes give each as many warps, and as many that scan. No warps that fetch: those who prepare and finish do it.
+/// go to the fused multiply-add pipe. kPipelined: where so few warps scan that each of them has to fill its own waits
+/// (fwd_roles_pipeline.cuh; 4 channels a warp). A multiprocessor deals a block's warps out to four schedulers in turn:
+/// the best shapes give each as many warps, and as many that scan. No warps that fetch: those who prepare and finish do
+/// it.
 template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kFetchWarps_, int kSteps_,
-          int kBlocks_, int kPolynomials_ = 0>
+          int kBlocks_, int kPolynomials_ = 0, bool kPipelined_ = false>
 struct RolesShape {
+  static constexpr bool kPipelined = kPipelined_;
+  static constexpr int kWhole = kPipelined ? 16 : 8;  ///< steps are walked in whole groups of so many
   static constexpr int kWarpChannels = kWarpChannels_, kScanWarps = kScanWarps_, kPrepareWarps = kPrepareWarps_,
                        kFinishWarps = kFinishWarps_, kFetchWarps = kFetchWarps_, kSteps = kSteps_, kBlocks = kBlocks_,
                        kPolynomials = kPolynomials_;
@@ -65,10 +69,10 @@ struct Work {
   int length, tiles;
 };
 
-/// Steps of a tile that are worked on: those of the row, in whole groups of 8.
+/// Steps of a tile that are worked on: those of the row, in whole groups.
 template <typename Shape>
 __device__ __forceinline__ int worked_steps(const Work& w, int tile) {
-  return min(Shape::kSteps, (w.length - tile * Shape::kSteps + 7) & ~7);
+  return min(Shape::kSteps, (w.length - tile * Shape::kSteps + Shape::kWhole - 1) & ~(Shape::kWhole - 1));
 }
 
 /// A barrier of kThreads threads, the whole of one role or of the block.

@@ -33,6 +33,13 @@ struct LaneShare {
                 : kWarpChannels == 8 ? g
                                      : g / 2),
         state(kWarpChannels == 4 ? g % 2 * 8 + 2 * q : 4 * q) {}
+
+  /// With 4 channels: where C of the lane's column lies for the first (half 0) or last (half 1) 4 of 8 steps. Column g:
+  /// step g % 4 and half g / 4 of the states; the halves change places in the last four steps, so that a lane finds
+  /// what it keeps either in the first four or in the last.
+  static __device__ __forceinline__ const float* column(const float (*C)[16], const LaneShare<4>& lane, int half) {
+    return &C[half * 4 + lane.g % 4][(half == 0 ? lane.g / 4 : 1 - lane.g / 4) * 8 + 2 * lane.q];
+  }
 };
 
 /// C of 8 steps, for lane's column (or two) of the right operand. C: those steps.
@@ -40,10 +47,8 @@ template <int kWarpChannels>
 __device__ __forceinline__ void load_columns(float (&columns)[2][LaneShare<kWarpChannels>::kStates],
                                              const float (*C)[16], const LaneShare<kWarpChannels>& lane) {
   if constexpr (kWarpChannels == 4) {
-    // column g: step g % 4 and half g / 4 of the states; the halves change places in the last four steps, so that a
-    // lane finds what it keeps either in the first four or in the last
-    load_floats(columns[0], &C[lane.g % 4][lane.g / 4 * 8 + 2 * lane.q]);
-    load_floats(columns[1], &C[4 + lane.g % 4][(1 - lane.g / 4) * 8 + 2 * lane.q]);
+    load_floats(columns[0], LaneShare<4>::column(C, lane, 0));
+    load_floats(columns[1], LaneShare<4>::column(C, lane, 1));
   } else {  // column g: step g
     load_floats(columns[0], &C[lane.g][lane.state]);
   }
@@ -123,10 +128,11 @@ struct StepOutputs<4> {
   static __device__ __forceinline__ int first_step(const LaneShare<4>& lane) {
     return (are_late(lane) ? 4 : 0) + lane.q % 2 * 2 + lane.g % 2;
   }
+  /// y of first_step: even g and odd g have a half each, and a step each: lanes (g, q) and (g ^ 1, q ^ 2).
+  __device__ __forceinline__ float sum() const { return own + __shfl_xor_sync(0xffffffffu, other, 6); }
   template <int kPitch>
   __device__ __forceinline__ void store(float* rows) const {
-    // even g and odd g have a half each, and store a step each: lanes (g, q) and (g ^ 1, q ^ 2)
-    rows[0] = own + __shfl_xor_sync(0xffffffffu, other, 6);
+    rows[0] = sum();
   }
 };
 

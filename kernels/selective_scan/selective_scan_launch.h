@@ -39,7 +39,7 @@ cudaError_t launch_selective_scan_fwd(const SelectiveScanFwdParams<scalar_t>& pa
 
 /// Shapes of the forward by roles (fwd_roles.cuh), of which launch_selective_scan_fwd takes one by the number of
 /// channels and steps.
-inline constexpr int kSelectiveScanRolesShapes = 8;
+inline constexpr int kSelectiveScanRolesShapes = 9;
 /// No shape's tiles have more steps: by this a check makes rows of more tiles than any shape holds at once.
 inline constexpr int kSelectiveScanRolesMostSteps = 64;
 /// Launches a given one, so that each can be checked on small inputs. shape: 0 to kSelectiveScanRolesShapes - 1, in the

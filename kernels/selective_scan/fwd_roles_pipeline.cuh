@@ -1,0 +1,153 @@
+#pragma once
+
+#include "kernels/common/shared_address.cuh"
+#include "kernels/selective_scan/fwd_roles_shape.cuh"
+#include "kernels/selective_scan/fwd_walk.cuh"
+
+// defines: fwd_roles::scan_pipelined
+//
+// The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps that have a scheduler to themselves or share
+// it with one other: there nobody else works while a warp waits for shared memory, for an exponential or for a product.
+// So it loads what a group of 8 steps takes two groups ahead, and makes its decays and inputs one group ahead. Groups
+// come in pairs: what each of the two holds lies in registers of its own, so that nothing is moved.
+
+namespace mpeft::kernels::fwd_roles {
+
+/// What a lane, of one channel and two states, takes for 8 steps: as loaded, and what it makes of that.
+struct StepGroup {
+  float4 drive[4], B[4];             ///< two steps each
+  float decays[8][2], inputs[8][2];  ///< h = decay h + input
+
+  __device__ __forceinline__ void make(const float (&A)[2]) {
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      const float4 x = drive[t / 2], b = B[t / 2];
+      const float delta = t % 2 == 0 ? x.x : x.z, delta_u = t % 2 == 0 ? x.y : x.w;
+      decays[t][0] = decay<scalar_t>(delta * A[0]);
+      decays[t][1] = decay<scalar_t>(delta * A[1]);
+      inputs[t][0] = delta_u * (t % 2 == 0 ? b.x : b.z);
+      inputs[t][1] = delta_u * (t % 2 == 0 ? b.y : b.w);
+    }
+  }
+};
+
+/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps. The two slots of a tile follow
+/// each other: together they are a ring of groups.
+template <typename Shape>
+struct StepGroups {
+  using Lane = fwd_walk::LaneShare<4>;
+  using Outputs = fwd_walk::StepOutputs<4>;
+  static constexpr unsigned kRing = 2 * Shape::kSteps / 8;
+  static constexpr uint32_t kDrive = sizeof(Shared<Shape>::drive) / kRing, kB = sizeof(Shared<Shape>::B) / kRing,
+                            kC = sizeof(Shared<Shape>::C) / kRing, kY = sizeof(Shared<Shape>::y) / kRing;
+  SharedAddress drive, B, first_column, last_column, y;  ///< of group 0
+
+  __device__ __forceinline__ StepGroups(Shared<Shape>& s, const Lane& lane, int channel)
+      : drive(s.drive[0][0] + place_in_drive(channel)),
+        B(s.B[0][0] + lane.state / 2),
+        first_column(Lane::column(s.C[0], lane, 0)),
+        last_column(Lane::column(s.C[0], lane, 1)),
+        y(&s.y[0][Outputs::first_step(lane)][channel]) {}
+
+  __device__ __forceinline__ void load(StepGroup& group, unsigned at) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      group.drive[i] = drive.load4(at * kDrive + i * (kDrive / 4));
+      group.B[i] = B.load4(at * kB + i * (kB / 4));
+    }
+  }
+  __device__ __forceinline__ void load_columns(float (&C)[2][2], unsigned at) const {
+    first_column.load(C[0], at * kC);
+    last_column.load(C[1], at * kC);
+  }
+};
+
+/// warp: of the role.
+template <typename Shape>
+__device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p,
+                                               const Work& w, int warp) {
+  static_assert(Shape::kWarpChannels == 4 && Shape::kPolynomials == 0 && Shape::kSteps % 32 == 0);
+  constexpr int kDState = Shape::kDState;
+  const typename StepGroups<Shape>::Lane lane(static_cast<int>(threadIdx.x) % 32);
+  const int channel = warp * Shape::kWarpChannels + lane.channel;  // of the block
+  const bool exists = channel < w.block.channels;
+  const int64_t state_start = (w.block.first_channel + channel) * kDState + lane.state;
+  float A[2] = {}, h[1][2] = {};
+  if (exists) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      A[i] = p.A[state_start + i];
+      if (p.initial_state != nullptr) {
+        h[0][i] = p.initial_state[w.block.row * p.initial_state_batch_stride + state_start + i];
+      }
+    }
+  }
+  const bool keeps = p.checkpoints != nullptr && exists, keeps_all = p.checkpoint_every == 8;
+  const int checkpoint_size = static_cast<int>(p.d_inner * kDState), groups = (w.length + 7) / 8;
+  float* kept =
+      keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
+  // Of a pair of groups: a state is kept before the first if the bits `unkept` of its step are kept_bits, and before
+  // the second if that is one of the first odd_groups.
+  const int unkept = keep_in_register(static_cast<int>(p.checkpoint_every - 1) | 1),
+            kept_bits = keep_in_register(keeps ? 0 : 1),
+            kept_stride = keep_in_register(keeps_all ? 2 * checkpoint_size : checkpoint_size),
+            odd_groups = keep_in_register(keeps && keeps_all ? groups : 0);
+
+  constexpr unsigned kRing = StepGroups<Shape>::kRing, kTilePairs = kRing / 4;
+  const StepGroups<Shape> at(s, lane, channel);
+  StepGroup group[2];
+  float C[2][2][2];
+  meet<kBlockBarrier, Shape::kThreads>();
+  const unsigned pairs = (groups + 1) / 2;
+  if (pairs > 0) {
+    s.prepared[0].wait_for(0);
+    at.load(group[0], 0);
+    at.load(group[1], 1);
+    at.load_columns(C[0], 0);
+    group[0].make(A);
+  }
+  // Pair `pair` is loaded while the one before it is walked; `ahead` and `now` are their first groups in the ring.
+  unsigned now = 0, ahead = 2, pair = 1, end = kTilePairs;
+  int slot = 0, phase = 0;  // of the tile that is loaded
+  while (pair <= pairs) {
+    // while the last pair is walked there is nothing to load: what then lies there is loaded, and not used
+    if (pair < pairs) s.prepared[slot].wait_for(phase);
+    phase ^= slot, slot ^= 1;
+    end = min(end, pairs + 1);
+#pragma unroll 1
+    do {
+      const int first = static_cast<int>(2 * pair - 2);  // group of the row
+      float sums[2];
+#pragma unroll
+      for (int x = 0; x < 2; ++x) {
+        at.load(group[x], ahead + x);
+        at.load_columns(C[1 - x], x == 0 ? now + 1 : ahead);
+        const bool keeps_first = ((first * 8) & unkept) == kept_bits;
+        if (x == 0 && keeps_first) store_floats(kept, h[0]);
+        if (x == 1 && first + 1 < odd_groups) store_floats(kept + kept_stride / 2, h[0]);
+        if (x == 1 && keeps_first) kept += kept_stride;
+        typename StepGroups<Shape>::Outputs outputs;
+#pragma unroll
+        for (int t = 0; t < 8; ++t) {
+#pragma unroll
+          for (int i = 0; i < 2; ++i) h[0][i] = fmaf(group[x].decays[t][i], h[0][i], group[x].inputs[t][i]);
+          outputs.add(t, h, C[x], lane);
+        }
+        group[1 - x].make(A);
+        sums[x] = outputs.sum();
+      }
+      // both here: the loads of the second group are not to wait for the sums of the first
+      at.y.store(now * at.kY, sums[0]);
+      at.y.store(now * at.kY + at.kY, sums[1]);
+      if (pair % kTilePairs == 0 || pair == pairs) s.scanned[now / (2 * kTilePairs)].arrive();
+      now = ahead;
+      ahead = (ahead + 2) % kRing;
+    } while (++pair < end);
+    end += kTilePairs;
+  }
+  if (exists && p.last_state != nullptr) {
+    store_floats(p.last_state + w.block.row * p.d_inner * kDState + state_start, h[0]);
+  }
+}
+
+}  // namespace mpeft::kernels::fwd_roles
