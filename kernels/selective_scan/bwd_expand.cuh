@@ -9,6 +9,7 @@
 //   shapes that have no BwdShape a thread takes one state of one stretch.
 #include <algorithm>
 
+#include "kernels/common/cuda_launch.cuh"
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
@@ -21,6 +22,12 @@ namespace detail {
 
 inline constexpr int kExpandThreads = 256;
 
+/// Blocks of a multiprocessor that bound the registers: as many as spill nothing.
+template <typename Shape>
+inline constexpr int kExpandBlocks = Shape::kDState == 8    ? 3
+                                     : Shape::kDState == 16 ? 5
+                                                            : 4;
+
 template <typename scalar_t, typename Shape>
 struct ExpandShared {
   using tile_t = scalar_t[Shape::kTile][Shape::kPitch];
@@ -31,7 +38,7 @@ struct ExpandShared {
 };
 
 template <typename scalar_t, typename Shape, bool kWithTerms>
-__global__ void __launch_bounds__(Shape::kThreads, (Shape::kDState == 8 ? 384 : 512) / Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
     selective_scan_bwd_expand_kernel(const SelectiveScanBwdParams<scalar_t> p, float* expanded, const int block_steps,
                                      const bool state_vectors) {
   constexpr int kTile = Shape::kTile, kChannels = Shape::kChannels, kThreads = Shape::kThreads,
@@ -215,9 +222,12 @@ int64_t expanded_floats(const SelectiveScanBwdParams<scalar_t>& p) {
 template <typename Shape, bool kWithTerms, typename scalar_t>
 cudaError_t launch_bwd_expand(const SelectiveScanBwdParams<scalar_t>& p, float* expanded, bool state_vectors,
                               cudaStream_t stream) {
-  // four stretches hide a block's start, and are few enough to fill the device
+  // one stretch a block, so that all run at once, or three, which hide most of its start, where those are many rounds
+  constexpr int64_t kManyRounds = 4;
   const int64_t stretches = (p.seqlen + kSelectiveScanCompactEvery - 1) / kSelectiveScanCompactEvery;
-  const int64_t of_block = std::max<int64_t>(4, (stretches + kMaxGridRows - 1) / kMaxGridRows);
+  const int64_t blocks = p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels) * stretches;
+  const int64_t wanted = blocks <= kManyRounds * multiprocessors() * detail::kExpandBlocks<Shape> ? 1 : 3;
+  const int64_t of_block = std::max(wanted, (stretches + kMaxGridRows - 1) / kMaxGridRows);
   const int64_t pieces = (stretches + of_block - 1) / of_block;
   detail::selective_scan_bwd_expand_kernel<scalar_t, Shape, kWithTerms>
       <<<scan_grid(p.batch, p.d_inner, Shape::kChannels, static_cast<int>(pieces)), Shape::kThreads, 0, stream>>>(

@@ -57,7 +57,7 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
     case 16:
       if (has_terms(p)) return f(DState16Terms{}, No{}, Yes{});
       if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-        if (p.y != nullptr && packs_densely(p)) return f(DState16Dense{}, Yes{}, No{});
+        if (packs_densely(p)) return p.y != nullptr ? f(DState16Dense{}, Yes{}, No{}) : f(DState16Dense{}, No{}, No{});
       }
       if constexpr (sizeof(scalar_t) == 2) {
         if (p.y != nullptr) return f(DState16<scalar_t>{}, Yes{}, No{});
