@@ -9,14 +9,16 @@
 
 namespace mpeft::kernels {
 
-/// x itself, from the lane itself: of what a shuffle gave the compiler knows nothing. By all lanes of a warp.
+/// x itself, from the lane itself: of what a shuffle gave the compiler knows nothing. By all lanes of a warp, in a
+/// one-dimensional block.
 template <typename T>
 __device__ __forceinline__ T keep_in_register(T x) {
   return __shfl_sync(0xffffffffu, x, static_cast<int>(threadIdx.x) % 32);
 }
 
-/// A place in shared memory, kept in a register; accesses are at so many bytes from it, and stay in the order in which
-/// the program has them. Two-dimensional blocks are not its kind: see keep_in_register.
+/// A place in shared memory, kept in a register (keep_in_register); accesses are at so many bytes from it, aligned to
+/// what they access, and stay in the order in which the program has them among themselves and beside barriers. (Stores
+/// that are not made this way know nothing of the loads.)
 class SharedAddress {
  public:
   __device__ __forceinline__ explicit SharedAddress(const void* place)

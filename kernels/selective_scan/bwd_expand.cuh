@@ -5,7 +5,8 @@
 //
 // Equation: h_t = exp(delta_t A) h_{t-1} + delta_t B'_t u_t from each kept state over the steps to the next one but for
 //   the last kSelectiveScanCheckpointEvery, whose states nobody needs.
-// Mapping: BwdShape. A block walks a few stretches, each from a kept state to the next; all blocks run in parallel. For
+// Mapping: BwdShape. A block walks one stretch, from a kept state to the next, or three; all blocks run in parallel.
+// For
 //   shapes that have no BwdShape a thread takes one state of one stretch.
 #include <algorithm>
 
@@ -22,7 +23,8 @@ namespace detail {
 
 inline constexpr int kExpandThreads = 256;
 
-/// Blocks of a multiprocessor that bound the registers: as many as spill nothing.
+/// Blocks of a multiprocessor that bound the registers (an H200 has the shared memory for them): what is fastest with
+/// 16 states, with others as many as spill nothing.
 template <typename Shape>
 inline constexpr int kExpandBlocks = Shape::kDState == 8    ? 3
                                      : Shape::kDState == 16 ? 5
@@ -225,10 +227,12 @@ cudaError_t launch_bwd_expand(const SelectiveScanBwdParams<scalar_t>& p, float* 
   // one stretch a block, so that all run at once, or three, which hide most of its start, where those are many rounds
   constexpr int64_t kManyRounds = 4;
   const int64_t stretches = (p.seqlen + kSelectiveScanCompactEvery - 1) / kSelectiveScanCompactEvery;
-  const int64_t blocks = p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels) * stretches;
+  const int64_t all_stretches = n_row_parts(p.batch, p.seqlen, p.cu_seqlens != nullptr, kSelectiveScanCompactEvery);
+  const int64_t blocks = all_stretches * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
   const int64_t wanted = blocks <= kManyRounds * multiprocessors() * detail::kExpandBlocks<Shape> ? 1 : 3;
   const int64_t of_block = std::max(wanted, (stretches + kMaxGridRows - 1) / kMaxGridRows);
   const int64_t pieces = (stretches + of_block - 1) / of_block;
+  if (pieces == 0) return cudaSuccess;
   detail::selective_scan_bwd_expand_kernel<scalar_t, Shape, kWithTerms>
       <<<scan_grid(p.batch, p.d_inner, Shape::kChannels, static_cast<int>(pieces)), Shape::kThreads, 0, stream>>>(
           p, expanded, static_cast<int>(of_block * kSelectiveScanCompactEvery), state_vectors);

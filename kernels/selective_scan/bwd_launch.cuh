@@ -15,7 +15,8 @@ namespace mpeft::kernels {
 namespace bwd {
 
 // d_state, warps, blocks a multiprocessor, channels a lane: as many as the registers of the unrolled halves allow
-// without spilling, and the shared memory of sm_86, sm_89 and sm_120
+// without spilling (DState16Dense without y from the forward: 8 to 16 bytes), and the shared memory of sm_86, sm_89 and
+// sm_120
 template <typename scalar_t>
 inline constexpr int kBwdLaneChannels = sizeof(scalar_t) == 4 ? 1 : 2;
 using DState8 = BwdShape<8, 4, 2, 1>;
@@ -38,7 +39,7 @@ bool takes_tiles(const SelectiveScanBwdParams<scalar_t>& p) {
 }
 
 /// Short rows whose blocks of DState16Dense just fill the device if cut in two: there its finer blocks are faster
-/// (README.md: up to some 210 steps).
+/// (README.md: up to some 210 steps), with y from the forward and without.
 template <typename scalar_t>
 bool packs_densely(const SelectiveScanBwdParams<scalar_t>& p) {
   const int64_t blocks = p.batch * ((p.d_inner + DState16Dense::kChannels - 1) / DState16Dense::kChannels) * 2;

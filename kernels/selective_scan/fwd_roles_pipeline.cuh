@@ -8,8 +8,8 @@
 //
 // The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps that have a scheduler to themselves or share
 // it with one other: there nobody else works while a warp waits for shared memory, for an exponential or for a product.
-// So it loads what a group of 8 steps takes two groups ahead, and makes its decays and inputs one group ahead. Groups
-// come in pairs: what each of the two holds lies in registers of its own, so that nothing is moved.
+// So it loads drive and B of a group of 8 steps two groups ahead, C one ahead, and makes decays and inputs one group
+// ahead. Groups come in pairs: what each of the two holds lies in registers of its own, so that nothing is moved.
 
 namespace mpeft::kernels::fwd_roles {
 
@@ -31,8 +31,8 @@ struct StepGroup {
   }
 };
 
-/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps. The two slots of a tile follow
-/// each other: together they are a ring of groups.
+/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps. Slots 0 and 1 lie one behind the
+/// other: together they are a ring of groups.
 template <typename Shape>
 struct StepGroups {
   using Lane = fwd_walk::LaneShare<4>;
@@ -45,8 +45,8 @@ struct StepGroups {
   __device__ __forceinline__ StepGroups(Shared<Shape>& s, const Lane& lane, int channel)
       : drive(s.drive[0][0] + place_in_drive(channel)),
         B(s.B[0][0] + lane.state / 2),
-        first_column(Lane::column(s.C[0], lane, 0)),
-        last_column(Lane::column(s.C[0], lane, 1)),
+        first_column(fwd_walk::column_of_4(s.C[0], lane, 0)),
+        last_column(fwd_walk::column_of_4(s.C[0], lane, 1)),
         y(&s.y[0][Outputs::first_step(lane)][channel]) {}
 
   __device__ __forceinline__ void load(StepGroup& group, unsigned at) const {
@@ -62,11 +62,11 @@ struct StepGroups {
   }
 };
 
-/// warp: of the role.
+/// Walks the row for the channels of a warp; warp: of the role.
 template <typename Shape>
 __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p,
                                                const Work& w, int warp) {
-  static_assert(Shape::kWarpChannels == 4 && Shape::kPolynomials == 0 && Shape::kSteps % 32 == 0);
+  static_assert(Shape::kSteps % 32 == 0);  // two pairs of groups a tile at least
   constexpr int kDState = Shape::kDState;
   const typename StepGroups<Shape>::Lane lane(static_cast<int>(threadIdx.x) % 32);
   const int channel = warp * Shape::kWarpChannels + lane.channel;  // of the block
@@ -86,31 +86,33 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
   const int checkpoint_size = static_cast<int>(p.d_inner * kDState), groups = (w.length + 7) / 8;
   float* kept =
       keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
-  // Of a pair of groups: a state is kept before the first if the bits `unkept` of its step are kept_bits, and before
-  // the second if that is one of the first odd_groups.
-  const int unkept = keep_in_register(static_cast<int>(p.checkpoint_every - 1) | 1),
-            kept_bits = keep_in_register(keeps ? 0 : 1),
+  // Of a pair of groups: a state is kept before the first if its step modulo checkpoint_every is kept_remainder (1:
+  // never, steps are multiples of 16), and before the second if that is a group below second_below (none with
+  // checkpoint_every 32; beyond the row's end there is none to keep).
+  const int every_mask = keep_in_register(static_cast<int>(p.checkpoint_every - 1)),
+            kept_remainder = keep_in_register(keeps ? 0 : 1),
             kept_stride = keep_in_register(keeps_all ? 2 * checkpoint_size : checkpoint_size),
-            odd_groups = keep_in_register(keeps && keeps_all ? groups : 0);
+            second_below = keep_in_register(keeps && keeps_all ? groups : 0);
 
   constexpr unsigned kRing = StepGroups<Shape>::kRing, kTilePairs = kRing / 4;
-  const StepGroups<Shape> at(s, lane, channel);
+  const StepGroups<Shape> places(s, lane, channel);
   StepGroup group[2];
   float C[2][2][2];
   meet<kBlockBarrier, Shape::kThreads>();
   const unsigned pairs = (groups + 1) / 2;
   if (pairs > 0) {
     s.prepared[0].wait_for(0);
-    at.load(group[0], 0);
-    at.load(group[1], 1);
-    at.load_columns(C[0], 0);
+    places.load(group[0], 0);
+    places.load(group[1], 1);
+    places.load_columns(C[0], 0);
     group[0].make(A);
   }
   // Pair `pair` is loaded while the one before it is walked; `ahead` and `now` are their first groups in the ring.
   unsigned now = 0, ahead = 2, pair = 1, end = kTilePairs;
   int slot = 0, phase = 0;  // of the tile that is loaded
   while (pair <= pairs) {
-    // while the last pair is walked there is nothing to load: what then lies there is loaded, and not used
+    // While the last pair is walked there is nothing to load: what lies there is loaded, and not used; and nobody
+    // writes there, because there is no next tile.
     if (pair < pairs) s.prepared[slot].wait_for(phase);
     phase ^= slot, slot ^= 1;
     end = min(end, pairs + 1);
@@ -120,11 +122,11 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
       float sums[2];
 #pragma unroll
       for (int x = 0; x < 2; ++x) {
-        at.load(group[x], ahead + x);
-        at.load_columns(C[1 - x], x == 0 ? now + 1 : ahead);
-        const bool keeps_first = ((first * 8) & unkept) == kept_bits;
+        places.load(group[x], ahead + x);
+        places.load_columns(C[1 - x], x == 0 ? now + 1 : ahead);
+        const bool keeps_first = ((first * 8) & every_mask) == kept_remainder;
         if (x == 0 && keeps_first) store_floats(kept, h[0]);
-        if (x == 1 && first + 1 < odd_groups) store_floats(kept + kept_stride / 2, h[0]);
+        if (x == 1 && first + 1 < second_below) store_floats(kept + kept_stride / 2, h[0]);
         if (x == 1 && keeps_first) kept += kept_stride;
         typename StepGroups<Shape>::Outputs outputs;
 #pragma unroll
@@ -137,8 +139,8 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
         sums[x] = outputs.sum();
       }
       // both here: the loads of the second group are not to wait for the sums of the first
-      at.y.store(now * at.kY, sums[0]);
-      at.y.store(now * at.kY + at.kY, sums[1]);
+      places.y.store(now * places.kY, sums[0]);
+      places.y.store(now * places.kY + places.kY, sums[1]);
       if (pair % kTilePairs == 0 || pair == pairs) s.scanned[now / (2 * kTilePairs)].arrive();
       now = ahead;
       ahead = (ahead + 2) % kRing;

@@ -34,7 +34,8 @@ struct RolesShape {
   /// share those steps.
   static constexpr int kVector = 4, kRow = kChannels / kVector;
   static_assert(kWarpChannels == 4 || kWarpChannels == 8 || kWarpChannels == 16);
-  static_assert(kSteps % 8 == 0 && kChannels % kVector == 0);
+  static_assert(!kPipelined || (kWarpChannels == 4 && kPolynomials == 0));
+  static_assert(kSteps % kWhole == 0 && kChannels % kVector == 0);
   static_assert(kPrepareWarps * 32 % kRow == 0 && kFinishWarps * 32 % kRow == 0);
 };
 

@@ -144,12 +144,12 @@ inline dim3 scan_grid(int64_t batch, int64_t d_inner, int channels, int chunks =
               static_cast<unsigned>(chunks));
 }
 
-/// What the tiled kernels need of the shape: a grid that holds it, 32-bit offsets within a row of
-/// states, 32-bit strides.
+/// What the tiled kernels need of the shape: a grid that holds it, 32-bit offsets within two rows of states, 32-bit
+/// strides.
 template <typename scalar_t>
 inline bool has_tile_shape(const SelectiveScanInputs<scalar_t>& p) {
-  return p.batch <= kMaxGridRows && p.d_inner * p.d_state < INT32_MAX && p.d_inner % kVectorElements<scalar_t> == 0 &&
-         p.B.time_stride < INT32_MAX && p.C.time_stride < INT32_MAX;
+  return p.batch <= kMaxGridRows && p.d_inner * p.d_state < INT32_MAX / 2 &&
+         p.d_inner % kVectorElements<scalar_t> == 0 && p.B.time_stride < INT32_MAX && p.C.time_stride < INT32_MAX;
 }
 
 /// Rows on 16-byte boundaries, and a tile's rows within reach of a 32-bit offset.

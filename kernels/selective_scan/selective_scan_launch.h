@@ -9,9 +9,9 @@
 #include "kernels/selective_scan/selective_scan_params.h"
 
 // defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, kSelectiveScanRolesShapes,
-// kSelectiveScanRolesMostSteps,
-// selective_scan_accepts_checkpoint_every, selective_scan_keeps_y, selective_scan_bwd_workspace_bytes,
-// launch_selective_scan_fwd, launch_selective_scan_fwd_roles, launch_selective_scan_bwd
+// kSelectiveScanRolesMostSteps, selective_scan_accepts_checkpoint_every, selective_scan_keeps_y,
+// selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd, launch_selective_scan_fwd_roles,
+// launch_selective_scan_bwd
 //
 // scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
 // params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of

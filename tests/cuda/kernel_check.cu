@@ -205,6 +205,22 @@ std::vector<Job> all_jobs() {
       if (i < 2) add_rows(-1, channels_for(load, 3));
     }
   }
+  for (int shape = 0; shape < kernels::kSelectiveScanRolesShapes; ++shape) {
+    // about the end of a group of steps, of a pair of groups, of tiles of 16, 32 and 64 steps
+    for (const int64_t seqlen : {1, 8, 9, 16, 31, 32, 33, 48, 49, 63, 64, 65, 80, 127, 128, 129}) {
+      ScanCase c;
+      c.roles_shape = shape, c.d_inner = 24, c.batch = 2, c.seqlen = seqlen;
+      c = with_options(c, option++);
+      c.lengths = false, c.compact = option % 2 == 0;
+      add(jobs, c, kBf16);
+    }
+  }
+  ScanCase stretches;  // so many that a block of the expansion takes several
+  stretches.batch = 128, stretches.d_inner = 8, stretches.seqlen = 900, stretches.compact = true;
+  add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
+  ScanCase dense;  // short rows that just fill the device, without y from the forward
+  dense.batch = 4, dense.d_inner = 1536, dense.seqlen = 130, dense.compact = true;
+  add(jobs, dense, kBf16);
   add_little_more_than_fits(jobs);
   option = 0;
   for (const int64_t d_state : {16, 8, 32, 64, 12, 200}) {
