@@ -6,8 +6,7 @@
 // Equation: h_t = exp(delta_t A) h_{t-1} + delta_t B'_t u_t from each kept state over the steps to the next one but for
 //   the last kSelectiveScanCheckpointEvery, whose states nobody needs.
 // Mapping: BwdShape. A block walks one stretch, from a kept state to the next, or three; all blocks run in parallel.
-// For
-//   shapes that have no BwdShape a thread takes one state of one stretch.
+//   For shapes that have no BwdShape a thread takes one state of one stretch.
 #include <algorithm>
 
 #include "kernels/common/cuda_launch.cuh"

@@ -82,13 +82,14 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
       }
     }
   }
-  const bool keeps = p.checkpoints != nullptr && exists, keeps_all = p.checkpoint_every == 8;
+  const bool keeps = p.checkpoints != nullptr && exists,
+             keeps_all = p.checkpoint_every == kSelectiveScanCheckpointEvery;
   const int checkpoint_size = static_cast<int>(p.d_inner * kDState), groups = (w.length + 7) / 8;
   float* kept =
       keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
   // Of a pair of groups: a state is kept before the first if its step modulo checkpoint_every is kept_remainder (1:
-  // never, steps are multiples of 16), and before the second if that is a group below second_below (none with
-  // checkpoint_every 32; beyond the row's end there is none to keep).
+  // never, steps are multiples of 16), and before the second if that is a group below second_below (none where fewer
+  // states are kept; beyond the row's end there is none to keep).
   const int every_mask = keep_in_register(static_cast<int>(p.checkpoint_every - 1)),
             kept_remainder = keep_in_register(keeps ? 0 : 1),
             kept_stride = keep_in_register(keeps_all ? 2 * checkpoint_size : checkpoint_size),
