@@ -71,24 +71,19 @@ cudaError_t launch_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStr
   return cudaGetLastError();
 }
 
-template <typename Shape, typename Params>
-int64_t roles_blocks(const Params& p) {
-  return p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
-}
-
 /// What a shape would take: as many rounds as its blocks need on a device of so many multiprocessors, of a time for
 /// each step of a row and one for beginning and ending. In ns, of a line through the shape's times at 128 to 2048 steps
-/// in one round, inside graphs on an H200, less 1.3 us for the launch (Roles64ShortRows: of times of whole rounds);
-/// what counts is how the shapes compare.
+/// in one round, inside graphs on an H200, less 1.3 us for the launch (Roles16Pairs: 8 and 512 steps; Roles64ShortRows:
+/// of times of whole rounds); what counts is how the shapes compare.
 template <typename Shape, typename Params>
 int64_t roles_time(const Params& p, int64_t device, int64_t step_ns, int64_t ends_ns) {
   const int64_t places = device * Shape::kBlocks;
   const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
-  return (roles_blocks<Shape>(p) + places - 1) / places * (steps * step_ns + ends_ns);
+  const int64_t blocks = p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
+  return (blocks + places - 1) / places * (steps * step_ns + ends_ns);
 }
 
-/// A shape of the forward by roles, and its launch. time: what it would take (roles_time); 0 and 1: before all others;
-/// INT64_MAX: never.
+/// A shape of the forward by roles: what it would take (roles_time), and its launch.
 template <typename Params>
 struct RolesChoice {
   int64_t time;
@@ -99,11 +94,8 @@ struct RolesChoice {
 template <typename Params>
 std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const Params& p) {
   const int64_t device = multiprocessors();
-  // few channels: with 16 a block more of the device works than with any other. Up to one block a multiprocessor
-  // Roles16Channels, up to two Roles16Pairs
-  const int64_t few = roles_blocks<Roles16Channels>(p);
-  return {{{few <= device ? 0 : INT64_MAX, launch_roles<Roles16Channels>},
-           {few <= device * Roles16Pairs::kBlocks ? 1 : INT64_MAX, launch_roles<Roles16Pairs>},
+  return {{{roles_time<Roles16Channels>(p, device, 21, 1300), launch_roles<Roles16Channels>},
+           {roles_time<Roles16Pairs>(p, device, 38, 1400), launch_roles<Roles16Pairs>},
            {roles_time<Roles48Channels>(p, device, 47, 3600), launch_roles<Roles48Channels>},
            {roles_time<Roles48ShortRows>(p, device, 51, 1700), launch_roles<Roles48ShortRows>},
            {roles_time<Roles64Channels>(p, device, 60, 2700), launch_roles<Roles64Channels>},

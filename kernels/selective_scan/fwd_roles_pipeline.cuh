@@ -72,16 +72,8 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
   const int channel = warp * Shape::kWarpChannels + lane.channel;  // of the block
   const bool exists = channel < w.block.channels;
   const int64_t state_start = (w.block.first_channel + channel) * kDState + lane.state;
-  float A[2] = {}, h[1][2] = {};
-  if (exists) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      A[i] = p.A[state_start + i];
-      if (p.initial_state != nullptr) {
-        h[0][i] = p.initial_state[w.block.row * p.initial_state_batch_stride + state_start + i];
-      }
-    }
-  }
+  float A[1][2] = {}, h[1][2] = {};
+  if (exists) load_first_states<kDState>(A, h, p, w, state_start);
   const bool keeps = p.checkpoints != nullptr && exists,
              keeps_all = p.checkpoint_every == kSelectiveScanCheckpointEvery;
   const int checkpoint_size = static_cast<int>(p.d_inner * kDState), groups = (w.length + 7) / 8;
@@ -106,7 +98,7 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
     places.load(group[0], 0);
     places.load(group[1], 1);
     places.load_columns(C[0], 0);
-    group[0].make(A);
+    group[0].make(A[0]);
   }
   // Pair `pair` is loaded while the one before it is walked; `ahead` and `now` are their first groups in the ring.
   unsigned now = 0, ahead = 2, pair = 1, end = kTilePairs;
@@ -136,7 +128,7 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
           for (int i = 0; i < 2; ++i) h[0][i] = fmaf(group[x].decays[t][i], h[0][i], group[x].inputs[t][i]);
           outputs.add(t, h, C[x], lane);
         }
-        group[1 - x].make(A);
+        group[1 - x].make(A[0]);
         sums[x] = outputs.sum();
       }
       // both here: the loads of the second group are not to wait for the sums of the first

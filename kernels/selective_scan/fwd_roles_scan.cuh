@@ -26,17 +26,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
   const bool exists = channel < w.block.channels;                  // of two neighbours both or none
   const int64_t state_start = (w.block.first_channel + channel) * kDState + lane.state;
   float A[kChannels][kStates] = {}, h[kChannels][kStates] = {};
-  if (exists) {
-#pragma unroll
-    for (int c = 0; c < kChannels; ++c) {
-#pragma unroll
-      for (int i = 0; i < kStates; ++i) {
-        const int64_t at = state_start + c * kDState + i;
-        A[c][i] = p.A[at];
-        if (p.initial_state != nullptr) h[c][i] = p.initial_state[w.block.row * p.initial_state_batch_stride + at];
-      }
-    }
-  }
+  if (exists) load_first_states<kDState>(A, h, p, w, state_start);
   const int every = static_cast<int>(p.checkpoint_every);
   const int checkpoint_size = static_cast<int>(p.d_inner * kDState);
   const bool keeps = p.checkpoints != nullptr && exists;

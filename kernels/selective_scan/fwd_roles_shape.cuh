@@ -6,8 +6,8 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, meet, kBlockBarrier, kPrepareBarrier,
-// kFinishBarrier, place_in_drive
+// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, load_first_states, meet, kBlockBarrier,
+// kPrepareBarrier, kFinishBarrier, place_in_drive
 //
 // What the four roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
 // tiles that they hand on.
@@ -74,6 +74,22 @@ struct Work {
 template <typename Shape>
 __device__ __forceinline__ int worked_steps(const Work& w, int tile) {
   return min(Shape::kSteps, (w.length - tile * Shape::kSteps + Shape::kWhole - 1) & ~(Shape::kWhole - 1));
+}
+
+/// A and the state that the row begins with, of the channels and states from `start` of (d_inner, kDState).
+template <int kDState, int kChannels, int kStates>
+__device__ __forceinline__ void load_first_states(float (&A)[kChannels][kStates], float (&h)[kChannels][kStates],
+                                                  const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
+                                                  int64_t start) {
+#pragma unroll
+  for (int c = 0; c < kChannels; ++c) {
+#pragma unroll
+    for (int i = 0; i < kStates; ++i) {
+      const int64_t at = start + c * kDState + i;
+      A[c][i] = p.A[at];
+      if (p.initial_state != nullptr) h[c][i] = p.initial_state[w.block.row * p.initial_state_batch_stride + at];
+    }
+  }
 }
 
 /// A barrier of kThreads threads, the whole of one role or of the block.
