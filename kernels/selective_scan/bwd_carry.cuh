@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
                 kDState = Shape::kDState, kLane = Shape::kLaneChannels;
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
   ScanBlock block = locate_block<kChannels>(p);
-  block.row += plan.first_cut_row();
+  block.row += plan.first_cut_row;
   const int64_t row = block.row;
   const int piece = plan.end_piece(0) + static_cast<int>(blockIdx.z);
   const RowSpan span = row_span(p, row);

@@ -39,12 +39,13 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   using Shared = BwdShared<scalar_t, Shape, kSavedY, kWithTerms>;
   auto& s = *reinterpret_cast<Shared*>(shared_bytes);
 
-  const ScanBlock block = locate_block<kChannels>(p);
-  const int64_t row = block.row;
-  const int chunk = blockIdx.z;
+  const ScanBlock block = locate_block<kChannels>(p);  // block.row: of the parts
+  const BwdPart part = plan.part(p.batch, block.row);
+  const int64_t row = part.row;
+  const int chunk = part.chunk;
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
-  const bool whole = plan.is_whole(blockIdx.y * gridDim.x + blockIdx.x, span.length);
+  const bool whole = plan.is_whole(row * gridDim.x + blockIdx.x, span.length);
   // where a pair is not cut chunk 0 does all the work, and the others leave zeros for the sums: without loading
   // anything, because they keep a place from a block that has work
   const bool idle = whole && chunk > 0;
@@ -82,7 +83,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   using Copy = TileCopy<kTile, kChannels, kThreads, scalar_t>;
   using StateCopy = TileCopy<kTile, 2 * kDState, kThreads, scalar_t>;
   const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
-  const int last_checkpoint = (length - 1) / kEvery;
   if (!idle) {
     const Copy copy(threadIdx.x);
     const StateCopy state_copy(threadIdx.x);
@@ -120,16 +120,13 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     channels(s.u[stage], place.u, p.u.time_stride);
     if constexpr (kSavedY) channels(s.y[stage], place.y, p.d_inner);
   };
-  auto fetch_checkpoints = [&](int step) {
+  auto fetch_checkpoint = [&](int half, int checkpoint, bool wanted) {
     const int thread = fresh_thread_index();
     const float* const own = s.checkpoints[thread];
+    const float* source = own + checkpoint * row_states;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float* source = own + min(step / kEvery + half, last_checkpoint) * row_states;
-#pragma unroll
-      for (int c = 0; c < kLane; ++c) {
-        copy_async(&s.h_before[half][c][thread], source + c * kDState, own != nullptr);
-      }
+    for (int c = 0; c < kLane; ++c) {
+      copy_async(&s.h_before[half][c][thread], source + c * kDState, own != nullptr && wanted);
     }
   };
   const int last_tile = first + (end - first - 1) / kTile * kTile;
@@ -140,7 +137,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   let_successor_start();
   if (first < end) {
     const BwdPlaces<scalar_t> place = s.places[threadIdx.x];
-    fetch_checkpoints(last_tile);
+    const int last_checkpoint = (length - 1) / kEvery;  // there is none before a half beyond the row's end
+    fetch_checkpoint(0, last_tile / kEvery, true);
+    fetch_checkpoint(1, min(last_tile / kEvery + 1, last_checkpoint), true);
     fetch_BC(place, last_tile, 0);
     fetch(place, last_tile, 0);
     if (last_tile > first) fetch_BC(place, last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
@@ -244,21 +243,15 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         load_floats(x, &s.step[t0 + t][2 * lane.channel]);
         load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
 #pragma unroll
-        for (int c = 0; c < kLane; ++c) {
+        for (int i = 0; i < 4; ++i) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
+          for (int c = 0; c < kLane; ++c) {
             a[t][c][i] = decay<scalar_t>(x[c] * A[c][i]);
             float B_t = B[i];
             if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
             h[t + 1][c][i] = fmaf(a[t][c][i], h[t][c][i], x[kLane + c] * B_t);
           }
         }
-      }
-
-      if (half == 0 && step > first) {  // both are used up: read, and the reads not moved below this line
-        asm volatile("" ::: "memory");
-        fetch_checkpoints(step - kTile);
-        copy_async_commit();
       }
 
       float S[kSubTile][2 * kLane], y_sums[kSubTile][kLane];  // S1 of the lane's channels, S2 of them
@@ -325,6 +318,13 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         store_floats(&sums[dBC_place<Shape>(step_of_product, lane.group)].x, dB_states);
         store_floats(&sums[dBC_place<Shape>(step_of_product, Shape::kGroups + lane.group)].x, dC_states);
       }
+      // The next tile's half takes the place of this one, which has been read: the reads do not move below this line.
+      // Without a branch, at which the assembler would put all exponentials before and all else behind it.
+      asm volatile("" ::: "memory");
+      const int checkpoint = static_cast<int>(static_cast<uint32_t>(step) / kEvery) + half;  // of this half
+      fetch_checkpoint(half, checkpoint - kTile / kEvery, step > first);
+      copy_async_commit();
+
       sum_over_states<Shape>(S);
       if constexpr (!kSavedY) sum_over_states<Shape>(y_sums);
       if (lane.half == 0) {
@@ -421,25 +421,24 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
       for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) sum += __shfl_xor_sync(0xffffffffu, sum, 4 << bit);
       if (gradient == nullptr || place.group != 0 || place.channel >= block.channels) return;
-      workspace[partial + (chunk * p.batch + row) * p.d_inner + channel_of(place) + c] = sum;
+      workspace[partial + block.row * p.d_inner + channel_of(place) + c] = sum;
     };
     store(p.dD, plan.dD, dD[c]);
     store(p.ddelta_bias, plan.dbias, dbias[c]);
     if constexpr (kWithTerms) store(p.dout_offset, plan.dout_offset, dout_offset[c]);
   }
   if (place.channel >= block.channels) return;
-  const int64_t partial_row = chunk * p.batch + row;
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
     const int state_start = state_start_of(place) + c * kDState;
     if (p.dA != nullptr) {
       const float scaled[4] = {dA[c][0] * kDeltaUnit<scalar_t>, dA[c][1] * kDeltaUnit<scalar_t>,
                                dA[c][2] * kDeltaUnit<scalar_t>, dA[c][3] * kDeltaUnit<scalar_t>};
-      store_floats(workspace + plan.dA + partial_row * row_states + state_start, scaled);
+      store_floats(workspace + plan.dA + block.row * row_states + state_start, scaled);
     }
     if constexpr (kWithTerms) {
       auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
-        if (gradient != nullptr) store_floats(workspace + partial + partial_row * row_states + state_start, sums);
+        if (gradient != nullptr) store_floats(workspace + partial + block.row * row_states + state_start, sums);
       };
       store(p.dstate_offset, plan.dstate_offset, dstate_offset[c]);
       store(p.dB_scale, plan.dB_scale, dB_scale[c]);
@@ -447,8 +446,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       store(p.dC_scale, plan.dC_scale, dC_scale[c]);
       store(p.dC_bias, plan.dC_bias, dC_bias[c]);
     }
-    if (p.dinitial_state != nullptr && chunk == 0) {
-      store_floats(p.dinitial_state + row * row_states + state_start, v[c]);
+    if (p.dinitial_state != nullptr && block.row < p.batch) {  // chunk 0
+      store_floats(p.dinitial_state + block.row * row_states + state_start, v[c]);
     }
   }
 }

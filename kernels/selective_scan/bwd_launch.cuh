@@ -82,13 +82,16 @@ inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks
   plan.whole = pairs;
   if (cut_pairs == 0) return;
   const TimeCut cut = remembered_cut(cut_pairs, pairs, tiles, device);
-  if (cut.piece_tiles == 0) return;
+  const int64_t rows = pairs / plan.channel_blocks, first_cut_row = (pairs - cut_pairs) / plan.channel_blocks;
+  if (cut.piece_tiles == 0 || rows + (cut.chunks() - 1) * (rows - first_cut_row) > kMaxGridRows) return;
   plan.piece_steps = cut.piece_tiles;
   plan.pieces = static_cast<int>(cut.pieces());
   plan.chunk_pieces = static_cast<int>(cut.long_pieces);
   plan.long_chunks = static_cast<int>(cut.long_chunks);
   plan.chunks = static_cast<int>(cut.chunks());
   plan.whole = pairs - cut_pairs;
+  plan.first_cut_row = first_cut_row;
+  plan.cut_rows = rows - first_cut_row;
 }
 
 /// channels: of a block; blocks, carry_blocks: of a multiprocessor; tile: 0 when time is not divided.
@@ -111,10 +114,10 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
     plan.floats += (floats + 63) / 64 * 64;
     return at;
   };
-  const int64_t rows = plan.chunks * p.batch;
+  const int64_t parts = plan.parts(p.batch);
   plan.expanded = take(expanded_floats(p));
   plan.dBC = take(plan.channel_blocks * n_tokens(p) * 2 * p.d_state);
-  auto take_if = [&](const float* gradient, int64_t floats) { return gradient == nullptr ? 0 : take(rows * floats); };
+  auto take_if = [&](const float* gradient, int64_t floats) { return gradient == nullptr ? 0 : take(parts * floats); };
   plan.dA = take_if(p.dA, p.d_inner * p.d_state);
   plan.dstate_offset = take_if(p.dstate_offset, p.d_inner * p.d_state);
   plan.dB_scale = take_if(p.dB_scale, p.d_inner * p.d_state);
@@ -152,8 +155,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
     p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
   if (plan.chunks > 1) {
-    const dim3 grid =
-        scan_grid(p.batch - plan.first_cut_row(), p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
+    const dim3 grid = scan_grid(plan.cut_rows, p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
@@ -163,7 +165,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>;
   static SharedMemoryGrant grant;
   if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
-  const dim3 grid = scan_grid(p.batch, p.d_inner, Shape::kChannels, plan.chunks);
+  const dim3 grid = scan_grid(plan.parts(p.batch), p.d_inner, Shape::kChannels);
   if (plan.chunks > 1)
     return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);
   kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);

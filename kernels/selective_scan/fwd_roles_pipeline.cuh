@@ -45,8 +45,8 @@ struct StepGroups {
   __device__ __forceinline__ StepGroups(Shared<Shape>& s, const Lane& lane, int channel)
       : drive(s.drive[0][0] + place_in_drive(channel)),
         B(s.B[0][0] + lane.state / 2),
-        first_column(fwd_walk::column_of_4(s.C[0], lane, 0)),
-        last_column(fwd_walk::column_of_4(s.C[0], lane, 1)),
+        first_column(fwd_walk::column_of_4<true>(s.C[0], lane, 0)),
+        last_column(fwd_walk::column_of_4<true>(s.C[0], lane, 1)),
         y(&s.y[0][Outputs::first_step(lane)][channel]) {}
 
   __device__ __forceinline__ void load(StepGroup& group, unsigned at) const {

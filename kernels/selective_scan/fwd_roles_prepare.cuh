@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/selective_scan/fwd_roles_fetch.cuh"
+#include "kernels/selective_scan/fwd_walk.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
 // defines: fwd_roles::prepare, prepare_drive, prepare_states
@@ -66,7 +67,8 @@ __device__ __forceinline__ void prepare_states(Shared<Shape>& s, int slot, int t
     constexpr float kUnit = kDeltaUnit<scalar_t>;
     s.B[slot][i / (kDState / 2)][i % (kDState / 2)] =
         make_float4(kUnit * first[k][0], kUnit * first[k][1], kUnit * second[k][0], kUnit * second[k][1]);
-    store_floats(&s.C[slot][i / (kDState / 4)][i % (kDState / 4) * 4], C[k]);
+    const int step = i / (kDState / 4), n = i % (kDState / 4) * 4;
+    store_floats(&s.C[slot][step][fwd_walk::place_in_C<Shape::kPipelined>(step, n)], C[k]);
   }
 }
 

@@ -54,7 +54,7 @@ struct Shared {
   alignas(16) float4 drive[2][kSteps / 2][kChannels];
   /// Two neighbouring states at one step, then at the next; times kDeltaUnit, in which delta u is measured.
   alignas(16) float4 B[2][kSteps / 2][kDState / 2];
-  alignas(16) float C[2][kSteps][kDState];
+  alignas(16) float C[2][kSteps][kDState];        ///< place_in_C, swapped where the walk is pipelined
   alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h; padded, so that the lanes of a quad meet no bank twice
   // phase i / 2 of slot i % 2:
   Arrivals fetched[2];   ///< u, delta, B and C of tile i are there, and z of tile i - 2; unused where no warps fetch

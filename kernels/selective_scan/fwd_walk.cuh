@@ -5,7 +5,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines, in fwd_walk: LaneShare, column_of_4, load_columns, StepOutputs, StepPair
+// defines, in fwd_walk: LaneShare, place_in_C, column_of_4, load_columns, StepOutputs, StepPair
 //
 // How a warp walks the recurrence, 16 states, bfloat16. Lane l, (g, q) = (l / 4, l % 4), has for kWarpChannels
 //   16: channels 2 g and 2 g + 1, states 4 q to 4 q + 3;
@@ -35,20 +35,30 @@ struct LaneShare {
         state(kWarpChannels == 4 ? g % 2 * 8 + 2 * q : 4 * q) {}
 };
 
+/// Where a state, the first of a vector, lies in a step's row of C. kSwapped: the halves of the states change places in
+/// every other two steps, so that the lanes of column_of_4, which take one half of four steps together, meet different
+/// banks.
+template <bool kSwapped>
+__device__ __forceinline__ int place_in_C(int step, int state) {
+  return kSwapped ? state ^ (step >> 1 & 1) * 8 : state;
+}
+
 /// With 4 channels a warp: where C of the lane's column lies, of the first (half 0) or the last (half 1) 4 of 8 steps.
 /// Column g: step g % 4 and half g / 4 of the states; the halves change places in the last four steps, so that a lane
 /// finds what it keeps either in the first four or in the last.
+template <bool kSwapped>
 __device__ __forceinline__ const float* column_of_4(const float (*C)[16], const LaneShare<4>& lane, int half) {
-  return &C[half * 4 + lane.g % 4][(half == 0 ? lane.g / 4 : 1 - lane.g / 4) * 8 + 2 * lane.q];
+  const int step = half * 4 + lane.g % 4, half_of_states = half == 0 ? lane.g / 4 : 1 - lane.g / 4;
+  return &C[step][place_in_C<kSwapped>(step, half_of_states * 8 + 2 * lane.q)];
 }
 
-/// C of 8 steps, for lane's column (or two) of the right operand. C: those steps.
+/// C of 8 steps, not swapped, for lane's column (or two) of the right operand. C: those steps.
 template <int kWarpChannels>
 __device__ __forceinline__ void load_columns(float (&columns)[2][LaneShare<kWarpChannels>::kStates],
                                              const float (*C)[16], const LaneShare<kWarpChannels>& lane) {
   if constexpr (kWarpChannels == 4) {
-    load_floats(columns[0], column_of_4(C, lane, 0));
-    load_floats(columns[1], column_of_4(C, lane, 1));
+    load_floats(columns[0], column_of_4<false>(C, lane, 0));
+    load_floats(columns[1], column_of_4<false>(C, lane, 1));
   } else {  // column g: step g
     load_floats(columns[0], &C[lane.g][lane.state]);
   }

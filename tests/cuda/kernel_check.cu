@@ -84,7 +84,8 @@ int64_t channels_for(int64_t load, int64_t rows) { return load * kernels::multip
 constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape each
 
 /// The backward of a few more blocks of channels than this device holds together: of the last row some are cut in time,
-/// of the others none. Rows of one length, and packed with some of 0, 1 and few steps.
+/// of the others none. Rows of one length, and packed with some of 0, 1 and few steps. At last so many more that three
+/// rows are cut, the first of them in part.
 void add_little_more_than_fits(std::vector<Job>& jobs) {
   const auto add_rows = [&](int64_t d_state, int64_t load,
                             std::initializer_list<DType> dtypes) {  // channels a multiprocessor
@@ -101,6 +102,10 @@ void add_little_more_than_fits(std::vector<Job>& jobs) {
   add_rows(8, 136, kBf16);
   add_rows(32, 68, kBf16);
   add_rows(64, 34, kBf16);
+  ScanCase rows_cut;
+  rows_cut.batch = 9, rows_cut.seqlen = 130, rows_cut.d_inner = channels_for(176, 9), rows_cut.initial_state = 1;
+  rows_cut.lengths = true, rows_cut.dlast_state = true;
+  add(jobs, rows_cut, kBf16);
 }
 
 /// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them

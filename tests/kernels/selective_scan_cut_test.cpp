@@ -96,7 +96,7 @@ TEST(SelectiveScanCutTest, WhatACutCostsIsCounted) {
   EXPECT_DOUBLE_EQ(detail::time_uncut(200, 200, 32, kDevice), detail::kBlockStart + 32);
 }
 
-/// What was fastest among the plans tried on an H200, or as fast: a change of the model is to be measured again.
+/// What was fastest among the plans tried on an H200, or within 1 %: a change of the model is to be measured again.
 TEST(SelectiveScanCutTest, MeasuredShapesAreCutAsMeasured) {
   const auto expect = [](int64_t pairs, int64_t all_pairs, int64_t tiles, int64_t longest, int64_t chunks) {
     SCOPED_TRACE(::testing::Message() << pairs << " of " << all_pairs << " pairs, " << tiles << " tiles");
@@ -107,9 +107,11 @@ TEST(SelectiveScanCutTest, MeasuredShapesAreCutAsMeasured) {
   expect(24, 24, 32, 3, 11);    // (1, 1536, 512)
   expect(96, 96, 16, 6, 4);     // (4, 1536, 256)
   expect(96, 96, 32, 12, 4);    // (4, 1536, 512)
-  expect(96, 96, 128, 48, 4);   // (4, 1536, 2048)
+  expect(96, 96, 38, 14, 4);    // (4, 1536, 600)
+  expect(96, 96, 128, 48, 5);   // (4, 1536, 2048)
   expect(128, 128, 32, 16, 2);  // (4, 2048, 512)
-  expect(56, 320, 32, 6, 7);    // (4, 5120, 512)
+  expect(56, 320, 32, 9, 7);    // (4, 5120, 512)
+  expect(80, 80, 512, 156, 5);  // (1, 5120, 8192)
 }
 
 TEST(SelectiveScanCutTest, TheRememberedAnswerIsTheQuestionsOwn) {
