@@ -18,9 +18,8 @@
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_carry.cuh"
+#include "kernels/selective_scan/bwd_half.cuh"
 #include "kernels/selective_scan/bwd_places.cuh"
-#include "kernels/selective_scan/bwd_products.cuh"
-#include "kernels/selective_scan/bwd_shared.cuh"
 
 // defines: selective_scan_bwd_kernel
 
@@ -59,15 +58,16 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   };
 
   // asked for before all else: they are on their way while the places below are found
-  float A[kLane][4] = {};
-  StateTerms terms[kWithTerms ? kLane : 1][4];
+  BwdLaneStates<Shape, kWithTerms> own_states;
   if (lane.channel < block.channels && !idle) {  // both channels of a lane, or none: d_inner is even
 #pragma unroll
     for (int c = 0; c < kLane; ++c) {
-      load_floats(A[c], p.A + state_start_of(lane) + c * kDState);
+      load_floats(own_states.A[c], p.A + state_start_of(lane) + c * kDState);
       if constexpr (kWithTerms) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) terms[c][i] = state_terms(p, state_start_of(lane) + c * kDState + i);
+        for (int i = 0; i < 4; ++i) {
+          own_states.terms[c][i] = state_terms(p, state_start_of(lane) + c * kDState + i);
+        }
       }
     }
   }
@@ -131,9 +131,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   };
   const int last_tile = first + (end - first - 1) / kTile * kTile;
 
-  float v[kLane][4] = {}, dA[kLane][4] = {};
-  float dstate_offset[kLane][4] = {}, dB_scale[kLane][4] = {}, dB_bias[kLane][4] = {}, dC_scale[kLane][4] = {},
-        dC_bias[kLane][4] = {};
   let_successor_start();
   if (first < end) {
     const BwdPlaces<scalar_t> place = s.places[threadIdx.x];
@@ -153,11 +150,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   if (lane.channel < block.channels && !idle) {
     if (plan.chunks > 1 && !whole) wait_for_predecessor();
     const int end_piece = whole ? plan.pieces : plan.end_piece(chunk);
-    carry_into_chunk(v, A, p, plan, workspace, end_piece, row, channel_of(lane), lane.group);
+    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace, end_piece, row, channel_of(lane), lane.group);
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
-  using Sums = BwdSums<scalar_t, Shape>;
-  const typename Sums::Operand operand(lane);
+  using Half = BwdHalf<scalar_t, Shape, kSavedY, kWithTerms>;
+  const Half walker(s, lane);
 
   int stage = 0;
   if (first < end) {
@@ -231,93 +228,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     }
     __syncwarp();
 
-    float a[kSubTile][kLane][4], h[kSubTile + 1][kLane][4];
 #pragma unroll 1
     for (int half = 1; half >= 0; --half) {
       const int t0 = half * kSubTile;
-#pragma unroll
-      for (int c = 0; c < kLane; ++c) load_floats(h[0][c], &s.h_before[half][c][threadIdx.x].x);
-#pragma unroll
-      for (int t = 0; t < kSubTile; ++t) {
-        float x[2 * kLane], B[4];  // delta, delta u
-        load_floats(x, &s.step[t0 + t][2 * lane.channel]);
-        load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-          for (int c = 0; c < kLane; ++c) {
-            a[t][c][i] = decay<scalar_t>(x[c] * A[c][i]);
-            float B_t = B[i];
-            if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
-            h[t + 1][c][i] = fmaf(a[t][c][i], h[t][c][i], x[kLane + c] * B_t);
-          }
-        }
-      }
-
-      float S[kSubTile][2 * kLane], y_sums[kSubTile][kLane];  // S1 of the lane's channels, S2 of them
-#pragma unroll
-      for (int product = kSubTile / Shape::kProductSteps - 1; product >= 0; --product) {
-        Sums dB, dC;
-        const int column_step = t0 + product * Shape::kProductSteps + lane.g / Shape::kPartials;
-        const float* const column = &s.step[column_step][2 * column_channel<Shape>(lane)];
-        dB.begin(column + kLane);
-        dC.begin(&s.dy[column_step][2 * column_channel<Shape>(lane)]);
-#pragma unroll
-        for (int q = Shape::kProductSteps - 1; q >= 0; --q) {
-          const int t = product * Shape::kProductSteps + q;
-          float x[2 * kLane], dy[kLane], B[4], C[4], G[kLane][4], H[kLane][4];
-          load_floats(x, &s.step[t0 + t][2 * lane.channel]);
-          load_floats(dy, &s.dy[t0 + t][2 * lane.channel]);
-          load_floats(B, &s.BC[stage][t0 + t][lane.group * 4]);
-          load_floats(C, &s.BC[stage][t0 + t][kDState + lane.group * 4]);
-          float weight[kLane];  // dB and dC are sums of G times these and of H times dy
-#pragma unroll
-          for (int c = 0; c < kLane; ++c) {
-            float S1 = 0.f, S2 = 0.f;
-            weight[c] = x[kLane + c];
-            y_sums[t][c] = 0.f;
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              float B_t = B[i], C_t = C[i], read = h[t + 1][c][i];
-              if constexpr (kWithTerms) {
-                B_t = terms[c][i].scaled_B(B_t);
-                C_t = terms[c][i].scaled_C(C_t);
-                read += terms[c][i].offset;
-              }
-              const float g = fmaf(dy[c], C_t, v[c][i]);
-              v[c][i] = a[t][c][i] * g;
-              const float vh = v[c][i] * h[t][c][i];
-              S1 = i == 0 ? g * B_t : fmaf(g, B_t, S1);
-              S2 = i == 0 ? vh * A[c][i] : fmaf(vh, A[c][i], S2);
-              if constexpr (!kSavedY) y_sums[t][c] = fmaf(C_t, read, y_sums[t][c]);
-              dA[c][i] = fmaf(vh, x[c], dA[c][i]);
-              G[c][i] = g;
-              H[c][i] = read;
-              if constexpr (kWithTerms) {  // of B' and C' until here
-                const float dB_term = g * x[kLane + c], dC_term = read * dy[c];
-                dstate_offset[c][i] = fmaf(dy[c], C_t, dstate_offset[c][i]);
-                dB_scale[c][i] = fmaf(dB_term, B[i], dB_scale[c][i]);
-                dB_bias[c][i] += dB_term;
-                dC_scale[c][i] = fmaf(dC_term, C[i], dC_scale[c][i]);
-                dC_bias[c][i] += dC_term;
-                G[c][i] *= terms[c][i].B_scale;
-                H[c][i] *= terms[c][i].C_scale;
-              }
-            }
-            S[t][c] = S1, S[t][kLane + c] = S2;
-          }
-          dB.add(operand, q, G, weight);
-          dC.add(operand, q, H, dy);
-        }
-        float dB_states[4], dC_states[4];
-        dB.result(lane, dB_states);
-        dC.result(lane, dC_states);
-        const int step_of_product = lane.tig / Shape::kHalves;
-        auto& sums = s.dBC[threadIdx.x / 32 * Shape::kPartials + lane.partial]
-                          [t0 + product * Shape::kProductSteps + step_of_product];
-        store_floats(&sums[dBC_place<Shape>(step_of_product, lane.group)].x, dB_states);
-        store_floats(&sums[dBC_place<Shape>(step_of_product, Shape::kGroups + lane.group)].x, dC_states);
-      }
+      typename Half::StepSums sums;
+      walker.walk(own_states, sums, stage, half);
       // The next tile's half takes the place of this one, which has been read: the reads do not move below this line.
       // Without a branch, at which the assembler would put all exponentials before and all else behind it.
       asm volatile("" ::: "memory");
@@ -325,8 +240,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       fetch_checkpoint(half, checkpoint - kTile / kEvery, step > first);
       copy_async_commit();
 
-      sum_over_states<Shape>(S);
-      if constexpr (!kSavedY) sum_over_states<Shape>(y_sums);
+      Half::sum(sums);
       if (lane.half == 0) {
         const int kept_step = first_kept_step<Shape>(fresh_thread_index());
         float D[kLane];
@@ -340,8 +254,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
           load_floats(u, &s.u[stage][t][lane.channel]);
 #pragma unroll
           for (int c = 0; c < kLane; ++c) {
-            ddelta[c] = fmaf(u[c], S[j][c], S[j][kLane + c]) * dy[kLane + c];
-            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, S[j][c], D[c] * dy[c]);
+            ddelta[c] = fmaf(u[c], sums.S1[j][c], sums.S2[j][c]) * dy[kLane + c];
+            du[c] = fmaf(step_size[c] * kDeltaUnit<scalar_t>, sums.S1[j][c], D[c] * dy[c]);
             dD[c] = fmaf(dy[c], u[c], dD[c]);
             dbias[c] += ddelta[c];
             if constexpr (kWithTerms) dout_offset[c] += dy[c];
@@ -353,7 +267,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
             load_floats(dz, &s.dz_factor[t][lane.channel]);
 #pragma unroll
             for (int c = 0; c < kLane; ++c) {
-              float y_t = fmaf(D[c], u[c], y_sums[j][c]);
+              float y_t = fmaf(D[c], u[c], sums.y[j][c]);
               if constexpr (kWithTerms) y_t += s.offset[lane.channel + c];
               dz[c] *= y_t;
             }
@@ -432,22 +346,23 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   for (int c = 0; c < kLane; ++c) {
     const int state_start = state_start_of(place) + c * kDState;
     if (p.dA != nullptr) {
-      const float scaled[4] = {dA[c][0] * kDeltaUnit<scalar_t>, dA[c][1] * kDeltaUnit<scalar_t>,
-                               dA[c][2] * kDeltaUnit<scalar_t>, dA[c][3] * kDeltaUnit<scalar_t>};
+      float scaled[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scaled[i] = own_states.dA[c][i] * kDeltaUnit<scalar_t>;
       store_floats(workspace + plan.dA + block.row * row_states + state_start, scaled);
     }
     if constexpr (kWithTerms) {
       auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
         if (gradient != nullptr) store_floats(workspace + partial + block.row * row_states + state_start, sums);
       };
-      store(p.dstate_offset, plan.dstate_offset, dstate_offset[c]);
-      store(p.dB_scale, plan.dB_scale, dB_scale[c]);
-      store(p.dB_bias, plan.dB_bias, dB_bias[c]);
-      store(p.dC_scale, plan.dC_scale, dC_scale[c]);
-      store(p.dC_bias, plan.dC_bias, dC_bias[c]);
+      store(p.dstate_offset, plan.dstate_offset, own_states.dstate_offset[c]);
+      store(p.dB_scale, plan.dB_scale, own_states.dB_scale[c]);
+      store(p.dB_bias, plan.dB_bias, own_states.dB_bias[c]);
+      store(p.dC_scale, plan.dC_scale, own_states.dC_scale[c]);
+      store(p.dC_bias, plan.dC_bias, own_states.dC_bias[c]);
     }
     if (p.dinitial_state != nullptr && block.row < p.batch) {  // chunk 0
-      store_floats(p.dinitial_state + block.row * row_states + state_start, v[c]);
+      store_floats(p.dinitial_state + block.row * row_states + state_start, own_states.v[c]);
     }
   }
 }
