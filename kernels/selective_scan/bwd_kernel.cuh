@@ -9,10 +9,10 @@
 //   dA = sum v_t h_{t-1} delta_t,   dD = sum dy_t u_t,   dB_t = sum over channels of g_t delta_t u_t,   dC_t = ... of
 //   dy_t h_t
 // Mapping: BwdShape. A block walks a row's kChannels channels backwards in tiles of 16 steps: a warp prepares its own
-//   channels (softplus, gate), then takes two halves of 8 steps; from the checkpoint before the half it recomputes a_t
-//   and h_t into registers, then goes back through them. Sums over a channel's states are shuffles; sums over channels
-//   are matrix products (bwd_products.cuh), then shared memory, then partials in the workspace that bwd_sums.cuh adds.
-//   Chunks of time run in parallel when channels are few (bwd_carry.cuh).
+//   channels (softplus, gate), then takes two halves of 8 steps: each it walks back in time with g_t, and on from the
+//   checkpoint before it with h_t (bwd_half.cuh). Sums over a channel's states are shuffles; sums over
+//   channels are matrix products (bwd_products.cuh), then shared memory, then partials in the workspace that
+//   bwd_sums.cuh adds. Chunks of time run in parallel when channels are few (bwd_carry.cuh).
 // Accumulation: float; the factors of dB and dC with 11 significant bits for bfloat16, 22 for the others.
 // With kSavedY, y is as the forward rounded it.
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
