@@ -30,8 +30,8 @@ struct BwdLaneStates {
         dC_bias[kLane][4] = {};
 };
 
-/// Of each step of a half the lane's part of the sums over states, once walked; summed over states those of the steps
-/// from first_kept_step.
+/// The lane's part of the sums over states of each step of a half; after BwdHalf::sum the whole sums, of the steps from
+/// first_kept_step.
 template <typename Shape>
 struct BwdStepSums {
   float S1[Shape::kSubTile][Shape::kLaneChannels], S2[Shape::kSubTile][Shape::kLaneChannels],
@@ -49,7 +49,7 @@ struct BwdHalf {
   /// Gradients first is 6 % faster with two channels a lane, and no faster with one; without y from the forward, and
   /// with the longer products of float16, it spills.
   static constexpr bool kGradientsFirst =
-      kCanWalkGradientsFirst && std::is_same_v<scalar_t, __nv_bfloat16> && kSavedY && kLane == 2;
+      kCanWalkGradientsFirst && std::is_same_v<scalar_t, __nv_bfloat16> && kSavedY && !kWithTerms && kLane == 2;
 
   Shared& s;
   const BwdLane<Shape>& lane;

@@ -10,9 +10,9 @@
 //   dy_t h_t
 // Mapping: BwdShape. A block walks a row's kChannels channels backwards in tiles of 16 steps: a warp prepares its own
 //   channels (softplus, gate), then takes two halves of 8 steps: each it walks back in time with g_t, and on from the
-//   checkpoint before it with h_t (bwd_half.cuh). Sums over a channel's states are shuffles; sums over
-//   channels are matrix products (bwd_products.cuh), then shared memory, then partials in the workspace that
-//   bwd_sums.cuh adds. Chunks of time run in parallel when channels are few (bwd_carry.cuh).
+//   checkpoint before it with h_t (bwd_half.cuh). Sums over a channel's states are shuffles; sums over channels are
+//   matrix products (bwd_products.cuh), then shared memory, then partials in the workspace that bwd_sums.cuh adds.
+//   Chunks of time run in parallel when channels are few (bwd_carry.cuh).
 // Accumulation: float; the factors of dB and dC with 11 significant bits for bfloat16, 22 for the others.
 // With kSavedY, y is as the forward rounded it.
 // Limits: as the forward's tiled kernel, also dout, du, ddelta, dz.
@@ -38,8 +38,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   using Shared = BwdShared<scalar_t, Shape, kSavedY, kWithTerms>;
   auto& s = *reinterpret_cast<Shared*>(shared_bytes);
 
-  const ScanBlock block = locate_block<kChannels>(p);  // block.row: of the parts
-  const BwdPart part = plan.part(p.batch, block.row);
+  const ScanBlock block = locate_block<kChannels>(p);
+  const int64_t part_number = block.row;
+  const BwdPart part = plan.part(p.batch, part_number);
   const int64_t row = part.row;
   const int chunk = part.chunk;
   const RowSpan span = row_span(p, row);
@@ -120,7 +121,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     channels(s.u[stage], place.u, p.u.time_stride);
     if constexpr (kSavedY) channels(s.y[stage], place.y, p.d_inner);
   };
-  auto fetch_checkpoint = [&](int half, int checkpoint, bool wanted) {
+  auto fetch_checkpoint = [&](int half, int checkpoint, bool wanted) {  // not wanted: zeros, and nothing is read
     const int thread = fresh_thread_index();
     const float* const own = s.checkpoints[thread];
     const float* source = own + checkpoint * row_states;
@@ -289,8 +290,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
         const int place = dBC_place<Shape>(t % Shape::kProductSteps, quad);
         float4 sum = s.dBC[0][t][place];
 #pragma unroll
-        for (int part = 1; part < Shape::kWarps * Shape::kPartials; ++part) {
-          const float4 x = s.dBC[part][t][place];
+        for (int other = 1; other < Shape::kWarps * Shape::kPartials; ++other) {
+          const float4 x = s.dBC[other][t][place];
           sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
         }
         __stcg(reinterpret_cast<float4*>(dBC + k * kThreads * 4), sum);
@@ -335,7 +336,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
       for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) sum += __shfl_xor_sync(0xffffffffu, sum, 4 << bit);
       if (gradient == nullptr || place.group != 0 || place.channel >= block.channels) return;
-      workspace[partial + block.row * p.d_inner + channel_of(place) + c] = sum;
+      workspace[partial + part_number * p.d_inner + channel_of(place) + c] = sum;
     };
     store(p.dD, plan.dD, dD[c]);
     store(p.ddelta_bias, plan.dbias, dbias[c]);
@@ -349,11 +350,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       float scaled[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) scaled[i] = own_states.dA[c][i] * kDeltaUnit<scalar_t>;
-      store_floats(workspace + plan.dA + block.row * row_states + state_start, scaled);
+      store_floats(workspace + plan.dA + part_number * row_states + state_start, scaled);
     }
     if constexpr (kWithTerms) {
       auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
-        if (gradient != nullptr) store_floats(workspace + partial + block.row * row_states + state_start, sums);
+        if (gradient != nullptr) store_floats(workspace + partial + part_number * row_states + state_start, sums);
       };
       store(p.dstate_offset, plan.dstate_offset, own_states.dstate_offset[c]);
       store(p.dB_scale, plan.dB_scale, own_states.dB_scale[c]);
@@ -361,8 +362,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       store(p.dC_scale, plan.dC_scale, own_states.dC_scale[c]);
       store(p.dC_bias, plan.dC_bias, own_states.dC_bias[c]);
     }
-    if (p.dinitial_state != nullptr && block.row < p.batch) {  // chunk 0
-      store_floats(p.dinitial_state + block.row * row_states + state_start, own_states.v[c]);
+    if (p.dinitial_state != nullptr && part_number < p.batch) {  // chunk 0: then it is the row's number too
+      store_floats(p.dinitial_state + part_number * row_states + state_start, own_states.v[c]);
     }
   }
 }

@@ -6,7 +6,6 @@
 
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_any.cuh"
-#include "kernels/selective_scan/bwd_cut.h"
 #include "kernels/selective_scan/bwd_expand.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
 #include "kernels/selective_scan/bwd_sums.cuh"
@@ -15,8 +14,8 @@ namespace mpeft::kernels {
 namespace bwd {
 
 // d_state, warps, blocks a multiprocessor, channels a lane: as many as the registers of the unrolled halves allow
-// without spilling (DState16Dense without y from the forward: 8 to 16 bytes), and the shared memory of sm_86, sm_89 and
-// sm_120
+// without spilling more than 8 bytes (DState16Dense; two channels a lane without y from the forward), and the shared
+// memory of sm_86, sm_89 and sm_120
 template <typename scalar_t>
 inline constexpr int kBwdLaneChannels = sizeof(scalar_t) == 4 ? 1 : 2;
 using DState8 = BwdShape<8, 4, 2, 1>;
@@ -81,17 +80,7 @@ inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks
   plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
   plan.whole = pairs;
   if (cut_pairs == 0) return;
-  const TimeCut cut = remembered_cut(cut_pairs, pairs, tiles, device);
-  const int64_t rows = pairs / plan.channel_blocks, first_cut_row = (pairs - cut_pairs) / plan.channel_blocks;
-  if (cut.piece_tiles == 0 || rows + (cut.chunks() - 1) * (rows - first_cut_row) > kMaxGridRows) return;
-  plan.piece_steps = cut.piece_tiles;
-  plan.pieces = static_cast<int>(cut.pieces());
-  plan.chunk_pieces = static_cast<int>(cut.long_pieces);
-  plan.long_chunks = static_cast<int>(cut.long_chunks);
-  plan.chunks = static_cast<int>(cut.chunks());
-  plan.whole = pairs - cut_pairs;
-  plan.first_cut_row = first_cut_row;
-  plan.cut_rows = rows - first_cut_row;
+  enter_cut(plan, remembered_cut(cut_pairs, pairs, tiles, device), pairs, cut_pairs, kMaxGridRows);
 }
 
 /// channels: of a block; blocks, carry_blocks: of a multiprocessor; tile: 0 when time is not divided.

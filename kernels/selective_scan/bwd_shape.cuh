@@ -2,9 +2,10 @@
 
 #include <cstdint>
 
+#include "kernels/selective_scan/bwd_plan.h"
 #include "kernels/selective_scan/scan_tile.cuh"
 
-// defines: BwdShape, BwdPlan, BwdLane, column_channel, BwdPreparation, store_pairs
+// defines: BwdShape, BwdLane, column_channel, BwdPreparation, store_pairs
 
 namespace mpeft::kernels {
 
@@ -27,46 +28,6 @@ struct BwdShape {
   static constexpr int kPitch = kChannels + (kLaneChannels == 2 && kWarpChannels == 16 ? 16 : 8);
   static constexpr int kPairPitch = 2 * kChannels + 4;  ///< of what a warp prepares for its lanes, in floats
   static_assert(kDState % 8 == 0 && kDState <= 64 && kChannels % 8 == 0);
-};
-
-/// A row of a batch and a chunk of its time.
-struct BwdPart {
-  int64_t row;
-  int chunk;
-};
-
-/// How one launch divides time, and where its partial results lie in the workspace (floats): a row of their array for
-/// each part. Time is a number of pieces, for the first pass. For the main pass the first long_chunks chunks are
-/// chunk_pieces of them each, the others one.
-struct BwdPlan {
-  int64_t channels;        ///< of a block
-  int64_t channel_blocks;  ///< of a row
-  int64_t piece_steps;     ///< a multiple of the tile
-  int pieces, chunk_pieces, long_chunks, chunks;
-  int64_t whole;                    ///< of the (row, block of channels) pairs, the first so many are not cut
-  int64_t first_cut_row, cut_rows;  ///< the rows that have a pair that is cut: of the others there is only chunk 0
-  int64_t uncut_steps;              ///< nor is a row of at most so many steps, be it alone or packed with longer ones
-  int64_t expanded;                 ///< the states that the forward did not keep: bwd_expand.cuh
-  int64_t dBC;                      ///< [channel_block][token][2 d_state]
-  int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [part][d_inner][d_state]
-  int64_t dD, dbias, dout_offset;                                   ///< [part][d_inner]
-  int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
-  int64_t delta_sum;  ///< [piece * batch][d_inner], in units of kDeltaUnit
-  int64_t floats;     ///< in all
-
-  /// pair: of a row of `length` steps and a block of channels.
-  MPEFT_INLINE bool is_whole(int64_t pair, int64_t length) const { return pair < whole || length <= uncut_steps; }
-  MPEFT_INLINE int first_piece(int chunk) const {
-    return chunk < long_chunks ? chunk * chunk_pieces : long_chunks * chunk_pieces + chunk - long_chunks;
-  }
-  MPEFT_INLINE int end_piece(int chunk) const { return first_piece(chunk) + (chunk < long_chunks ? chunk_pieces : 1); }
-  MPEFT_INLINE int64_t parts(int64_t batch) const { return batch + (chunks - 1) * cut_rows; }
-  /// First chunk 0 of all rows, then chunk 1 of those that are cut, and so on.
-  MPEFT_INLINE BwdPart part(int64_t batch, int64_t number) const {
-    if (number < batch) return {number, 0};
-    const auto later = static_cast<uint32_t>(number - batch), rows = static_cast<uint32_t>(cut_rows);
-    return {first_cut_row + later % rows, static_cast<int>(1 + later / rows)};
-  }
 };
 
 /// A lane's place in its warp; channel is the first of its kLaneChannels.

@@ -1,7 +1,11 @@
 // How the backward of the selective scan cuts time: arithmetic alone, so without a GPU.
+#include <set>
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "kernels/selective_scan/bwd_cut.h"
+#include "kernels/selective_scan/bwd_plan.h"
 
 namespace mpeft::kernels::bwd {
 namespace {
@@ -112,6 +116,45 @@ TEST(SelectiveScanCutTest, MeasuredShapesAreCutAsMeasured) {
   expect(128, 128, 32, 16, 2);  // (4, 2048, 512)
   expect(56, 320, 32, 9, 7);    // (4, 5120, 512)
   expect(80, 80, 512, 156, 5);  // (1, 5120, 8192)
+}
+
+TEST(SelectiveScanCutTest, EveryPartIsOneChunkOfOneRow) {
+  for (const int64_t batch : {1, 4, 9}) {
+    for (const int64_t channel_blocks : {1, 3, 24}) {
+      for (int64_t cut_pairs = 1; cut_pairs <= batch * channel_blocks; cut_pairs += 1 + cut_pairs / 2) {
+        BwdPlan plan{};
+        plan.channel_blocks = channel_blocks;
+        plan.chunks = 1;
+        EXPECT_EQ(plan.parts(batch), batch);
+        enter_cut(plan, {.piece_tiles = 2, .long_pieces = 2, .long_chunks = 2, .short_chunks = 3},
+                  batch * channel_blocks, cut_pairs, 65535);
+        ASSERT_EQ(plan.chunks, 5);
+        std::set<std::pair<int64_t, int>> seen;
+        for (int64_t number = 0; number < plan.parts(batch); ++number) {
+          const BwdPart part = plan.part(batch, number);
+          EXPECT_LT(part.row, batch);
+          EXPECT_LT(part.chunk, 5);
+          // later chunks: of the rows alone that have a pair that is cut
+          EXPECT_TRUE(part.chunk == 0 || plan.whole < (part.row + 1) * channel_blocks);
+          EXPECT_TRUE(seen.emplace(part.row, part.chunk).second);
+        }
+        const int64_t cut_rows = (cut_pairs + channel_blocks - 1) / channel_blocks;
+        EXPECT_EQ(static_cast<int64_t>(seen.size()), batch + 4 * cut_rows);
+      }
+    }
+  }
+}
+
+TEST(SelectiveScanCutTest, MorePartsThanAGridHoldsAreNotMade) {
+  const TimeCut cut = {.piece_tiles = 1, .long_pieces = 1, .long_chunks = 3};
+  BwdPlan plan{};
+  plan.channel_blocks = plan.chunks = 1;
+  enter_cut(plan, cut, 65000, 200, 65399);  // 65,000 rows, and two more chunks of 200
+  EXPECT_EQ(plan.chunks, 1);
+  EXPECT_EQ(plan.parts(65000), 65000);
+  enter_cut(plan, cut, 65000, 200, 65400);
+  EXPECT_EQ(plan.chunks, 3);
+  EXPECT_EQ(plan.parts(65000), 65400);
 }
 
 TEST(SelectiveScanCutTest, TheRememberedAnswerIsTheQuestionsOwn) {
