@@ -28,6 +28,7 @@ struct ScanCase {
   unsigned terms = 0;               ///< bits: state_offset out_offset B_scale B_bias C_scale C_bias
   int packed = 0;                   ///< rows packed into a batch of 1, some empty or of one step
   unsigned wanted = kAllGradients;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state, then those of terms
+  int cut_rows = 0;                 ///< of so many rows the backward is to cut the time; 0: of any number
   int roles_shape = -1;             ///< bfloat16: this one of the forward's shapes (roles_choices); -1: what it chooses
   static constexpr unsigned kAllGradients = (1u << 15) - 1;
 };

@@ -384,8 +384,22 @@ class ScanCheck {
         p, [](auto& x) { return x.device(); }, [](auto& x) { return x.device_data(); }, c_.wanted);
     return p;
   }
+  /// Of each part of the work (a row, and one more for each further chunk of a row that is cut) the workspace has a dA.
+  int64_t backward_parts() {
+    SelectiveScanBwdParams<scalar_t> p = backward_params();
+    p.dA = dA.device_data();
+    const int64_t with_dA = kernels::selective_scan_bwd_workspace_bytes(p);
+    p.dA = nullptr;
+    return (with_dA - kernels::selective_scan_bwd_workspace_bytes(p)) /
+           (c_.d_inner * c_.d_state * static_cast<int64_t>(sizeof(float)));
+  }
   DeviceArray<char> make_workspace() {
     return DeviceArray<char>(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(backward_params())));
+  }
+  void check_cut_rows() {
+    const int64_t further = backward_parts() - rows_;
+    report_.require(further > 0 && further % c_.cut_rows == 0,
+                    name() + ": not cut in " + std::to_string(c_.cut_rows) + " rows");
   }
   void launch_backward() {
     for (Tensor<scalar_t>* x : {&du, &ddelta, &dz, &dB, &dC}) x->array().poison();
@@ -396,6 +410,7 @@ class ScanCheck {
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
   }
   void backward() {
+    if (c_.cut_rows > 0) check_cut_rows();
     launch_backward();
     SelectiveScanBwdParams<double> p;
     host_inputs(p);
