@@ -95,6 +95,7 @@ TEST(SelectiveScanCutTest, WhatACutCostsIsCounted) {
   };
   EXPECT_GT(behind(1), alone);
   EXPECT_NEAR(behind(9) - behind(1), 8 * detail::kChunk, 1e-9);
+  EXPECT_GT(behind(9), behind(1));
   // a row that is not cut begins and ends too
   EXPECT_DOUBLE_EQ(detail::time_uncut(24, 24, 32, kDevice), detail::kBlockStart + 32 * detail::kAlone);
   EXPECT_DOUBLE_EQ(detail::time_uncut(200, 200, 32, kDevice), detail::kBlockStart + 32);
