@@ -133,6 +133,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int last_tile = first + (end - first - 1) / kTile * kTile;
 
   let_successor_start();
+  if constexpr (!kSavedY) {
+    if (plan.chunks == 1) wait_for_predecessor();  // bwd_expand.cuh; where time is cut, the first pass is in between
+  }
   if (first < end) {
     const BwdPlaces<scalar_t> place = s.places[threadIdx.x];
     const int last_checkpoint = (length - 1) / kEvery;  // there is none before a half beyond the row's end

@@ -136,7 +136,8 @@ template <typename Shape, bool kSavedY, bool kWithTerms, typename scalar_t>
 cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan, float* workspace,
                          cudaStream_t stream) {
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
-  if (p.checkpoint_every == kSelectiveScanCompactEvery) {
+  const bool compact = p.checkpoint_every == kSelectiveScanCompactEvery;
+  if (compact) {
     float* const expanded = workspace + plan.expanded;
     const cudaError_t error = launch_bwd_expand<Shape, kWithTerms>(p, expanded, state_vectors, stream);
     if (error != cudaSuccess) return error;
@@ -155,7 +156,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   static SharedMemoryGrant grant;
   if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
   const dim3 grid = scan_grid(plan.parts(p.batch), p.d_inner, Shape::kChannels);
-  if (plan.chunks > 1)
+  if (plan.chunks > 1 || compact)
     return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);
   kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
   return cudaGetLastError();
