@@ -12,7 +12,15 @@
 
 namespace mpeft::cuda_check {
 
-double median_ms(const std::function<void()>& launch) {
+namespace {
+
+__global__ void wait_kernel(int64_t cycles) {
+  for (const int64_t start = clock64(); clock64() - start < cycles;) {
+  }
+}
+
+/// Median of the milliseconds between two events, with `before` in front of the first.
+double median_between_events(const std::function<void()>& before, const std::function<void()>& launch) {
   cudaEvent_t start, stop;
   MPEFT_CUDA_REQUIRE(cudaEventCreate(&start));
   MPEFT_CUDA_REQUIRE(cudaEventCreate(&stop));
@@ -23,6 +31,7 @@ double median_ms(const std::function<void()>& launch) {
   } while (std::chrono::steady_clock::now() < end_of_warming);
   std::vector<float> times;
   for (int i = 0; i < 28; ++i) {
+    before();
     MPEFT_CUDA_REQUIRE(cudaEventRecord(start));
     launch();
     MPEFT_CUDA_REQUIRE(cudaEventRecord(stop));
@@ -35,6 +44,20 @@ double median_ms(const std::function<void()>& launch) {
   cudaEventDestroy(start);
   cudaEventDestroy(stop);
   return times[times.size() / 2];
+}
+
+}  // namespace
+
+double median_ms(const std::function<void()>& launch) {
+  return median_between_events([] {}, launch);
+}
+
+double fed_ms(const std::function<void()>& launch) {
+  // as much shared memory as any kernel wants: a multiprocessor that has to divide its cache anew starts late
+  MPEFT_CUDA_REQUIRE(cudaFuncSetAttribute(wait_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                          cudaSharedmemCarveoutMaxShared));
+  constexpr int64_t kCycles = 200'000;  // 0.1 ms: more than the processor takes for three launches and two events
+  return median_between_events([] { wait_kernel<<<1, 32>>>(kCycles); }, launch);
 }
 
 double graph_ms(const std::function<void(cudaStream_t, int)>& launch, int repeats) {
@@ -60,7 +83,8 @@ __global__ void empty_kernel() {}
 void time_empty() {
   auto launch = [](cudaStream_t stream, int = 0) { empty_kernel<<<1, 32, 0, stream>>>(); };
   const double between_events = median_ms([&] { launch(nullptr); });
-  std::printf("empty launch %.4f, in a graph %.4f\n", between_events, graph_ms(launch));
+  std::printf("empty launch %.4f, fed %.4f, in a graph %.4f\n", between_events, fed_ms([&] { launch(nullptr); }),
+              graph_ms(launch));
 }
 
 using namespace kernels;
@@ -74,7 +98,7 @@ struct Shape {
 
 /// The scan as a model calls it: u and delta contiguous, z half of a wider buffer, B and C in the rows of x_proj's
 /// output.
-void time_scan(const Shape& s, int64_t d_state, bool peers) {
+void time_scan(const Shape& s, int64_t d_state) {
   const int64_t tokens = s.batch * s.seqlen, inner = tokens * s.d_inner, rank = 48, columns = rank + 2 * d_state;
   auto u = drawn<scalar_t>(inner), z = drawn<scalar_t>(2 * inner), dout = drawn<scalar_t>(inner);
   auto delta = drawn<scalar_t>(inner, -2, -1), x_dbl = drawn<scalar_t>(tokens * columns);
@@ -117,6 +141,7 @@ void time_scan(const Shape& s, int64_t d_state, bool peers) {
   auto forward = [&] { forward_on(nullptr); };
   auto backward = [&] { backward_on(nullptr); };
   const double fwd = median_ms(forward), bwd = median_ms(backward);
+  const double fwd_fed = fed_ms(forward), bwd_fed = fed_ms(backward);
   const double fwd_graph = graph_ms(forward_on), bwd_graph = graph_ms(backward_on);
   b.dA = b.dD = b.ddelta_bias = nullptr;
   const double frozen = median_ms(backward);
@@ -124,14 +149,27 @@ void time_scan(const Shape& s, int64_t d_state, bool peers) {
   b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
   workspace = DeviceArray<char>(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
   const double compact_fwd = median_ms(forward), compact_bwd = median_ms(backward);
+  const double compact_fwd_fed = fed_ms(forward), compact_bwd_fed = fed_ms(backward);
   f.checkpoints = nullptr;
   const double inference = median_ms(forward);
-  std::printf("scan %2d,%5d,%5d N%-3d fwd %.4f", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state, fwd);
-  if (peers && s.peer_scan_fwd > 0) std::printf(" (%.2f)", fwd / s.peer_scan_fwd);
-  std::printf("  without checkpoints %.4f  bwd %.4f", inference, bwd);
-  if (peers && s.peer_scan_bwd > 0) std::printf(" (%.2f)", bwd / s.peer_scan_bwd);
-  std::printf("  without dA dD dbias %.4f  compact %.4f %.4f  in a graph %.4f %.4f\n", frozen, compact_fwd, compact_bwd,
-              fwd_graph, bwd_graph);
+  auto print = [](const char* what, double ms, double peer = 0) {
+    std::printf("%s %.4f", what, ms);
+    if (peer > 0) std::printf(" (%.3f)", ms / peer);
+  };
+  std::printf("scan %2d,%5d,%5d N%-3d between events:", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state);
+  print(" fwd", fwd, s.peer_scan_fwd);
+  print("  without checkpoints", inference);
+  print("  bwd", bwd, s.peer_scan_bwd);
+  print("  without dA dD dbias", frozen);
+  print("  compact", compact_fwd);
+  print("", compact_bwd);
+  print("  fed: fwd", fwd_fed, s.peer_scan_fwd);
+  print("  bwd", bwd_fed, s.peer_scan_bwd);
+  print("  compact", compact_fwd_fed);
+  print("", compact_bwd_fed);
+  print("  in a graph:", fwd_graph);
+  print("", bwd_graph);
+  std::printf("\n");
   std::fflush(stdout);
 }
 
@@ -163,10 +201,13 @@ void time_conv(const Shape& s) {
   b.dweight = dweight.data(), b.dbias = dbias.data();
   workspace = DeviceArray<char>(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(b)));
   const double bwd = median_ms([&] { backward(nullptr); }), bwd_graph = graph_ms(backward);
+  const double fwd_fed = fed_ms([&] { forward(nullptr); }), bwd_fed = fed_ms([&] { backward(nullptr); });
   auto share = [](double ms, double peer) { return peer > 0 ? ms / peer : 0.; };
   std::printf("conv %2d,%5d,%5d between events: fwd %.4f (%.2f)  bwd %.4f (%.2f)  dx only %.4f", (int)s.batch,
               (int)s.d_inner, (int)s.seqlen, fwd, share(fwd, s.peer_conv_fwd), bwd, share(bwd, s.peer_conv_bwd),
               dx_only);
+  std::printf("  fed: fwd %.4f (%.2f)  bwd %.4f (%.2f)", fwd_fed, share(fwd_fed, s.peer_conv_fwd), bwd_fed,
+              share(bwd_fed, s.peer_conv_bwd));
   std::printf("  in a graph: fwd %.4f %4.0f GB/s  bwd %.4f %4.0f GB/s  dx only %.4f %4.0f GB/s\n", fwd_graph,
               inner * 4e-6 / fwd_graph, bwd_graph, inner * 6e-6 / bwd_graph, dx_graph, inner * 6e-6 / dx_graph);
   std::fflush(stdout);
@@ -182,17 +223,21 @@ void time_norm(int64_t rows, int64_t d_model) {
   RmsNormFwdParams<scalar_t> f;
   f.rows = rows, f.d_model = d_model, f.x = x.data(), f.residual = residual.data(), f.weight = weight.data();
   f.out = out.data(), f.residual_out = residual_out.data(), f.rstd = rstd.data();
-  const double fwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_fwd(f, nullptr)); });
+  auto forward = [&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_fwd(f, nullptr)); };
+  const double fwd = median_ms(forward), fwd_fed = fed_ms(forward);
   RmsNormBwdParams<scalar_t> b;
   b.rows = rows, b.d_model = d_model, b.dout = dout.data(), b.residual_out = residual_out.data();
   b.dresidual_out = dresidual_out.data(), b.weight = weight.data(), b.rstd = rstd.data();
   b.dx = dx.data(), b.dresidual = dresidual.data();
-  const double bwd = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, nullptr, nullptr)); });
+  auto backward = [&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, nullptr, nullptr)); };
+  const double bwd = median_ms(backward), bwd_fed = fed_ms(backward);
   b.dweight = dweight.data();
   DeviceArray<char> workspace(static_cast<size_t>(rms_norm_bwd_workspace_bytes(b)));
   const double full = median_ms([&] { MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, workspace.data(), nullptr)); });
-  std::printf("norm %5d,%5d fwd %.4f %5.0f GB/s  bwd %.4f %5.0f GB/s  with dweight %.4f\n", (int)rows, (int)d_model,
-              fwd, n * 12e-6 / fwd, bwd, n * 16e-6 / bwd, full);
+  std::printf("norm %5d,%5d between events: fwd %.4f %5.0f GB/s  bwd %.4f %5.0f GB/s  with dweight %.4f", (int)rows,
+              (int)d_model, fwd, n * 12e-6 / fwd, bwd, n * 16e-6 / bwd, full);
+  std::printf("  fed: fwd %.4f %5.0f GB/s  bwd %.4f %5.0f GB/s\n", fwd_fed, n * 12e-6 / fwd_fed, bwd_fed,
+              n * 16e-6 / bwd_fed);
 }
 
 void time_copy() {
@@ -218,13 +263,13 @@ void time_all(const std::set<Op>& ops) {
   time_copy();
   time_empty();
   if (ops.contains(Op::kScan)) {
-    for (const Shape& s : shapes) time_scan(s, 16, true);
-    for (const int64_t d_state : {8, 12, 32, 64, 128}) time_scan({4, 1536, 512, 0, 0, 0, 0}, d_state, false);
-    for (const int64_t seqlen : {500, 600, 1000, 1100, 1500}) time_scan({4, 1536, seqlen, 0, 0, 0, 0}, 16, false);
-    for (const int64_t seqlen : {500, 600, 1100}) time_scan({4, 4096, seqlen, 0, 0, 0, 0}, 16, false);
-    for (const int64_t rows : {1, 5, 80}) time_scan({rows, 1536, 1, 0, 0, 0, 0}, 16, false);
-    for (const int64_t seqlen : {24, 64, 96}) time_scan({80, 1536, seqlen, 0, 0, 0, 0}, 16, false);
-    time_scan({16, 4096, 64, 0, 0, 0, 0}, 16, false);
+    for (const Shape& s : shapes) time_scan(s, 16);
+    for (const int64_t d_state : {8, 12, 32, 64, 128}) time_scan({4, 1536, 512, 0, 0, 0, 0}, d_state);
+    for (const int64_t seqlen : {500, 600, 1000, 1100, 1500}) time_scan({4, 1536, seqlen, 0, 0, 0, 0}, 16);
+    for (const int64_t seqlen : {500, 600, 1100}) time_scan({4, 4096, seqlen, 0, 0, 0, 0}, 16);
+    for (const int64_t rows : {1, 5, 80}) time_scan({rows, 1536, 1, 0, 0, 0, 0}, 16);
+    for (const int64_t seqlen : {24, 64, 96}) time_scan({80, 1536, seqlen, 0, 0, 0, 0}, 16);
+    time_scan({16, 4096, 64, 0, 0, 0, 0}, 16);
   }
   if (ops.contains(Op::kConv)) {
     for (const Shape& s : shapes) time_conv(s);

@@ -7,12 +7,17 @@
 
 #include "tests/cuda/comparison.h"
 
-// defines: median_ms, graph_ms, drawn
+// defines: median_ms, fed_ms, graph_ms, drawn
 
 namespace mpeft::cuda_check {
 
-/// Milliseconds of a launch on the default stream: median of CUDA-event timings.
+/// Milliseconds of a launch on the default stream, of an idle device: median of CUDA-event timings. What the processor
+/// takes to launch, after the first event, counts.
 double median_ms(const std::function<void()>& launch);
+
+/// The same in a stream that is fed: both events and what is between them are queued while the device is still busy, so
+/// that the processor's part does not count. `launch` must not wait for the device.
+double fed_ms(const std::function<void()>& launch);
 
 /// Milliseconds of one of `repeats` launches after each other in a CUDA graph, without what the processor takes to
 /// launch: launch(stream, 0), launch(stream, 1), ...
