@@ -46,8 +46,8 @@ struct BwdHalf {
   using Sums = BwdSums<scalar_t, Shape>;
   static constexpr int kLane = Shape::kLaneChannels, kDState = Shape::kDState, kSteps = Shape::kSubTile,
                        kProductSteps = Shape::kProductSteps, kProducts = kSteps / kProductSteps;
-  /// Gradients first is 6 % faster with two channels a lane, and no faster with one; without y from the forward, and
-  /// with the longer products of float16, it spills.
+  /// Gradients first is 6 % faster with two channels a lane, no faster with one, and 5 % slower without y from the
+  /// forward; with the longer products of float16 it spills.
   static constexpr bool kGradientsFirst =
       kCanWalkGradientsFirst && std::is_same_v<scalar_t, __nv_bfloat16> && kSavedY && !kWithTerms && kLane == 2;
 
