@@ -93,8 +93,9 @@ __device__ __forceinline__ void let_successor_start() {
 #endif
 }
 
-/// Launches a kernel that calls wait_for_predecessor before it reads what the kernel before it wrote; early where the
-/// device can.
+/// Launches a kernel that calls wait_for_predecessor before it reads what the kernel before it wrote; early where its
+/// code waits. (Not where the device could: what is compiled on the way from older PTX does not wait. Asked once for
+/// all kernels of these parameters: the program compiles all of its kernels for the same architectures.)
 template <typename... Parameters, typename... Arguments>
 cudaError_t launch_early(void (*kernel)(Parameters...), dim3 grid, int threads, int shared_bytes, cudaStream_t stream,
                          const Arguments&... arguments) {
@@ -107,7 +108,8 @@ cudaError_t launch_early(void (*kernel)(Parameters...), dim3 grid, int threads, 
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.stream = stream;
   config.attrs = &early;
-  config.numAttrs = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
+  static OncePerDevice waits;
+  config.numAttrs = waits.ask([kernel] { return compiled_architecture(kernel) >= 900; }) ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
 }
 

@@ -134,7 +134,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   let_successor_start();
   if constexpr (!kSavedY) {
-    if (plan.chunks == 1) wait_for_predecessor();  // bwd_expand.cuh; where time is cut, the first pass is in between
+    // for bwd_expand.cuh; where time is cut it was complete before the first pass began (launch_tiled)
+    if (plan.chunks == 1) wait_for_predecessor();
   }
   if (first < end) {
     const BwdPlaces<scalar_t> place = s.places[threadIdx.x];

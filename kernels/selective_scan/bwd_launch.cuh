@@ -145,6 +145,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
     p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
   if (plan.chunks > 1) {
+    // A plain launch: it begins when all before it is complete, the expansion too, and the main pass relies on that.
     const dim3 grid = scan_grid(plan.cut_rows, p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
@@ -156,7 +157,8 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   static SharedMemoryGrant grant;
   if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
   const dim3 grid = scan_grid(plan.parts(p.batch), p.d_inner, Shape::kChannels);
-  if (plan.chunks > 1 || compact)
+  // Early behind the first pass; behind the expansion where this kernel waits for it, which it does without y.
+  if (plan.chunks > 1 || (compact && !kSavedY))
     return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);
   kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
   return cudaGetLastError();

@@ -25,6 +25,7 @@ struct ScanCase {
   bool lengths = false, last_state = true, dlast_state = false;
   bool strided = false, misaligned = false, extreme = false;
   bool compact = false;             ///< states kept every 32 steps
+  bool compact_with_y = false;      ///< and y, where it can be kept
   unsigned terms = 0;               ///< bits: state_offset out_offset B_scale B_bias C_scale C_bias
   int packed = 0;                   ///< rows packed into a batch of 1, some empty or of one step
   unsigned wanted = kAllGradients;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state, then those of terms

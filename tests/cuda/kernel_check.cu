@@ -202,7 +202,7 @@ std::vector<Job> all_jobs() {
           ScanCase c;
           c.roles_shape = shape, c.d_inner = d_inner, c.batch = 3, c.seqlen = is_short ? 20 + 9 * i : 256 + 5 * i;
           c = with_options(c, 7 * i + kind++);  // 7: all options with every kind
-          c.compact = (i / 4 + kind) % 3 == 0;
+          c.compact = (i / 4 + kind) % 3 == 0, c.compact_with_y = kind % 2 == 0;
           if (packed > 0) c.seqlen *= 3, c.batch = 1, c.lengths = false, c.packed = packed;
           add(jobs, c, kBf16);
         }
@@ -225,6 +225,8 @@ std::vector<Job> all_jobs() {
   }
   ScanCase stretches;  // so many that a block of the expansion takes several
   stretches.batch = 128, stretches.d_inner = 8, stretches.seqlen = 900, stretches.compact = true;
+  add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
+  stretches.compact_with_y = true;
   add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
   ScanCase dense;  // short rows that just fill the device, without y from the forward
   dense.batch = 4, dense.d_inner = 1536, dense.seqlen = 130, dense.compact = true;

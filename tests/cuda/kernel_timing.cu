@@ -1,6 +1,8 @@
 // Times of the kernels at the shapes of published models, bf16: medians of CUDA-event timings.
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
@@ -19,8 +21,9 @@ __global__ void wait_kernel(int64_t cycles) {
   }
 }
 
-/// Median of the milliseconds between two events, with `before` in front of the first.
-double median_between_events(const std::function<void()>& before, const std::function<void()>& launch) {
+/// Median of the milliseconds between two events, before the first of which the device is kept busy for wait_cycles (0:
+/// not at all). Less than 0: the device was done with that before all was queued.
+double median_between_events(int64_t wait_cycles, const std::function<void()>& launch) {
   cudaEvent_t start, stop;
   MPEFT_CUDA_REQUIRE(cudaEventCreate(&start));
   MPEFT_CUDA_REQUIRE(cudaEventCreate(&stop));
@@ -30,11 +33,19 @@ double median_between_events(const std::function<void()>& before, const std::fun
     MPEFT_CUDA_REQUIRE(cudaDeviceSynchronize());
   } while (std::chrono::steady_clock::now() < end_of_warming);
   std::vector<float> times;
+  bool all_queued = true;
   for (int i = 0; i < 28; ++i) {
-    before();
+    if (wait_cycles > 0) {
+      wait_kernel<<<1, 32>>>(wait_cycles);
+      MPEFT_CUDA_REQUIRE(cudaGetLastError());
+    }
     MPEFT_CUDA_REQUIRE(cudaEventRecord(start));
     launch();
     MPEFT_CUDA_REQUIRE(cudaEventRecord(stop));
+    if (wait_cycles > 0) {
+      all_queued = all_queued && cudaEventQuery(start) == cudaErrorNotReady;
+      cudaGetLastError();  // that an event is still to come is no error
+    }
     MPEFT_CUDA_REQUIRE(cudaEventSynchronize(stop));
     float ms = 0;
     MPEFT_CUDA_REQUIRE(cudaEventElapsedTime(&ms, start, stop));
@@ -43,21 +54,24 @@ double median_between_events(const std::function<void()>& before, const std::fun
   std::sort(times.begin(), times.end());
   cudaEventDestroy(start);
   cudaEventDestroy(stop);
-  return times[times.size() / 2];
+  return all_queued ? times[times.size() / 2] : -1;
 }
 
 }  // namespace
 
-double median_ms(const std::function<void()>& launch) {
-  return median_between_events([] {}, launch);
-}
+double median_ms(const std::function<void()>& launch) { return median_between_events(0, launch); }
 
 double fed_ms(const std::function<void()>& launch) {
-  // as much shared memory as any kernel wants: a multiprocessor that has to divide its cache anew starts late
+  // The multiprocessor that waits keeps as much shared memory as the kernels of the scan want: dividing its cache anew
+  // would let it start late.
   MPEFT_CUDA_REQUIRE(cudaFuncSetAttribute(wait_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                           cudaSharedmemCarveoutMaxShared));
-  constexpr int64_t kCycles = 200'000;  // 0.1 ms: more than the processor takes for three launches and two events
-  return median_between_events([] { wait_kernel<<<1, 32>>>(kCycles); }, launch);
+  constexpr int64_t kFirst = 200'000, kLast = 64 * kFirst;  // 0.1 to 6 ms; four launches and two events take 0.03
+  for (int64_t cycles = kFirst; cycles <= kLast; cycles *= 4) {
+    if (const double ms = median_between_events(cycles, launch); ms >= 0) return ms;
+  }
+  std::fprintf(stderr, "the processor needs more than 6 ms for a launch: no time of a fed stream\n");
+  std::exit(1);
 }
 
 double graph_ms(const std::function<void(cudaStream_t, int)>& launch, int repeats) {
@@ -156,19 +170,19 @@ void time_scan(const Shape& s, int64_t d_state) {
     std::printf("%s %.4f", what, ms);
     if (peer > 0) std::printf(" (%.3f)", ms / peer);
   };
-  std::printf("scan %2d,%5d,%5d N%-3d between events:", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state);
-  print(" fwd", fwd, s.peer_scan_fwd);
-  print("  without checkpoints", inference);
+  std::printf("scan %d, %d, %d N%d\n", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state);
+  print("  between events: fwd", fwd, s.peer_scan_fwd);
   print("  bwd", bwd, s.peer_scan_bwd);
-  print("  without dA dD dbias", frozen);
   print("  compact", compact_fwd);
   print("", compact_bwd);
-  print("  fed: fwd", fwd_fed, s.peer_scan_fwd);
+  print("  without checkpoints", inference);
+  print("  without dA dD dbias", frozen);
+  print("\n  fed:            fwd", fwd_fed, s.peer_scan_fwd);
   print("  bwd", bwd_fed, s.peer_scan_bwd);
   print("  compact", compact_fwd_fed);
   print("", compact_bwd_fed);
-  print("  in a graph:", fwd_graph);
-  print("", bwd_graph);
+  print("\n  in a graph:     fwd", fwd_graph);
+  print("          bwd", bwd_graph);
   std::printf("\n");
   std::fflush(stdout);
 }

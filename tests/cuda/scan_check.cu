@@ -235,7 +235,7 @@ class ScanCheck {
   bool keeps_y() {
     SelectiveScanInputs<scalar_t> p;
     device_inputs(p);
-    return !c_.compact && kernels::selective_scan_keeps_y(p);
+    return (!c_.compact || c_.compact_with_y) && kernels::selective_scan_keeps_y(p);
   }
 
   void draw() {
@@ -428,7 +428,8 @@ class ScanCheck {
                   "terms%x packed%d compact%d w%x roles%d",
                   Report::dtype, (int)c_.batch, (int)c_.seqlen, (int)c_.d_inner, (int)c_.d_state, (int)c_.rank, c_.z,
                   c_.D, c_.delta_bias, c_.initial_state, c_.lengths, c_.last_state, c_.dlast_state, c_.softplus,
-                  c_.strided, c_.misaligned, c_.extreme, c_.terms, c_.packed, c_.compact, c_.wanted, c_.roles_shape);
+                  c_.strided, c_.misaligned, c_.extreme, c_.terms, c_.packed, c_.compact ? 1 + c_.compact_with_y : 0,
+                  c_.wanted, c_.roles_shape);
     return text;
   }
 
