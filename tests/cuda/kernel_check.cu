@@ -202,8 +202,11 @@ std::vector<Job> all_jobs() {
           ScanCase c;
           c.roles_shape = shape, c.d_inner = d_inner, c.batch = 3, c.seqlen = is_short ? 20 + 9 * i : 256 + 5 * i;
           c = with_options(c, 7 * i + kind++);  // 7: all options with every kind
-          c.compact = (i / 4 + kind) % 3 == 0, c.compact_with_y = kind % 2 == 0;
+          c.compact = (i / 4 + kind) % 3 == 0;
           if (packed > 0) c.seqlen *= 3, c.batch = 1, c.lengths = false, c.packed = packed;
+          add(jobs, c, kBf16);
+          if (!c.compact) continue;
+          c.compact_with_y = true;
           add(jobs, c, kBf16);
         }
       }

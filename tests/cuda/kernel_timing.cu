@@ -166,24 +166,19 @@ void time_scan(const Shape& s, int64_t d_state) {
   const double compact_fwd_fed = fed_ms(forward), compact_bwd_fed = fed_ms(backward);
   f.checkpoints = nullptr;
   const double inference = median_ms(forward);
-  auto print = [](const char* what, double ms, double peer = 0) {
-    std::printf("%s %.4f", what, ms);
-    if (peer > 0) std::printf(" (%.3f)", ms / peer);
+  auto print_with_shares = [&](const char* way, double forward_ms, double backward_ms, double compact_forward_ms,
+                               double compact_backward_ms) {
+    std::printf("  %s fwd %.4f", way, forward_ms);
+    if (s.peer_scan_fwd > 0) std::printf(" (%.3f)", forward_ms / s.peer_scan_fwd);
+    std::printf("  bwd %.4f", backward_ms);
+    if (s.peer_scan_bwd > 0) std::printf(" (%.3f)", backward_ms / s.peer_scan_bwd);
+    std::printf("  compact %.4f %.4f", compact_forward_ms, compact_backward_ms);
   };
   std::printf("scan %d, %d, %d N%d\n", (int)s.batch, (int)s.d_inner, (int)s.seqlen, (int)d_state);
-  print("  between events: fwd", fwd, s.peer_scan_fwd);
-  print("  bwd", bwd, s.peer_scan_bwd);
-  print("  compact", compact_fwd);
-  print("", compact_bwd);
-  print("  without checkpoints", inference);
-  print("  without dA dD dbias", frozen);
-  print("\n  fed:            fwd", fwd_fed, s.peer_scan_fwd);
-  print("  bwd", bwd_fed, s.peer_scan_bwd);
-  print("  compact", compact_fwd_fed);
-  print("", compact_bwd_fed);
-  print("\n  in a graph:     fwd", fwd_graph);
-  print("          bwd", bwd_graph);
-  std::printf("\n");
+  print_with_shares("between events:", fwd, bwd, compact_fwd, compact_bwd);
+  std::printf("  without checkpoints %.4f  without dA dD dbias %.4f\n", inference, frozen);
+  print_with_shares("fed:           ", fwd_fed, bwd_fed, compact_fwd_fed, compact_bwd_fed);
+  std::printf("\n  in a graph:     fwd %.4f  bwd %.4f\n", fwd_graph, bwd_graph);
   std::fflush(stdout);
 }
 
