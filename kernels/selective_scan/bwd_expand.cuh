@@ -143,8 +143,9 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
     }
     store(0);
     const int pieces = step % kCoarse == 0 ? 2 : 1;
-#pragma unroll 1
-    for (int piece = 0; piece < pieces; ++piece) {
+#pragma unroll
+    for (int piece = 0; piece < 2; ++piece) {
+      if (piece == pieces) break;
 #pragma unroll
       for (int q = 0; q < kFine; ++q) {
         const int t = piece * kFine + q;
@@ -152,14 +153,14 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
         load_floats(x, &s.step[t][2 * lane.channel]);
         load_floats(B, &s.BC[stage][t][lane.group * 4]);
 #pragma unroll
-        for (int c = 0; c < kLane; ++c) {
+        for (int i = 0; i < 4; ++i) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
+          for (int c = 0; c < kLane; ++c) {
             float B_t = B[i];
             if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
             const float exponent = x[c] * A[c][i];
             // the special function unit is the limit here: one in eight of bfloat16's exponentials goes elsewhere
-            const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 0 && i == 3;
+            const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 0 && i == 0;
             const float a = polynomial ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent);
             h[c][i] = fmaf(a, h[c][i], x[kLane + c] * B_t);
           }

@@ -107,7 +107,6 @@ struct BwdHalf {
         for (int c = 0; c < kLane; ++c) {
           float S1 = 0.f, S2 = 0.f;
           weight[c] = x[kLane + c];
-          sums.y[t][c] = 0.f;
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             float B_t = B[i], C_t = C[i], read = h[t + 1][c][i];
@@ -119,10 +118,10 @@ struct BwdHalf {
             const float g = fmaf(dy[c], C_t, own.v[c][i]);
             own.v[c][i] = a[t][c][i] * g;
             const float vh = own.v[c][i] * h[t][c][i];
+            own.dA[c][i] = fmaf(vh, x[c], own.dA[c][i]);
             S1 = i == 0 ? g * B_t : fmaf(g, B_t, S1);
             S2 = i == 0 ? vh * own.A[c][i] : fmaf(vh, own.A[c][i], S2);
-            if constexpr (!kSavedY) sums.y[t][c] = fmaf(C_t, read, sums.y[t][c]);
-            own.dA[c][i] = fmaf(vh, x[c], own.dA[c][i]);
+            if constexpr (!kSavedY) sums.y[t][c] = i == 0 ? C_t * read : fmaf(C_t, read, sums.y[t][c]);
             G[c][i] = g;
             H[c][i] = read;
             if constexpr (kWithTerms) {  // of B' and C' until here
