@@ -6,11 +6,13 @@
 // Mapping: as the forward, but that a walk reads width - 1 steps further, and that what it reads is copied ahead into
 //   shared memory (StepRing): its sums leave no registers for that. dinitial_state is dx at the steps before 0, which
 //   the first walk of a row passes.
+//   Few steps and channels: bwd_short.cu, in one launch.
 // Accumulation: float. Sums over time and rows: the walks of a block, then one partial a block in the workspace, then a
 //   fixed-order sum of those.
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/causal_conv1d/bwd_short.h"
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
 #include "kernels/causal_conv1d/step_ring.cuh"
 #include "kernels/causal_conv1d/window.cuh"
@@ -295,6 +297,9 @@ cudaError_t launch_width(const CausalConv1dBwdParams<scalar_t>& p, float* worksp
   const bool vector =
       inputs_are_aligned(p) && is_vector_aligned(p.dout.data, p.dout.batch_stride, p.dout.time_stride) &&
       is_vector_aligned(p.dx.data, p.dx.batch_stride, p.dx.time_stride) && is_vector_aligned(p.dinitial_state);
+  if (vector) {
+    if (const ShortLaunch launch = launch_short_bwd(p, stream); launch.taken) return launch.error;
+  }
   return vector ? launch_vec<scalar_t, kWidth, kVecOf<scalar_t>>(p, workspace, stream)
                 : launch_vec<scalar_t, kWidth, 1>(p, workspace, stream);
 }

@@ -33,7 +33,8 @@ struct ConvGrid {
 
 inline int64_t conv_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// Multiprocessors of the GPU that the walks were tuned on; fixed, so that sums are the same on every GPU.
+/// Multiprocessors of the GPU that the walks were tuned on; fixed, so that sums are the same on every GPU (but for
+/// those of bwd_short.cu, which not every GPU can take).
 inline constexpr int kConvMultiprocessors = 132;
 
 /// The shortest walk, a multiple of `multiple` steps, with which all blocks fit into `at_once` a multiprocessor.

@@ -39,6 +39,7 @@ struct ConvCase {
   int initial_state = 0;
   bool lengths = false, strided = false, misaligned = false, sums = true;
   int packed = 0;
+  int repeats = 1;  ///< bitwise; more than 1: replays of a graph too
 };
 struct NormCase {
   int64_t rows = 5, d_model = 768;

@@ -1,5 +1,7 @@
 // Correctness of causal_conv1d's and rms_norm's CUDA kernels against the fp64 references.
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "kernels/causal_conv1d/causal_conv1d_launch.h"
 #include "kernels/causal_conv1d/reference.h"
@@ -7,6 +9,7 @@
 #include "kernels/rms_norm/rms_norm_launch.h"
 
 #include "tests/cuda/checks.h"
+#include "tests/cuda/replay.h"
 
 namespace mpeft::cuda_check {
 namespace {
@@ -22,6 +25,13 @@ double sums_tolerance(DType dtype) { return dtype == DType::kFloat32 ? 5e-6 : dt
 bool same_memory(const auto& before, const auto& array) {
   const auto now = array.download();
   return std::memcmp(before.data(), now.data(), now.size() * sizeof(now[0])) == 0;
+}
+
+/// The bits of a tensor on the device.
+template <typename T>
+std::string bits(Tensor<T>& tensor) {
+  const auto values = tensor.array().download();
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(values[0])};
 }
 
 template <typename T>
@@ -74,26 +84,27 @@ void conv(const ConvCase& c, DType dtype, Report& report) {
     inputs(p, x.template host<const double>(), weight.host_data(), bias.host_data(), state.host_data(), lengths.data(),
            starts.data());
   };
-  auto forward = [&] {
+  auto launch_forward = [&](cudaStream_t stream) {
     CausalConv1dFwdParams<scalar_t> p;
     device_inputs(p);
     p.out = out.device_data(), p.last_state = last.device_data();
-    for (Tensor<scalar_t>* t : {&out, &last}) t->array().poison();
-    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(p, cudaStreamPerThread));
-    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_fwd(p, stream));
   };
-  auto backward = [&] {
-    CausalConv1dBwdParams<scalar_t> p;
-    device_inputs(p);
-    p.dout = dout.template device<const scalar_t>(), p.dx = dx.device();
-    if (c.sums) p.dweight = dweight.device_data();
-    if (c.sums && c.bias) p.dbias = dbias.device_data();
-    if (c.initial_state) p.dinitial_state = dstate.device_data();
-    dx.array().poison();
+  CausalConv1dBwdParams<scalar_t> b;
+  device_inputs(b);
+  b.dout = dout.template device<const scalar_t>(), b.dx = dx.device();
+  if (c.sums) b.dweight = dweight.device_data();
+  if (c.sums && c.bias) b.dbias = dbias.device_data();
+  if (c.initial_state) b.dinitial_state = dstate.device_data();
+  DeviceArray<char> workspace(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(b)));
+  auto poison = [&] {
+    for (Tensor<scalar_t>* t : {&out, &last, &dx}) t->array().poison();
     for (Tensor<float>* t : {&dweight, &dbias, &dstate}) t->array().poison();
-    DeviceArray<char> workspace(static_cast<size_t>(causal_conv1d_bwd_workspace_bytes(p)));
-    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(p, workspace.data(), cudaStreamPerThread));
-    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+    workspace.poison();
+  };
+  auto launch = [&](cudaStream_t stream) {
+    launch_forward(stream);
+    MPEFT_CUDA_REQUIRE(launch_causal_conv1d_bwd(b, workspace.data(), stream));
   };
   CausalConv1dFwdParams<double> f;
   host_inputs(f);
@@ -110,17 +121,31 @@ void conv(const ConvCase& c, DType dtype, Report& report) {
                 name_of(dtype), (int)c.batch, (int)c.seqlen, (int)c.d_inner, (int)c.width, c.silu, c.bias,
                 c.initial_state, c.lengths, c.strided, c.misaligned, c.sums, c.packed);
   const double stored = stored_tolerance(dtype), sums = sums_tolerance(dtype);
-  forward();
+  auto run = [&] {
+    poison();
+    launch(cudaStreamPerThread);
+    MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+  };
+  run();
   report.compare("conv", "out", out, stored, text);
   report.compare("conv", "last_state", last, 0, text);
-  report.require(repeats(out, forward), std::string(text) + ": out differs between two runs");
-  backward();
   report.compare("conv", "dx", dx, stored, text);
   if (c.sums) report.compare("conv", "dweight", dweight, sums, text);
   if (c.sums && c.bias) report.compare("conv", "dbias", dbias, sums, text);
   if (c.initial_state) report.compare("conv", "dinitial_state", dstate, sums, text);
-  report.require(repeats(dx, backward), std::string(text) + ": dx differs between two runs");
-  report.require(repeats(dweight, backward), std::string(text) + ": dweight differs between two runs");
+  auto results = [&] { return std::vector{bits(out), bits(last), bits(dx), bits(dweight), bits(dbias), bits(dstate)}; };
+  const auto first = results();
+  for (int i = 0; i < c.repeats; ++i) {
+    run();
+    report.require(results() == first, std::string(text) + ": differs between two runs");
+  }
+  if (c.repeats == 1) return;
+  Replay replay(launch);
+  for (int i = 0; i < 3; ++i) {
+    poison();
+    replay.run();
+    report.require(results() == first, std::string(text) + ": a graph's replay differs from the launches");
+  }
 }
 
 template <typename scalar_t>
@@ -217,21 +242,13 @@ void norm(const NormCase& c, DType dtype, Report& report) {
     backward();
   }
   if (c.repeats == 1) return;
-  cudaGraph_t graph;
-  cudaGraphExec_t replay;
-  MPEFT_CUDA_REQUIRE(cudaStreamBeginCapture(cudaStreamPerThread, cudaStreamCaptureModeThreadLocal));
-  MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, workspace.data(), cudaStreamPerThread));
-  MPEFT_CUDA_REQUIRE(cudaStreamEndCapture(cudaStreamPerThread, &graph));
-  MPEFT_CUDA_REQUIRE(cudaGraphInstantiate(&replay, graph, 0));
+  Replay replay([&](cudaStream_t stream) { MPEFT_CUDA_REQUIRE(launch_rms_norm_bwd(b, workspace.data(), stream)); });
   same_bits(
       [&] {
         poison_gradients();
-        MPEFT_CUDA_REQUIRE(cudaGraphLaunch(replay, cudaStreamPerThread));
-        MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
+        replay.run();
       },
       "replays of a graph");
-  MPEFT_CUDA_REQUIRE(cudaGraphExecDestroy(replay));
-  MPEFT_CUDA_REQUIRE(cudaGraphDestroy(graph));
 }
 
 }  // namespace

@@ -411,6 +411,12 @@ std::vector<Job> repeat_jobs() {
   for (const ScanCase& roles : by_roles) {
     jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(roles, DType::kBFloat16, report); }});
   }
+  for (const int64_t seqlen : {500, 1500}) {  // sums of dweight in a cluster, and in a second launch
+    ConvCase conv;
+    conv.batch = 1, conv.seqlen = seqlen, conv.d_inner = 1544, conv.initial_state = 2, conv.lengths = true;
+    conv.repeats = 100;
+    add(jobs, conv, kAll);
+  }
   for (const int64_t d_model : {768, 2560}) {
     NormCase norm;
     norm.rows = 2050, norm.d_model = d_model, norm.repeats = 100;

@@ -9,6 +9,7 @@
 #include "kernels/selective_scan/selective_scan_launch.h"
 
 #include "tests/cuda/checks.h"
+#include "tests/cuda/replay.h"
 
 namespace mpeft::cuda_check {
 namespace {
@@ -80,25 +81,16 @@ class ScanCheck {
       launch_backward();
       report_.require(results() == first, name() + ": differs at repeat " + std::to_string(i));
     }
-    cudaStream_t stream;
-    cudaGraph_t graph;
-    cudaGraphExec_t executable;
-    MPEFT_CUDA_REQUIRE(cudaStreamCreate(&stream));
     DeviceArray<char> workspace = make_workspace();
-    MPEFT_CUDA_REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    MPEFT_CUDA_REQUIRE(launch(forward_params(), stream));
-    MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
-    MPEFT_CUDA_REQUIRE(cudaStreamEndCapture(stream, &graph));
-    MPEFT_CUDA_REQUIRE(cudaGraphInstantiate(&executable, graph, 0));
+    Replay replay([&](cudaStream_t stream) {
+      MPEFT_CUDA_REQUIRE(launch(forward_params(), stream));
+      MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
+    });
     for (int i = 0; i < 3; ++i) {
       poison();
-      MPEFT_CUDA_REQUIRE(cudaGraphLaunch(executable, stream));
-      MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(stream));
+      replay.run();
       report_.require(results() == first, name() + ": a graph's replay differs from the launches");
     }
-    cudaGraphExecDestroy(executable);
-    cudaGraphDestroy(graph);
-    cudaStreamDestroy(stream);
   }
 
   void run() {
