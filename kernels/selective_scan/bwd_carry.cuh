@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kernels/common/cuda_launch.cuh"
+#include "kernels/selective_scan/bwd_places.cuh"
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
@@ -53,21 +54,30 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
 
   let_successor_start();
   const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
+  const TileCopy<kTile, 2 * kDState, kThreads, scalar_t> state_copy(threadIdx.x);
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
+  const int64_t first_channel = block.first_channel + copy.c;
+  const scalar_t *const delta_place = place_of(p.delta, row, span, copy.t, first_channel),
+                        *const dout_place = place_of(p.dout, row, span, copy.t, first_channel),
+                        *const z_place = place_of(p.z, row, span, copy.t, first_channel),
+                        *const state_place = place_of_states<kDState>(states, state_copy.t, state_copy.c);
   auto fetch_BC = [&](int step, int stage) {
-    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, min(kTile, end - step));
+    const int steps = min(kTile, end - step);
+    if (!states.vectors) {
+      fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, steps);
+    } else if (state_copy.takes_part()) {
+      fetch_own_states<kTile, kDState>(state_copy, s.states[stage], state_place, states, step, steps);
+    }
   };
   auto fetch = [&](int step, int stage) {
-    const int steps = min(kTile, end - step);
-    auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
-      fetch_sequence(copy, tile, x, row, span, step, steps, block);
+    if (!copy.takes_part()) return;
+    auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const scalar_t* place, int64_t time_stride) {
+      fetch_own(copy, tile, at_step(place, step, time_stride), time_stride, min(kTile, end - step), block.channels);
     };
-    if (copy.takes_part()) {
-      channels(s.delta[stage], p.delta);
-      channels(s.dout[stage], p.dout);
-      if (gated) channels(s.z[stage], p.z);
-    }
+    channels(s.delta[stage], delta_place, p.delta.time_stride);
+    channels(s.dout[stage], dout_place, p.dout.time_stride);
+    if (gated) channels(s.z[stage], z_place, p.z.time_stride);
   };
   const int last_tile = first + (end - first - 1) / kTile * kTile;
   if (first < end) {
@@ -82,12 +92,12 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int64_t at = state_start + c * kDState + i;
-      A[c][i] = exists ? p.A[at] : 0.f;
-      if constexpr (kWithTerms) {
-        if (exists) terms[c][i] = state_terms(p, at);
-      }
+    for (int i = 0; i < 4; ++i) A[c][i] = 0.f;
+    if (!exists) continue;
+    load_floats(A[c], p.A + state_start + c * kDState);
+    if constexpr (kWithTerms) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) terms[c][i] = state_terms(p, state_start + c * kDState + i);
     }
   }
   constexpr int kVector = BwdPreparation<Shape>::kVector;

@@ -118,10 +118,10 @@ struct BwdHalf {
             const float g = fmaf(dy[c], C_t, own.v[c][i]);
             own.v[c][i] = a[t][c][i] * g;
             const float vh = own.v[c][i] * h[t][c][i];
-            own.dA[c][i] = fmaf(vh, x[c], own.dA[c][i]);
+            if constexpr (!kSavedY) sums.y[t][c] = i == 0 ? C_t * read : fmaf(C_t, read, sums.y[t][c]);
             S1 = i == 0 ? g * B_t : fmaf(g, B_t, S1);
             S2 = i == 0 ? vh * own.A[c][i] : fmaf(vh, own.A[c][i], S2);
-            if constexpr (!kSavedY) sums.y[t][c] = i == 0 ? C_t * read : fmaf(C_t, read, sums.y[t][c]);
+            own.dA[c][i] = fmaf(vh, x[c], own.dA[c][i]);
             G[c][i] = g;
             H[c][i] = read;
             if constexpr (kWithTerms) {  // of B' and C' until here

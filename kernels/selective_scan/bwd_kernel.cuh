@@ -72,31 +72,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       }
     }
   }
-  auto own_parameter = [&](const float* of_channels) {  // of the block's channel threadIdx.x
-    const int c = static_cast<int>(threadIdx.x);
-    return of_channels != nullptr && c < block.channels && !idle ? of_channels[block.first_channel + c] : 0.f;
-  };
-  const float D_own = own_parameter(p.D), bias_own = softplus_bias<scalar_t>(own_parameter(p.delta_bias)),
-              offset_own = kWithTerms ? own_parameter(p.out_offset) : 0.f;
-
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   const bool gated = p.z.data != nullptr;
   using Copy = TileCopy<kTile, kChannels, kThreads, scalar_t>;
   using StateCopy = TileCopy<kTile, 2 * kDState, kThreads, scalar_t>;
   const int64_t first_checkpoint = first_row_part(p, row, span, kEvery), row_states = p.d_inner * kDState;
-  if (!idle) {
-    const Copy copy(threadIdx.x);
-    const StateCopy state_copy(threadIdx.x);
-    BwdPlaces<scalar_t>& place = s.places[threadIdx.x];
-    place = bwd_places(p, row, span, copy.t, block.first_channel + copy.c);
-    place.states = state_copy.c < kDState ? states.B + state_copy.t * p.B.time_stride + state_copy.c
-                                          : states.C + state_copy.t * p.C.time_stride + (state_copy.c - kDState);
-    place.dBC = workspace + plan.dBC + (block.first_channel / kChannels * n_tokens(p) + span.first) * 2 * kDState +
-                threadIdx.x * 4;
-    s.checkpoints[threadIdx.x] =
-        lane.channel < block.channels ? p.checkpoints + first_checkpoint * row_states + state_start_of(lane) : nullptr;
-  }
-  auto fetch_BC = [&](const BwdPlaces<scalar_t>& place, int step, int stage) {
+  auto fetch_BC = [&](const BwdInputPlaces<scalar_t>& place, int step, int stage) {
     const int steps = min(kTile, end - step);
     if (!state_vectors) {
       fetch_states<kTile, kDState, kThreads>(
@@ -105,11 +86,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       return;
     }
     const StateCopy copy(fresh_thread_index());
-    if (!copy.takes_part()) return;
-    const int stride = copy.c < kDState ? states.B_stride : states.C_stride;
-    fetch_own(copy, s.states[stage], at_step(place.states, step, stride), stride, steps, 2 * kDState);
+    if (copy.takes_part()) fetch_own_states<kTile, kDState>(copy, s.states[stage], place.states, states, step, steps);
   };
-  auto fetch = [&](const BwdPlaces<scalar_t>& place, int step, int stage) {
+  auto fetch = [&](const BwdInputPlaces<scalar_t>& place, int step, int stage) {
     const Copy copy(fresh_thread_index());
     if (!copy.takes_part()) return;
     auto channels = [&](scalar_t(&tile)[kTile][kPitch], const scalar_t* source, int64_t time_stride) {
@@ -132,20 +111,40 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   };
   const int last_tile = first + (end - first - 1) / kTile * kTile;
 
+  // The first tile is asked for as soon as its place is known; all other places are found while it is on its way.
+  BwdPlaces<scalar_t>& places = s.places[fresh_thread_index()];
+  const Copy own_copy(fresh_thread_index());
+  if (first < end) {
+    const StateCopy state_copy(threadIdx.x);
+    BwdInputPlaces<scalar_t> inputs = bwd_input_places(p, row, span, own_copy.t, block.first_channel + own_copy.c);
+    inputs.states = place_of_states<kDState>(states, state_copy.t, state_copy.c);
+    fetch(inputs, last_tile, 0);
+    fetch_BC(inputs, last_tile, 0);
+    if (last_tile > first) fetch_BC(inputs, last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
+    static_cast<BwdInputPlaces<scalar_t>&>(places) = inputs;
+  }
+  auto own_parameter = [&](const float* of_channels) {  // of the block's channel threadIdx.x
+    const int c = static_cast<int>(threadIdx.x);
+    return of_channels != nullptr && c < block.channels && !idle ? of_channels[block.first_channel + c] : 0.f;
+  };
+  const float D_own = own_parameter(p.D), bias_own = softplus_bias<scalar_t>(own_parameter(p.delta_bias)),
+              offset_own = kWithTerms ? own_parameter(p.out_offset) : 0.f;
+
   let_successor_start();
   if constexpr (!kSavedY) {
     // for bwd_expand.cuh; where time is cut it was complete before the first pass began (launch_tiled)
     if (plan.chunks == 1) wait_for_predecessor();
   }
   if (first < end) {
-    const BwdPlaces<scalar_t> place = s.places[threadIdx.x];
+    s.checkpoints[threadIdx.x] =
+        lane.channel < block.channels ? p.checkpoints + first_checkpoint * row_states + state_start_of(lane) : nullptr;
     const int last_checkpoint = (length - 1) / kEvery;  // there is none before a half beyond the row's end
     fetch_checkpoint(0, last_tile / kEvery, true);
     fetch_checkpoint(1, min(last_tile / kEvery + 1, last_checkpoint), true);
-    fetch_BC(place, last_tile, 0);
-    fetch(place, last_tile, 0);
-    if (last_tile > first) fetch_BC(place, last_tile - kTile, 1);  // B and C are always a tile ahead of the rest
     copy_async_commit();
+    place_outputs(places, p, row, span, own_copy.t, block.first_channel + own_copy.c);
+    places.dBC = workspace + plan.dBC + (block.first_channel / kChannels * n_tokens(p) + span.first) * 2 * kDState +
+                 threadIdx.x * 4;
   }
   if (threadIdx.x < kChannels) {
     s.D[threadIdx.x] = D_own;

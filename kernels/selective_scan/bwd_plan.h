@@ -27,6 +27,7 @@ struct BwdPlan {
   int pieces, chunk_pieces, long_chunks, chunks;
   int64_t whole;                    ///< of the (row, block of channels) pairs, the first so many are not cut
   int64_t first_cut_row, cut_rows;  ///< the rows that have a pair that is cut: of the others there is only chunk 0
+  int64_t cut_rows_inverse;         ///< 2^32 / cut_rows, rounded up: a multiplication divides exactly below 2^16
   int64_t uncut_steps;              ///< nor is a row of at most so many steps, be it alone or packed with longer ones
   int64_t expanded;                 ///< the states that the forward did not keep: bwd_expand.cuh
   int64_t dBC;                      ///< [channel_block][token][2 d_state]
@@ -46,8 +47,8 @@ struct BwdPlan {
   /// First chunk 0 of all rows, then chunk 1 of those that are cut, and so on.
   MPEFT_INLINE BwdPart part(int64_t batch, int64_t number) const {
     if (number < batch) return {number, 0};
-    const auto later = static_cast<uint32_t>(number - batch), rows = static_cast<uint32_t>(cut_rows);
-    return {first_cut_row + later % rows, static_cast<int>(1 + later / rows)};
+    const int64_t later = number - batch, chunks_before = later * cut_rows_inverse >> 32;
+    return {first_cut_row + later - chunks_before * cut_rows, static_cast<int>(1 + chunks_before)};
   }
 };
 
@@ -64,6 +65,7 @@ inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int
   plan.whole = pairs - cut_pairs;
   plan.first_cut_row = first_cut_row;
   plan.cut_rows = rows - first_cut_row;
+  plan.cut_rows_inverse = ((int64_t{1} << 32) + plan.cut_rows - 1) / plan.cut_rows;
 }
 
 }  // namespace mpeft::kernels
