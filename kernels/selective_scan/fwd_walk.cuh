@@ -176,8 +176,8 @@ struct StepPair {
 
  private:
   static_assert(16 % (kPolynomials > 0 ? kPolynomials : 1) == 0);
-  /// Where it is one of 16, it is another state at every step: 1 to 2 % faster, by the order of instructions
-  /// (README.md).
+  /// Where it is one of 16, of 4 a step: states 1 and 3 at steps 1 and 3 of 8, the fastest order of many (README.md).
+  static_assert(kPolynomials != 1 || kChannels * kStates == 4);
   static __device__ constexpr bool is_polynomial(int t, int c, int i) {
     const int k = (t * kChannels + c) * kStates + i;
     return kPolynomials == 1 ? (k + 3 * t) % 16 == 8 : kPolynomials > 0 && k * kPolynomials % 16 == 0;

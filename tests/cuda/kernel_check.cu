@@ -283,6 +283,20 @@ std::vector<Job> all_jobs() {
       }
     }
   }
+  for (const int64_t width : {2, 3, 4}) {
+    for (const int64_t seqlen : {1, 2, 16, 37, 65}) {  // too many rows for one cluster
+      ConvCase c;
+      c.width = width, c.seqlen = seqlen, c.d_inner = 24, c.batch = 9, c.initial_state = conv % 3;
+      c.lengths = conv % 2 == 1, c.sums = conv % 7 != 6;
+      ++conv;
+      add(jobs, c, kAll);
+    }
+    for (const int64_t seqlen : {1, 40, 300, 420}) {  // clusters of 1, 5 and 7 blocks
+      ConvCase c;
+      c.width = width, c.seqlen = seqlen, c.d_inner = 24, c.batch = 1, c.initial_state = conv++ % 3;
+      add(jobs, c, kAll);
+    }
+  }
   for (const int64_t width : {2, 3, 4}) {  // elements enough for the wider of the forward's two vectors
     ConvCase c;
     c.width = width, c.seqlen = 531, c.d_inner = 4128, c.batch = 1, c.packed = 5, c.initial_state = 2;
@@ -411,9 +425,9 @@ std::vector<Job> repeat_jobs() {
   for (const ScanCase& roles : by_roles) {
     jobs.push_back({Op::kScan, [=](Report& report) { check_scan_repeats(roles, DType::kBFloat16, report); }});
   }
-  for (const int64_t seqlen : {500, 1500}) {  // sums of dweight in a cluster, and in a second launch
+  for (const int64_t seqlen : {120, 1500}) {  // sums of dweight in a cluster, and in a second launch
     ConvCase conv;
-    conv.batch = 1, conv.seqlen = seqlen, conv.d_inner = 1544, conv.initial_state = 2, conv.lengths = true;
+    conv.batch = 4, conv.seqlen = seqlen, conv.d_inner = 1544, conv.initial_state = 2, conv.lengths = true;
     conv.repeats = 100;
     add(jobs, conv, kAll);
   }
