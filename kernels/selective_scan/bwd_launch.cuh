@@ -14,7 +14,7 @@ namespace mpeft::kernels {
 namespace bwd {
 
 // d_state, warps, blocks a multiprocessor, channels a lane: as many as the registers of the unrolled halves allow
-// without spilling more than 8 bytes (DState16Dense; two channels a lane without y from the forward), and the shared
+// without spilling more than a few bytes (kernels/selective_scan/README.md says how many), and the shared
 // memory of sm_86, sm_89 and sm_120
 template <typename scalar_t>
 inline constexpr int kBwdLaneChannels = sizeof(scalar_t) == 4 ? 1 : 2;

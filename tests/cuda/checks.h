@@ -7,7 +7,7 @@
 #include "tests/cuda/comparison.h"
 
 // defines: Op, DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan,
-// check_scan_repeats, check_scan_math, check_scan_far_apart, check_conv, check_norm, time_all
+// check_scan_repeats, check_scan_math, check_scan_far_apart, conv_cases, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -66,6 +66,8 @@ void check_scan_repeats(const ScanCase& c, DType dtype, Report& report);
 void check_scan_math(Report& report);
 /// Rows more than 2^31 elements apart (needs 5 GB).
 void check_scan_far_apart(Report& report);
+/// Every option and shape class of the convolution.
+std::vector<ConvCase> conv_cases();
 void check_conv(const ConvCase& c, DType dtype, Report& report);
 void check_norm(const NormCase& c, DType dtype, Report& report);
 

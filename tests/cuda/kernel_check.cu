@@ -268,42 +268,7 @@ std::vector<Job> all_jobs() {
     any.dlast_state = true;
     add(jobs, any, kAll);
   }
-  int conv = 0;
-  for (const int64_t width : {2, 3, 4}) {
-    for (const int64_t seqlen : {1, 2, 16, 37, 65, 600}) {
-      for (const int64_t d_inner : {7, 8, 24, 1544}) {
-        ConvCase c;
-        c.width = width, c.seqlen = seqlen, c.d_inner = d_inner, c.batch = 1 + conv % 4;
-        c.silu = conv % 3 != 0, c.bias = conv % 4 != 1, c.initial_state = conv % 3, c.lengths = conv % 2 == 1;
-        c.strided = conv % 2 == 0, c.misaligned = conv % 5 == 3, c.sums = conv % 7 != 6;
-        ++conv;
-        add(jobs, c, kAll);
-        c.batch = 1, c.lengths = false, c.packed = 1 + conv % 11;
-        add(jobs, c, kAll);
-      }
-    }
-  }
-  for (const int64_t width : {2, 3, 4}) {
-    for (const int64_t seqlen : {1, 2, 16, 37, 65}) {  // too many rows for one cluster
-      ConvCase c;
-      c.width = width, c.seqlen = seqlen, c.d_inner = 24, c.batch = 9, c.initial_state = conv % 3;
-      c.lengths = conv % 2 == 1, c.sums = conv % 7 != 6;
-      ++conv;
-      add(jobs, c, kAll);
-    }
-    for (const int64_t seqlen : {1, 40, 300, 420}) {  // clusters of 1, 5 and 7 blocks
-      ConvCase c;
-      c.width = width, c.seqlen = seqlen, c.d_inner = 24, c.batch = 1, c.initial_state = conv++ % 3;
-      add(jobs, c, kAll);
-    }
-  }
-  for (const int64_t width : {2, 3, 4}) {  // elements enough for the wider of the forward's two vectors
-    ConvCase c;
-    c.width = width, c.seqlen = 531, c.d_inner = 4128, c.batch = 1, c.packed = 5, c.initial_state = 2;
-    add(jobs, c, kAll);
-    c.packed = 0, c.batch = 3, c.lengths = true, c.strided = width != 3, c.bias = width != 2, c.silu = width != 3;
-    add(jobs, c, kAll);
-  }
+  for (const ConvCase& c : conv_cases()) add(jobs, c, kAll);
   int norm = 0;
   for (const int64_t rows : {1, 5, 600}) {
     for (const int64_t d_model : {7, 8, 33, 64, 768, 1000, 1024, 2048, 2560, 5120, 10001, 12288}) {
