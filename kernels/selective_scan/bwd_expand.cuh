@@ -27,7 +27,7 @@ inline constexpr int kExpandThreads = 256;
 /// 16 states, with others as many as spill nothing.
 template <typename Shape>
 inline constexpr int kExpandBlocks = Shape::kDState == 8    ? 3
-                                     : Shape::kDState == 16 ? 5
+                                     : Shape::kDState == 16 ? 6
                                                             : 4;
 
 template <typename scalar_t, typename Shape>
@@ -36,8 +36,24 @@ struct ExpandShared {
   tile_t delta[2], u[2];  // two stages: one being used, one being fetched
   scalar_t states[2][Shape::kTile][2 * Shape::kDState];
   float step[Shape::kTile][Shape::kPairPitch];  // delta in units of kDeltaUnit, delta u: store_pairs
-  float BC[2][Shape::kTile][2 * Shape::kDState];
+  float B[2][Shape::kTile][Shape::kDState];
 };
+
+/// wide[t] = B of tile[t] in float.
+template <int kSteps, int kStates, int kThreads, typename scalar_t>
+__device__ __forceinline__ void widen_B(float (&wide)[kSteps][kStates], const scalar_t (&tile)[kSteps][2 * kStates]) {
+  constexpr int kRow = kStates / 4, kItems = kSteps * kRow;
+#pragma unroll
+  for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
+    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+    if (kItems % kThreads == 0 || i < kItems) {
+      const int t = i / kRow, n = i % kRow * 4;
+      float x[4];
+      load_floats(x, &tile[t][n]);
+      store_floats(&wide[t][n], x);
+    }
+  }
+}
 
 template <typename scalar_t, typename Shape, bool kWithTerms>
 __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
@@ -63,13 +79,13 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
 
   const TileCopy<kTile, kChannels, kThreads, scalar_t> copy(threadIdx.x);
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
-  // of a tile behind the first half of a stretch only the first half is wanted
-  auto wanted_end = [&](int step) { return min(step + (step % kCoarse == 0 ? kTile : kFine), end); };
+  // a stretch has two tiles, one a stage; of the second only the first half is wanted
+  auto wanted_steps = [&](int step, int stage) { return min(stage == 0 ? kTile : kFine, end - step); };
   auto fetch_BC = [&](int step, int stage) {
-    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, wanted_end(step) - step);
+    fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, wanted_steps(step, stage));
   };
   auto fetch = [&](int step, int stage) {
-    const int steps = wanted_end(step) - step;
+    const int steps = wanted_steps(step, stage);
     auto channels = [&](scalar_t(&tile)[kTile][Shape::kPitch], const Sequence<const scalar_t>& x) {
       fetch_sequence(copy, tile, x, row, span, step, steps, block);
     };
@@ -97,78 +113,96 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
       }
     }
   }
-  constexpr int kVector = BwdPreparation<Shape>::kVector;
-  const BwdPreparation<Shape> own(threadIdx.x);
-  float bias[kVector];
-  load_softplus_bias<scalar_t>(bias, p.delta_bias, block.first_channel, own.c, block.channels);
+  // what lanes prepare of the second tile is its first half: half as much each, or some would have nothing to do
+  using First = BwdPreparation<Shape>;
+  using Second = BwdPreparation<Shape, (BwdPreparation<Shape, kFine>::kVector >= kLane ? kFine : kTile)>;
+  const First of_first(threadIdx.x);
+  const Second of_second(threadIdx.x);
+  float first_bias[First::kVector], second_bias[Second::kVector];
+  load_softplus_bias<scalar_t>(first_bias, p.delta_bias, block.first_channel, of_first.c, block.channels);
+  load_softplus_bias<scalar_t>(second_bias, p.delta_bias, block.first_channel, of_second.c, block.channels);
   copy_async_wait();
   __syncthreads();
-  widen_states<kTile, kDState, kThreads>(s.BC[0], s.states[0], 1.f);
+  widen_B<kTile, kDState, kThreads>(s.B[0], s.states[0]);
   if (first + kTile < end) fetch_BC(first + kTile, 1);  // B is always a tile ahead of the rest
   copy_async_commit();
 
-  int stage = 0;
-  for (int step = first; step < end; step += kTile, stage ^= 1) {
-    copy_async_wait();
-    __syncthreads();  // fetched, and the last tile is used up
-    if (step + kTile < end) {
-      fetch(step + kTile, stage ^ 1);
-      if (step + 2 * kTile < end) fetch_BC(step + 2 * kTile, stage);
-      copy_async_commit();
-      widen_states<kTile, kDState, kThreads>(s.BC[stage ^ 1], s.states[stage ^ 1], 1.f);
-    }
-    {
-      float delta[kVector], u[kVector], step_sizes[kVector];
-      load_floats(delta, &s.delta[stage][own.t][own.c]);
-      load_floats(u, &s.u[stage][own.t][own.c]);
-      softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+#pragma unroll 1
+  for (int stretch = first; stretch < end; stretch += kCoarse) {
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) u[i] *= step_sizes[i] * kDeltaUnit<scalar_t>;
-      store_pairs<Shape>(s.step[own.t], own.c, step_sizes, u);
-    }
-    __syncwarp();
-    auto store = [&](int piece) {  // the state before step `step + piece kFine`
-      if (!exists || step + piece * kFine >= end) return;
-#pragma unroll
-      for (int c = 0; c < kLane; ++c) store_floats(to + piece * row_states + c * kDState, h[c]);
-    };
-    if (step % kCoarse == 0) {
-      kept += row_states;
-#pragma unroll
-      for (int c = 0; c < kLane; ++c) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) h[c][i] = h_next[c][i];
-        if (exists && step + kCoarse < end) load_floats(h_next[c], kept + c * kDState);
+    for (int stage = 0; stage < 2; ++stage) {
+      const int step = stretch + stage * kTile;
+      if (step >= end) break;
+      copy_async_wait();
+      __syncthreads();  // fetched, and the last tile is used up
+      if (step + kTile < end) {
+        fetch(step + kTile, stage ^ 1);
+        if (step + 2 * kTile < end) fetch_BC(step + 2 * kTile, stage);
+        copy_async_commit();
+        widen_B<kTile, kDState, kThreads>(s.B[stage ^ 1], s.states[stage ^ 1]);
       }
-    }
-    store(0);
-    const int pieces = step % kCoarse == 0 ? 2 : 1;
+      auto prepare = [&](const auto& own, const auto& bias) {
+        constexpr int kVector = std::decay_t<decltype(own)>::kVector;
+        float delta[kVector], u[kVector], step_sizes[kVector];
+        load_floats(delta, &s.delta[stage][own.t][own.c]);
+        load_floats(u, &s.u[stage][own.t][own.c]);
+        softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
 #pragma unroll
-    for (int piece = 0; piece < 2; ++piece) {
-      if (piece == pieces) break;
+        for (int i = 0; i < kVector; ++i) u[i] *= step_sizes[i] * kDeltaUnit<scalar_t>;
+        store_pairs<Shape>(s.step[own.t], own.c, step_sizes, u);
+      };
+      if (stage == 0) {
+        prepare(of_first, first_bias);
+      } else {
+        prepare(of_second, second_bias);
+      }
+      __syncwarp();
+      auto store = [&](int half) {  // the state before this half
+        if (!exists || step + half * kFine >= end) return;
 #pragma unroll
-      for (int q = 0; q < kFine; ++q) {
-        const int t = piece * kFine + q;
-        float x[2 * kLane], B[4];
-        load_floats(x, &s.step[t][2 * lane.channel]);
-        load_floats(B, &s.BC[stage][t][lane.group * 4]);
+        for (int c = 0; c < kLane; ++c) store_floats(to + half * row_states + c * kDState, h[c]);
+      };
+      if (stage == 0) {
+        kept += row_states;
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int c = 0; c < kLane; ++c) {
 #pragma unroll
-          for (int c = 0; c < kLane; ++c) {
-            float B_t = B[i];
-            if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
-            const float exponent = x[c] * A[c][i];
-            // the special function unit is the limit here: one in eight of bfloat16's exponentials goes elsewhere
-            const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 0 && i == 0;
-            const float a = polynomial ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent);
-            h[c][i] = fmaf(a, h[c][i], x[kLane + c] * B_t);
+          for (int i = 0; i < 4; ++i) h[c][i] = h_next[c][i];
+          if (exists && step + kCoarse < end) load_floats(h_next[c], kept + c * kDState);
+        }
+      }
+#pragma unroll
+      for (int half = 0; half < 2 - stage; ++half) {
+        store(half);
+        // loaded a step ahead; of many orders and shares of polynomials the fastest (README.md)
+        float x[kFine][2 * kLane], B[kFine][4];
+        auto load = [&](int t) {
+          load_floats(x[t], &s.step[half * kFine + t][2 * lane.channel]);
+          load_floats(B[t], &s.B[stage][half * kFine + t][lane.group * 4]);
+        };
+        load(0);
+#pragma unroll
+        for (int t = 0; t < kFine; ++t) {
+          if (t + 1 < kFine) load(t + 1);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+#pragma unroll
+            for (int c = 0; c < kLane; ++c) {
+              float B_t = B[t][i];
+              if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
+              const float exponent = x[t][c] * A[c][i];
+              // the special function unit is near its limit: one in sixteen of bfloat16's exponentials goes elsewhere
+              const bool polynomial =
+                  std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 1 && i == 3 && t % 2 == 1;
+              const float a = polynomial ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent);
+              h[c][i] = fmaf(a, h[c][i], x[t][kLane + c] * B_t);
+            }
           }
         }
       }
-      if (piece == 0) store(1);
+      if (stage == 1) store(1);  // what comes behind it nobody needs
+      to += 2 * row_states;
     }
-    to += 2 * row_states;
   }
 }
 

@@ -55,11 +55,11 @@ __device__ __forceinline__ int column_channel(const BwdLane<Shape>& lane) {
   return lane.channel + (column - own) * Shape::kLaneChannels;
 }
 
-/// What a lane of a warp prepares of a tile: kVector of the warp's own channels at step t. Only the warp itself reads
-/// it.
-template <typename Shape>
+/// What a lane of a warp prepares of a tile, or of its first kSteps: kVector of the warp's own channels at step t. Only
+/// the warp itself reads it.
+template <typename Shape, int kSteps = Shape::kTile>
 struct BwdPreparation {
-  static constexpr int kVector = Shape::kTile * Shape::kWarpChannels / 32;
+  static constexpr int kVector = kSteps * Shape::kWarpChannels / 32;
   int t, c;
 
   __device__ __forceinline__ explicit BwdPreparation(int thread) {
