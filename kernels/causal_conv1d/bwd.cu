@@ -298,7 +298,7 @@ cudaError_t launch_width(const CausalConv1dBwdParams<scalar_t>& p, float* worksp
       inputs_are_aligned(p) && is_vector_aligned(p.dout.data, p.dout.batch_stride, p.dout.time_stride) &&
       is_vector_aligned(p.dx.data, p.dx.batch_stride, p.dx.time_stride) && is_vector_aligned(p.dinitial_state);
   if (vector) {
-    if (const ShortLaunch launch = launch_short_bwd(p, stream); launch.taken) return launch.error;
+    if (const ShortLaunch launch = launch_short_bwd<kWidth>(p, stream); launch.taken) return launch.error;
   }
   return vector ? launch_vec<scalar_t, kWidth, kVecOf<scalar_t>>(p, workspace, stream)
                 : launch_vec<scalar_t, kWidth, 1>(p, workspace, stream);

@@ -3,13 +3,12 @@
 // Equation: bwd.cu.
 // Mapping: a thread has kWalk steps of kVec neighbouring channels. It loads them, and the width - 1 steps before and
 //   behind them, all at once; without tests where all of them exist, because branches in front of the loads cost such
-//   a launch 8 %. The lanes of a warp hold neighbouring channels, the warps of a block
-//   consecutive walks; blocks (channels; steps; rows). With dweight or dbias all blocks of a channel are one cluster:
-//   each adds the sums of its warps and writes them into the first one's shared memory, which adds those. Nothing else
-//   is launched.
+//   a launch 8 %. The lanes of a warp hold neighbouring channels, the warps of a block consecutive walks; blocks
+//   (channels; steps; rows). With dweight or dbias all blocks of a channel are one cluster: each adds the sums of its
+//   warps and writes them into the first one's shared memory, which adds those. Nothing else is launched.
 // Accumulation: float, in a fixed order.
-// Limits: no packed rows; rows on 16-byte boundaries; at most kMostInCluster blocks of a channel; with sums only code
-//   for sm_90 and later.
+// Limits: no packed rows; rows on 16-byte boundaries; at most kMostInCluster blocks of a channel, and as many in all as
+//   fit side by side on an H200; with sums only code for sm_90 and later.
 #include <cooperative_groups.h>
 #include <type_traits>
 
@@ -226,32 +225,25 @@ ShortLaunch launch(const CausalConv1dBwdParams<scalar_t>& p, dim3 grid, cudaStre
   return {true, cudaLaunchKernelEx(&config.launch, kernel, p)};
 }
 
-template <typename scalar_t, int kWidth>
-ShortLaunch launch_width(const CausalConv1dBwdParams<scalar_t>& p, dim3 grid, cudaStream_t stream) {
-  const bool sums = p.dweight != nullptr || p.dbias != nullptr;
-  return sums ? launch<scalar_t, kWidth, true>(p, grid, stream) : launch<scalar_t, kWidth, false>(p, grid, stream);
-}
-
 }  // namespace
 
-template <typename scalar_t>
+template <int kWidth, typename scalar_t>
 ShortLaunch launch_short_bwd(const CausalConv1dBwdParams<scalar_t>& p, cudaStream_t stream) {
   if (p.cu_seqlens != nullptr || p.batch > kMostInCluster || p.seqlen > kMostInCluster * kWarps * kWalk) return {};
   const dim3 grid(static_cast<unsigned>(conv_ceil(p.d_inner, kLanes * kVec)),
                   static_cast<unsigned>(conv_ceil(p.seqlen, kWarps * kWalk)), static_cast<unsigned>(p.batch));
   if (grid.y * grid.z > kMostInCluster || grid.x * grid.y * grid.z > kBlocksThatFit * kConvMultiprocessors) return {};
-  switch (p.width) {
-    case 2:
-      return launch_width<scalar_t, 2>(p, grid, stream);
-    case 3:
-      return launch_width<scalar_t, 3>(p, grid, stream);
-    default:
-      return launch_width<scalar_t, 4>(p, grid, stream);
-  }
+  const bool sums = p.dweight != nullptr || p.dbias != nullptr;
+  return sums ? launch<scalar_t, kWidth, true>(p, grid, stream) : launch<scalar_t, kWidth, false>(p, grid, stream);
 }
 
-template ShortLaunch launch_short_bwd(const CausalConv1dBwdParams<float>&, cudaStream_t);
-template ShortLaunch launch_short_bwd(const CausalConv1dBwdParams<__nv_bfloat16>&, cudaStream_t);
-template ShortLaunch launch_short_bwd(const CausalConv1dBwdParams<__half>&, cudaStream_t);
+#define MPEFT_INSTANTIATE(kWidth)                                                                           \
+  template ShortLaunch launch_short_bwd<kWidth>(const CausalConv1dBwdParams<float>&, cudaStream_t);         \
+  template ShortLaunch launch_short_bwd<kWidth>(const CausalConv1dBwdParams<__nv_bfloat16>&, cudaStream_t); \
+  template ShortLaunch launch_short_bwd<kWidth>(const CausalConv1dBwdParams<__half>&, cudaStream_t);
+MPEFT_INSTANTIATE(2)
+MPEFT_INSTANTIATE(3)
+MPEFT_INSTANTIATE(4)
+#undef MPEFT_INSTANTIATE
 
 }  // namespace mpeft::kernels

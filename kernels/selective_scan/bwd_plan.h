@@ -53,7 +53,8 @@ struct BwdPlan {
 };
 
 /// Cuts the last cut_pairs of `pairs` pairs of a plan that is not cut; where that would make more than most_parts parts
-/// it stays as it is. piece_steps is then a number of tiles.
+/// it stays as it is. most_parts: below 2^16, or cut_rows_inverse does not divide exactly. piece_steps is then a number
+/// of tiles.
 inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int64_t cut_pairs, int64_t most_parts) {
   const int64_t rows = pairs / plan.channel_blocks, first_cut_row = (pairs - cut_pairs) / plan.channel_blocks;
   if (cut.piece_tiles == 0 || rows + (cut.chunks() - 1) * (rows - first_cut_row) > most_parts) return;

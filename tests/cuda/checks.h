@@ -40,6 +40,8 @@ struct ConvCase {
   bool lengths = false, strided = false, misaligned = false, sums = true;
   int packed = 0;
   int repeats = 1;  ///< bitwise; more than 1: replays of a graph too
+  /// Whether the backward is one launch, which leaves the workspace alone (from compute capability 9 on), or more.
+  enum Launches { kAny, kOne, kSeveral } launches = kAny;
 };
 struct NormCase {
   int64_t rows = 5, d_model = 768;

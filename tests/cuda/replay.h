@@ -2,14 +2,13 @@
 
 #include <cuda_runtime.h>
 
-#include "tests/cuda/checks.h"
 #include "tests/cuda/device_array.h"
 
 // defines: Replay
 
 namespace mpeft::cuda_check {
 
-/// Launches captured once in a CUDA graph, to be replayed.
+/// Launches captured once in a CUDA graph, to be replayed; by one thread.
 class Replay {
  public:
   /// launch: called once with the stream to launch into; allocates nothing.

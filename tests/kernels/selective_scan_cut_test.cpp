@@ -158,6 +158,22 @@ TEST(SelectiveScanCutTest, MorePartsThanAGridHoldsAreNotMade) {
   EXPECT_EQ(plan.parts(65000), 65400);
 }
 
+TEST(SelectiveScanCutTest, ThePartsOfAFullGridAreFoundByMultiplication) {
+  for (const int64_t cut_rows : {1, 3, 7, 200, 1021, 20000, 21845}) {
+    const int64_t later_chunks = 65535 / cut_rows - 1;
+    BwdPlan plan{};
+    plan.channel_blocks = plan.chunks = 1;
+    const TimeCut cut = {.piece_tiles = 1, .long_pieces = 1, .long_chunks = 1, .short_chunks = later_chunks};
+    enter_cut(plan, cut, cut_rows, cut_rows, 65535);
+    ASSERT_EQ(plan.chunks, 1 + later_chunks);
+    for (int64_t number = 0; number < plan.parts(cut_rows); ++number) {
+      const BwdPart part = plan.part(cut_rows, number);
+      ASSERT_EQ(part.row, number % cut_rows) << number << " of " << cut_rows << " rows";
+      ASSERT_EQ(part.chunk, number / cut_rows) << number << " of " << cut_rows << " rows";
+    }
+  }
+}
+
 TEST(SelectiveScanCutTest, TheRememberedAnswerIsTheQuestionsOwn) {
   const auto equal = [](const TimeCut& a, const TimeCut& b) {
     return a.piece_tiles == b.piece_tiles && a.long_pieces == b.long_pieces && a.long_chunks == b.long_chunks &&
