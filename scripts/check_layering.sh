@@ -85,9 +85,10 @@ def check_module(path, module, modules):
 
 
 def is_glue(path):
-    """kernels/*.cpp, kernels/<op>/<op>.{h,cpp}, what these share (glue/) and what times them (bench/)."""
+    """kernels/*.cpp, kernels/<op>/{<op>,torch_*}.{h,cpp}, what these share (glue/) and what times them (bench/)."""
     parts = path.split("/")
-    return len(parts) == 2 or parts[1] in ("glue", "bench") or os.path.splitext(parts[-1])[0] == parts[1]
+    stem = os.path.splitext(parts[-1])[0]
+    return len(parts) == 2 or parts[1] in ("glue", "bench") or stem == parts[1] or stem.startswith("torch_")
 
 
 def check_kernel(path):
@@ -96,7 +97,7 @@ def check_kernel(path):
             complain(path, number, f'"{name}": kernels are below all modules')
         if not is_glue(path):
             if TORCH.match(name):
-                complain(path, number, f"<{name}>: only kernels/<op>/<op>.{{h,cpp}} and kernels/glue know LibTorch")
+                complain(path, number, f"<{name}>: only kernels/<op>/{{<op>,torch_*}}.{{h,cpp}} and kernels/glue know LibTorch")
             if name.startswith("kernels/") and name.endswith(".h") and is_glue(name) and name != "kernels/ops.def":
                 complain(path, number, f'"{name}": that header has LibTorch in it')
 
