@@ -3,8 +3,8 @@
 #
 #   scripts/check_layering.sh
 #
-# Also: LibTorch's headers only in TORCH modules, kernels/<op>/<op>.{h,cpp}, kernels/glue and kernels/bench; spdlog and
-# fmt only in src/core; paths from the root; no build flag in a header; no <torch/torch.h>.
+# Also: LibTorch's headers only in TORCH modules, kernels/<op>/{<op>,torch_*}.{h,cpp}, kernels/glue and kernels/bench;
+# spdlog and fmt only in src/core; paths from the root; no build flag in a header; no <torch/torch.h>.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 - <<'PY'
@@ -87,8 +87,9 @@ def check_module(path, module, modules):
 def is_glue(path):
     """kernels/*.cpp, kernels/<op>/{<op>,torch_*}.{h,cpp}, what these share (glue/) and what times them (bench/)."""
     parts = path.split("/")
-    stem = os.path.splitext(parts[-1])[0]
-    return len(parts) == 2 or parts[1] in ("glue", "bench") or stem == parts[1] or stem.startswith("torch_")
+    stem, ending = os.path.splitext(parts[-1])
+    is_torch = stem.startswith("torch_") and ending in (".h", ".cpp") and parts[1] != "common"
+    return len(parts) == 2 or parts[1] in ("glue", "bench") or stem == parts[1] or is_torch
 
 
 def check_kernel(path):
@@ -97,7 +98,7 @@ def check_kernel(path):
             complain(path, number, f'"{name}": kernels are below all modules')
         if not is_glue(path):
             if TORCH.match(name):
-                complain(path, number, f"<{name}>: only kernels/<op>/{{<op>,torch_*}}.{{h,cpp}} and kernels/glue know LibTorch")
+                complain(path, number, f"<{name}>: only <op>.{{h,cpp}}, torch_*.{{h,cpp}} and kernels/glue know LibTorch")
             if name.startswith("kernels/") and name.endswith(".h") and is_glue(name) and name != "kernels/ops.def":
                 complain(path, number, f'"{name}": that header has LibTorch in it')
 

@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
   const StateSource<scalar_t> states = state_source(p, row, span, state_vectors);
   // a stretch has two tiles, one a stage; of the second only the first half is wanted
   auto wanted_steps = [&](int step, int stage) { return min(stage == 0 ? kTile : kFine, end - step); };
-  auto fetch_BC = [&](int step, int stage) {
+  auto fetch_BC = [&](int step, int stage) {  // C comes along, unread
     fetch_states<kTile, kDState, kThreads>(s.states[stage], states, step, wanted_steps(step, stage));
   };
   auto fetch = [&](int step, int stage) {
@@ -113,7 +113,8 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
       }
     }
   }
-  // what lanes prepare of the second tile is its first half: half as much each, or some would have nothing to do
+  // of the second tile lanes prepare the first half only, half as much each; all of it where that would be less than a
+  // lane's channels (64 states)
   using First = BwdPreparation<Shape>;
   using Second = BwdPreparation<Shape, (BwdPreparation<Shape, kFine>::kVector >= kLane ? kFine : kTile)>;
   const First of_first(threadIdx.x);
@@ -191,7 +192,8 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
               float B_t = B[t][i];
               if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
               const float exponent = x[t][c] * A[c][i];
-              // the special function unit is near its limit: one in sixteen of bfloat16's exponentials goes elsewhere
+              // the special function unit is near its limit: one in sixteen of bfloat16's exponentials goes elsewhere,
+              // where a lane has two channels
               const bool polynomial =
                   std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 1 && i == 3 && t % 2 == 1;
               const float a = polynomial ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent);

@@ -64,8 +64,8 @@ __device__ __forceinline__ void place_outputs(BwdPlaces<scalar_t>& place, const 
   place.dz = place_of(p.dz, row, span, t, channel);
 }
 
-/// Of (step t, state c of B, then C). 32-bit products: of use where the states are fetched by vectors, for which
-/// launch_tiled asks for strides that allow them (is_tile_aligned); else nobody goes there.
+/// Of (step t, state c of B, then C). 32-bit products: is_tile_aligned bounds the strides where states are fetched by
+/// vectors (launch_tiled); otherwise the place is not used.
 template <int kDState, typename scalar_t>
 __device__ __forceinline__ const scalar_t* place_of_states(const StateSource<scalar_t>& states, int t, int c) {
   return c < kDState ? states.B + (t * states.B_stride + c) : states.C + (t * states.C_stride + (c - kDState));

@@ -63,6 +63,7 @@ struct BwdPreparation {
   int t, c;
 
   __device__ __forceinline__ explicit BwdPreparation(int thread) {
+    static_assert(kVector >= Shape::kLaneChannels);
     constexpr int kRow = Shape::kWarpChannels / kVector;
     t = thread % 32 / kRow;
     c = thread / 32 * Shape::kWarpChannels + thread % kRow * kVector;

@@ -1,5 +1,4 @@
 #include "kernels/glue/autograd.h"
-#include "kernels/registration.h"
 #include "kernels/selective_scan/cpu.h"
 #include "kernels/selective_scan/torch_halves.h"
 #ifdef MPEFT_HAS_CUDA

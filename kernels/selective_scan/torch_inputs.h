@@ -12,8 +12,9 @@
 #include "kernels/glue/dispatch.h"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines, in scan: MPEFT_SCAN_PARAMETERS, MPEFT_SCAN_ARGUMENTS, kOp, Gradient, Mask, GradientArray, Gradients,
-// as_tuple, Inputs, check, given_inputs, checked_inputs, fill_inputs, schema_of_inputs, checkpoint_sizes, check_kept
+// defines, in scan: Tensor, OptionalTensor, MPEFT_SCAN_PARAMETERS, MPEFT_SCAN_ARGUMENTS, kOp, Gradient, Mask,
+// GradientArray, Gradients, as_tuple, Inputs, check, given_inputs, checked_inputs, fill_inputs, schema_of_inputs,
+// checkpoint_sizes, check_kept
 //
 // What the public operator and its two halves share: the inputs, in the order of the schema, and the gradients.
 

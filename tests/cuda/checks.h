@@ -40,7 +40,8 @@ struct ConvCase {
   bool lengths = false, strided = false, misaligned = false, sums = true;
   int packed = 0;
   int repeats = 1;  ///< bitwise; more than 1: replays of a graph too
-  /// Whether the backward is one launch, which leaves the workspace alone (from compute capability 9 on), or more.
+  /// Whether the backward is one launch, which leaves the workspace alone (of code for sm_90 and later), or more. Only
+  /// seen where there are sums, which alone need a workspace.
   enum Launches { kAny, kOne, kSeveral } launches = kAny;
 };
 struct NormCase {

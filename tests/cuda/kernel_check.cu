@@ -144,6 +144,10 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
   ScanCase chunked;
   chunked.seqlen = 150;
   add(jobs, chunked, kBf16);
+  ScanCase stretches;  // three a block of the expansion
+  stretches.batch = 9 * kernels::multiprocessors(), stretches.d_inner = 8, stretches.seqlen = 70;
+  stretches.compact = true;
+  add(jobs, stretches, kBf16);
   for (int i = 0; i < 8; ++i) {
     ScanCase c;
     c.d_inner = 40, c.seqlen = 43 + i, c.d_state = i < 6 ? 16 : 32;
@@ -226,11 +230,20 @@ std::vector<Job> all_jobs() {
       add(jobs, c, kBf16);
     }
   }
-  ScanCase stretches;  // so many that a block of the expansion takes several
-  stretches.batch = 128, stretches.d_inner = 8, stretches.seqlen = 900, stretches.compact = true;
-  add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
-  stretches.compact_with_y = true;
-  add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
+  // so many stretches that a block of the expansion takes several
+  for (const int64_t d_state : {16, 8, 32, 64}) {
+    ScanCase stretches;
+    stretches.batch = kernels::multiprocessors(), stretches.d_inner = 8, stretches.seqlen = 900;
+    stretches.d_state = d_state, stretches.compact = true;
+    add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
+    stretches.compact_with_y = true;
+    if (d_state == 16) add(jobs, stretches, {DType::kBFloat16, DType::kFloat16});
+    stretches.compact_with_y = false, stretches.batch = 2, stretches.d_inner = 72;
+    for (const int64_t seqlen : {17, 24, 25, 33, 61, 130}) {  // about the halves of a stretch's two tiles
+      stretches.seqlen = seqlen;
+      add(jobs, stretches, kAll);
+    }
+  }
   ScanCase dense;  // short rows that just fill the device, without y from the forward
   dense.batch = 4, dense.d_inner = 1536, dense.seqlen = 130, dense.compact = true;
   add(jobs, dense, kBf16);
@@ -393,7 +406,7 @@ std::vector<Job> repeat_jobs() {
   for (const int64_t seqlen : {120, 1500}) {  // sums of dweight in a cluster, and in a second launch
     ConvCase conv;
     conv.batch = 4, conv.seqlen = seqlen, conv.d_inner = 1544, conv.initial_state = 2, conv.lengths = true;
-    conv.repeats = 100;
+    conv.repeats = 100, conv.launches = seqlen == 120 ? ConvCase::kOne : ConvCase::kSeveral;
     add(jobs, conv, kAll);
   }
   for (const int64_t d_model : {768, 2560}) {
