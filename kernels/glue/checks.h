@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include <ATen/core/Formatting.h>
 #include <ATen/core/Tensor.h>
 
 #include "kernels/common/sequence.h"

@@ -39,22 +39,6 @@ struct ExpandShared {
   float B[2][Shape::kTile][Shape::kDState];
 };
 
-/// wide[t] = B of tile[t] in float.
-template <int kSteps, int kStates, int kThreads, typename scalar_t>
-__device__ __forceinline__ void widen_B(float (&wide)[kSteps][kStates], const scalar_t (&tile)[kSteps][2 * kStates]) {
-  constexpr int kRow = kStates / 4, kItems = kSteps * kRow;
-#pragma unroll
-  for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
-    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (kItems % kThreads == 0 || i < kItems) {
-      const int t = i / kRow, n = i % kRow * 4;
-      float x[4];
-      load_floats(x, &tile[t][n]);
-      store_floats(&wide[t][n], x);
-    }
-  }
-}
-
 template <typename scalar_t, typename Shape, bool kWithTerms>
 __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
     selective_scan_bwd_expand_kernel(const SelectiveScanBwdParams<scalar_t> p, float* expanded, const int block_steps,
@@ -124,7 +108,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
   load_softplus_bias<scalar_t>(second_bias, p.delta_bias, block.first_channel, of_second.c, block.channels);
   copy_async_wait();
   __syncthreads();
-  widen_B<kTile, kDState, kThreads>(s.B[0], s.states[0]);
+  widen_states<kTile, kDState, kThreads>(s.B[0], s.states[0], 1.f);
   if (first + kTile < end) fetch_BC(first + kTile, 1);  // B is always a tile ahead of the rest
   copy_async_commit();
 
@@ -140,7 +124,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
         fetch(step + kTile, stage ^ 1);
         if (step + 2 * kTile < end) fetch_BC(step + 2 * kTile, stage);
         copy_async_commit();
-        widen_B<kTile, kDState, kThreads>(s.B[stage ^ 1], s.states[stage ^ 1]);
+        widen_states<kTile, kDState, kThreads>(s.B[stage ^ 1], s.states[stage ^ 1], 1.f);
       }
       auto prepare = [&](const auto& own, const auto& bias) {
         constexpr int kVector = std::decay_t<decltype(own)>::kVector;

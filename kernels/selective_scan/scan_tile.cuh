@@ -113,11 +113,12 @@ __device__ __forceinline__ StateSource<scalar_t> state_source(const SelectiveSca
           static_cast<int>(p.B.time_stride), static_cast<int>(p.C.time_stride), vectors};
 }
 
-/// wide[t] = (B[t] B_scale, C[t]) in float.
-template <int kSteps, int kStates, int kThreads, typename scalar_t>
-__device__ __forceinline__ void widen_states(float (&wide)[kSteps][2 * kStates],
-                                             const scalar_t (&tile)[kSteps][2 * kStates], float B_scale) {
-  constexpr int kRow = 2 * kStates / 4, kItems = kSteps * kRow;
+/// wide[t] = (B[t] B_scale, C[t]) in float, or where wide has room for B alone, that.
+template <int kSteps, int kStates, int kThreads, int kWide, typename scalar_t>
+__device__ __forceinline__ void widen_states(float (&wide)[kSteps][kWide], const scalar_t (&tile)[kSteps][2 * kStates],
+                                             float B_scale) {
+  static_assert(kWide == kStates || kWide == 2 * kStates);
+  constexpr int kRow = kWide / 4, kItems = kSteps * kRow;
 #pragma unroll
   for (int k = 0; k < (kItems + kThreads - 1) / kThreads; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;
