@@ -23,6 +23,14 @@ class Arrivals {
   __device__ __forceinline__ void arrive() {
     asm volatile("{ .reg .b64 phase; mbarrier.arrive.shared.b64 phase, [%0]; }" ::"r"(address()) : "memory");
   }
+  /// The same if `arrives`, without a branch.
+  __device__ __forceinline__ void arrive_if(bool arrives) {
+    asm volatile(
+        "{ .reg .pred p; .reg .b64 phase; setp.ne.u32 p, %1, 0; @p mbarrier.arrive.shared.b64 phase, [%0]; }" ::"r"(
+            address()),
+        "r"(static_cast<uint32_t>(arrives))
+        : "memory");
+  }
   /// Returns when `phase` is complete; at once for -1. It must not be further back than the last complete one: the
   /// barrier knows odd from even only.
   __device__ __forceinline__ void wait_for(int phase) {

@@ -37,6 +37,9 @@ class SharedAddress {
   __device__ __forceinline__ void store(uint32_t offset, float x) const {
     asm volatile("st.shared.f32 [%0], %1;" ::"r"(address_ + offset), "f"(x) : "memory");
   }
+  __device__ __forceinline__ void store(uint32_t offset, const float (&x)[2]) const {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address_ + offset), "f"(x[0]), "f"(x[1]) : "memory");
+  }
 
  private:
   uint32_t address_;

@@ -29,16 +29,16 @@ using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
 // In the order of roles_choices.
-//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks, polynomials of 16, pipelined
-using Roles16Channels = RolesShape<4, 4, 4, 4, 2, 64, 1, 0, true>;
-using Roles16Pairs = RolesShape<4, 4, 2, 2, 0, 64, 2, 0, true>;
+//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks, polynomial, pipelined
+using Roles16Channels = RolesShape<4, 4, 4, 4, 2, 64, 1, false, true>;
+using Roles16Pairs = RolesShape<4, 4, 2, 2, 0, 64, 2, false, true>;
 using Roles48Channels = RolesShape<4, 12, 3, 3, 2, 64, 1>;
 using Roles48ShortRows = RolesShape<4, 12, 3, 3, 2, 32, 1>;
 using Roles64Channels = RolesShape<8, 8, 4, 4, 4, 32, 1>;
 using Roles64ShortRows = RolesShape<16, 4, 1, 1, 0, 16, 3>;
 using Roles96Channels = RolesShape<8, 12, 6, 6, 4, 32, 1>;
-using Roles128Channels = RolesShape<16, 8, 4, 4, 0, 32, 1, 2>;
-using Roles160Channels = RolesShape<8, 20, 5, 5, 2, 32, 1, 1>;
+using Roles128Channels = RolesShape<16, 8, 4, 4, 0, 32, 1, true>;
+using Roles160Channels = RolesShape<8, 20, 5, 5, 2, 32, 1, true>;
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {

@@ -6,8 +6,9 @@
 // Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps, side by side
 //   the warps that fetch ask for tile i + 1 (fwd_roles_fetch.cuh);
 //   the warps that prepare make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
-//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh; where they are few, and load
-//   the first steps of tile i before they are done, fwd_roles_pipeline.cuh);
+//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh; of 16 channels
+//   fwd_roles_ahead.cuh; where they are few, and load the first steps of tile i before they are done,
+//   fwd_roles_pipeline.cuh);
 //   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
 //   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier where the others
@@ -15,6 +16,7 @@
 // Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
 // Limits: d_state 16, no terms, d_inner a multiple of 8; 16-byte aligned rows of u, delta, z (less than 2^25 elements
 // apart), out, y, checkpoints, last_state; B and C any alignment.
+#include "kernels/selective_scan/fwd_roles_ahead.cuh"
 #include "kernels/selective_scan/fwd_roles_fetch.cuh"
 #include "kernels/selective_scan/fwd_roles_finish.cuh"
 #include "kernels/selective_scan/fwd_roles_pipeline.cuh"
@@ -54,6 +56,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   if (thread < kPrepare) {
     if constexpr (Shape::kPipelined) {
       fwd_roles::scan_pipelined<Shape>(shared, p, work, thread / 32);
+    } else if constexpr (Shape::kWarpChannels == 16) {
+      fwd_roles::scan_ahead<Shape>(shared, p, work, thread / 32);
     } else {
       fwd_roles::scan<Shape>(shared, p, work, thread / 32);
     }

@@ -31,7 +31,11 @@ __device__ __forceinline__ void prepare_drive(Shared<Shape>& s, int tile, int th
 #pragma unroll
       for (int i = 0; i < kVector; ++i) raw[step * kVector + i] = x[i], biases[step * kVector + i] = bias[i];
     }
-    softplus_delta<scalar_t>(delta, nullptr, raw, biases, softplus);
+    if constexpr (Shape::kPolynomial) {
+      softplus_delta_polynomial(delta, raw, biases, softplus);
+    } else {
+      softplus_delta<scalar_t>(delta, nullptr, raw, biases, softplus);
+    }
     float4 drive[kVector];
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {

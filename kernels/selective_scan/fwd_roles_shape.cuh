@@ -15,26 +15,25 @@
 namespace mpeft::kernels {
 
 /// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps, kFinishWarps and kFetchWarps warps
-/// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers; of 16 exponentials, kPolynomials
-/// go to the fused multiply-add pipe. kPipelined: where so few warps scan that each of them has to fill its own waits
+/// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers. kPolynomial: softplus takes its
+/// logarithm from the fused multiply-add pipe, where the special function unit is the limit. kPipelined: where so few warps scan that each of them has to fill its own waits
 /// (fwd_roles_pipeline.cuh; 4 channels a warp). A multiprocessor deals a block's warps out to four schedulers in turn:
 /// the best shapes give each as many warps, and as many that scan. No warps that fetch: those who prepare and finish do
 /// it.
 template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kFetchWarps_, int kSteps_,
-          int kBlocks_, int kPolynomials_ = 0, bool kPipelined_ = false>
+          int kBlocks_, bool kPolynomial_ = false, bool kPipelined_ = false>
 struct RolesShape {
-  static constexpr bool kPipelined = kPipelined_;
+  static constexpr bool kPolynomial = kPolynomial_, kPipelined = kPipelined_;
   static constexpr int kWhole = kPipelined ? 16 : 8;  ///< steps are walked in whole groups of so many
   static constexpr int kWarpChannels = kWarpChannels_, kScanWarps = kScanWarps_, kPrepareWarps = kPrepareWarps_,
-                       kFinishWarps = kFinishWarps_, kFetchWarps = kFetchWarps_, kSteps = kSteps_, kBlocks = kBlocks_,
-                       kPolynomials = kPolynomials_;
+                       kFinishWarps = kFinishWarps_, kFetchWarps = kFetchWarps_, kSteps = kSteps_, kBlocks = kBlocks_;
   static constexpr int kDState = 16, kChannels = kWarpChannels * kScanWarps;
   static constexpr int kThreads = (kScanWarps + kPrepareWarps + kFinishWarps + kFetchWarps) * 32;
   /// Neighbouring channels that a thread prepares (of two steps) or finishes (of one) at a time, and the threads that
   /// share those steps.
   static constexpr int kVector = 4, kRow = kChannels / kVector;
   static_assert(kWarpChannels == 4 || kWarpChannels == 8 || kWarpChannels == 16);
-  static_assert(!kPipelined || (kWarpChannels == 4 && kPolynomials == 0));
+  static_assert(!kPipelined || (kWarpChannels == 4));
   static_assert(kSteps % kWhole == 0 && kChannels % kVector == 0);
   static_assert(kPrepareWarps * 32 % kRow == 0 && kFinishWarps * 32 % kRow == 0);
 };

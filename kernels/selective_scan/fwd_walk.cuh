@@ -146,41 +146,19 @@ struct StepOutputs<4> {
   }
 };
 
-/// What a lane takes for two steps. Of 16 exponentials kPolynomials go to the fused multiply-add pipe.
-template <int kPolynomials, int kChannels, int kStates>
+/// What a lane takes for two steps, as prepared.
+template <int kChannels, int kStates>
 struct StepPair {
   float4 drive[kChannels], B[kStates / 2];
 
-  /// first, last: drive of the lane's first and last channel; states: B of its states.
-  __device__ __forceinline__ void load(const float4* first, const float4* last, const float4* states) {
-    drive[0] = *first;
-    if constexpr (kChannels == 2) drive[1] = *last;
-#pragma unroll
-    for (int i = 0; i < kStates / 2; ++i) B[i] = states[i];
+  /// At a step, 0 or 1 of the pair, of the lane's channel c and state i: h = decay_at h + input_at.
+  __device__ __forceinline__ float decay_at(int step, int c, int i, const float (&A)[kChannels][kStates]) const {
+    return decay<scalar_t>((step == 0 ? drive[c].x : drive[c].z) * A[c][i]);
   }
-  /// step: 0 or 1 of the pair, t: of 8.
-  __device__ __forceinline__ void advance(float (&h)[kChannels][kStates], const float (&A)[kChannels][kStates],
-                                          int step, int t) const {
-#pragma unroll
-    for (int c = 0; c < kChannels; ++c) {
-      const float delta = step == 0 ? drive[c].x : drive[c].z, delta_u = step == 0 ? drive[c].y : drive[c].w;
-#pragma unroll
-      for (int i = 0; i < kStates; ++i) {
-        const float4 b = B[i / 2];
-        const float even = step == 0 ? b.x : b.z, odd = step == 0 ? b.y : b.w, exponent = delta * A[c][i];
-        h[c][i] = fmaf(is_polynomial(t, c, i) ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent), h[c][i],
-                       delta_u * (i % 2 == 0 ? even : odd));
-      }
-    }
-  }
-
- private:
-  static_assert(16 % (kPolynomials > 0 ? kPolynomials : 1) == 0);
-  /// Where it is one of 16, of 4 a step: states 1 and 3 at steps 1 and 3 of 8, the fastest order of many (README.md).
-  static_assert(kPolynomials != 1 || kChannels * kStates == 4);
-  static __device__ constexpr bool is_polynomial(int t, int c, int i) {
-    const int k = (t * kChannels + c) * kStates + i;
-    return kPolynomials == 1 ? (k + 3 * t) % 16 == 8 : kPolynomials > 0 && k * kPolynomials % 16 == 0;
+  __device__ __forceinline__ float input_at(int step, int c, int i) const {
+    const float4 b = B[i / 2];
+    const float even = step == 0 ? b.x : b.z, odd = step == 0 ? b.y : b.w;
+    return (step == 0 ? drive[c].y : drive[c].w) * (i % 2 == 0 ? even : odd);
   }
 };
 
