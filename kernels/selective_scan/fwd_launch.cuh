@@ -29,16 +29,16 @@ using DState32 = FwdShape<8, 4, 1, 4, 16, 0, 4>;
 using DState64 = FwdShape<8, 8, 1, 4, 16, 0, 4>;
 
 // In the order of roles_choices.
-//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks, polynomial, pipelined
-using Roles16Channels = RolesShape<4, 4, 4, 4, 2, 64, 1, false, true>;
-using Roles16Pairs = RolesShape<4, 4, 2, 2, 0, 64, 2, false, true>;
+//                 channels a warp; warps that scan, prepare, finish, fetch; steps, blocks; walk, polynomial softplus
+using Roles16Channels = RolesShape<4, 4, 4, 4, 2, 64, 1, RolesWalk::kGroupAhead>;
+using Roles16Pairs = RolesShape<4, 4, 2, 2, 0, 64, 2, RolesWalk::kGroupAhead>;
 using Roles48Channels = RolesShape<4, 12, 3, 3, 2, 64, 1>;
 using Roles48ShortRows = RolesShape<4, 12, 3, 3, 2, 32, 1>;
 using Roles64Channels = RolesShape<8, 8, 4, 4, 4, 32, 1>;
 using Roles64ShortRows = RolesShape<16, 4, 1, 1, 0, 16, 3>;
 using Roles96Channels = RolesShape<8, 12, 6, 6, 4, 32, 1>;
-using Roles128Channels = RolesShape<16, 8, 4, 4, 0, 32, 1, true>;
-using Roles160Channels = RolesShape<8, 20, 5, 5, 2, 32, 1, true>;
+using Roles128Channels = RolesShape<16, 8, 4, 4, 0, 32, 1, RolesWalk::kStepAhead, true>;
+using Roles160Channels = RolesShape<8, 20, 5, 5, 2, 32, 1, RolesWalk::kInOrder, true>;
 
 template <typename Shape, bool kWithTerms = false, typename scalar_t>
 cudaError_t launch_tiled(const SelectiveScanFwdParams<scalar_t>& p, cudaStream_t stream) {
@@ -101,8 +101,8 @@ std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const P
            {roles_time<Roles64Channels>(p, device, 60, 2700), launch_roles<Roles64Channels>},
            {roles_time<Roles64ShortRows>(p, device, 185, 1500), launch_roles<Roles64ShortRows>},
            {roles_time<Roles96Channels>(p, device, 86, 2500), launch_roles<Roles96Channels>},
-           {roles_time<Roles128Channels>(p, device, 107, 4000), launch_roles<Roles128Channels>},
-           {roles_time<Roles160Channels>(p, device, 134, 4600), launch_roles<Roles160Channels>}}};
+           {roles_time<Roles128Channels>(p, device, 100, 3600), launch_roles<Roles128Channels>},
+           {roles_time<Roles160Channels>(p, device, 131, 4200), launch_roles<Roles160Channels>}}};
 }
 
 /// The shape that would take the least time. Where device_takes_roles.

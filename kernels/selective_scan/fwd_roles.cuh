@@ -54,9 +54,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
                 kFetch = kFinish + Shape::kFinishWarps * 32;  // first threads
   const int thread = threadIdx.x;
   if (thread < kPrepare) {
-    if constexpr (Shape::kPipelined) {
+    if constexpr (Shape::kWalk == RolesWalk::kGroupAhead) {
       fwd_roles::scan_pipelined<Shape>(shared, p, work, thread / 32);
-    } else if constexpr (Shape::kWarpChannels == 16) {
+    } else if constexpr (Shape::kWalk == RolesWalk::kStepAhead) {
       fwd_roles::scan_ahead<Shape>(shared, p, work, thread / 32);
     } else {
       fwd_roles::scan<Shape>(shared, p, work, thread / 32);

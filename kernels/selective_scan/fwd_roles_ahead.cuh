@@ -6,10 +6,11 @@
 
 // defines: fwd_roles::scan_ahead
 //
-// The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps of 16 channels: two on a scheduler do not fill
-// each other's waits. So what a step takes is made while the step before it is walked, and loaded a pair of steps
-// earlier; the loop's body is 8 steps, over which registers take turns and nothing is moved. The body walks two steps
-// late: first the last two of the group before, so that it waits for a tile where it loads first from it.
+// The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps of 16 channels that share a scheduler with
+// one other: two do not fill each other's waits. So what a step takes is made while the step before it is walked, and
+// loaded a pair of steps earlier; the loop's body is 8 steps, over which registers take turns and nothing is moved. The
+// body walks two steps late, first the last two of the group before, so that the warp waits for a tile where it first
+// loads from it.
 
 namespace mpeft::kernels::fwd_roles {
 
@@ -24,9 +25,9 @@ struct StepMade {
 __device__ __forceinline__ void walk_and_make(float (&h)[2][4], const StepMade& now, StepMade& next,
                                               const StepsAhead& pair, int step, const float (&A)[2][4]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  for (int c = 0; c < 2; ++c) {
 #pragma unroll
-    for (int c = 0; c < 2; ++c) {
+    for (int i = 0; i < 4; ++i) {
       next.decays[c][i] = pair.decay_at(step, c, i, A);
       next.inputs[c][i] = pair.input_at(step, c, i);
       h[c][i] = fmaf(now.decays[c][i], h[c][i], now.inputs[c][i]);
@@ -52,10 +53,10 @@ struct AheadPlaces {
 
   /// pair: of the group's four.
   __device__ __forceinline__ void load(StepsAhead& steps, unsigned group, int pair) const {
-    steps.B[0] = B.load4(group * kB + pair * (kB / 4));
-    steps.B[1] = B.load4(group * kB + pair * (kB / 4) + sizeof(float4));
     steps.drive[0] = drive.load4(group * kDrive + pair * (kDrive / 4));
     steps.drive[1] = last_drive.load4(group * kDrive + pair * (kDrive / 4));
+    steps.B[0] = B.load4(group * kB + pair * (kB / 4));
+    steps.B[1] = B.load4(group * kB + pair * (kB / 4) + sizeof(float4));
   }
   __device__ __forceinline__ void load_columns(float (&columns)[2][4], unsigned group) const {
     const float4 x = C.load4(group * kC);
@@ -71,7 +72,6 @@ struct AheadPlaces {
 template <typename Shape>
 __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
                                            int warp) {
-  static_assert(Shape::kWarpChannels == 16);
   using Places = AheadPlaces<Shape>;
   constexpr int kSteps = Shape::kSteps, kDState = Shape::kDState;
   const fwd_walk::LaneShare<16> lane(static_cast<int>(threadIdx.x) % 32);
@@ -105,27 +105,27 @@ __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScan
     outputs.add(t, h, C, lane);
   };
   meet<kBlockBarrier, Shape::kThreads>();
-  unsigned group = 0;  // of the ring
+  unsigned group = 0, before = Places::kRing - 1;  // of the ring; `before` is walked to its end with `group`
+  int row_step = 0;
   for (int tile = 0; tile < w.tiles; ++tile) {
-    const int slot = tile % 2, first = tile * kSteps, worked = worked_steps<Shape>(w, tile);
+    const int slot = tile % 2, end = min((tile + 1) * kSteps, (w.length + 7) & ~7);
     s.prepared[slot].wait_for(tile / 2);  // which also says that the tile before last is finished: its y is free
-    group = slot * (Places::kRing / 2);
 #pragma unroll 1
-    for (int at = 0; at < worked; at += 8) {
+    for (; row_step < end; row_step += 8) {
       places.load(pairs[0], group, 0);
       step(6);
       step(7);
-      // y of the group before; at the row's first group it goes where nobody looks before the next tile
-      places.store(outputs, (group + Places::kRing - 1) % Places::kRing);
-      s.scanned[slot ^ 1].arrive_if(at == 0 && tile > 0);
+      // y of the group before; at the row's first group it goes where nobody looks before the next tile is walked
+      places.store(outputs, before);
+      s.scanned[slot ^ 1].arrive_if(row_step == tile * kSteps && tile > 0);
       places.load(pairs[1], group, 1);
-      places.load_columns(C, group);
       // a state is kept every 8 steps, or every larger power of 2
-      if (keeps && ((first + at) & (every - 1)) == 0) {
+      if (keeps && (row_step & (every - 1)) == 0) {
 #pragma unroll
         for (int c = 0; c < 2; ++c) store_floats(kept + c * kDState, h[c]);
         kept += checkpoint_size;
       }
+      places.load_columns(C, group);
       step(0);
       step(1);
 #pragma unroll
@@ -134,20 +134,19 @@ __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScan
         step(2 * pair - 2);
         step(2 * pair - 1);
       }
-      ++group;
+      before = group, group = (group + 1) % Places::kRing;
     }
   }
   if (w.tiles > 0) {
     step(6);
     step(7);
-    places.store(outputs, group - 1);
+    places.store(outputs, before);
     s.scanned[(w.tiles - 1) % 2].arrive();
   }
   if (exists && p.last_state != nullptr) {
     const fwd_walk::LaneShare<16> again(fresh_thread_index() % 32);  // state_start would have been kept all the way
-    float* last =
-        p.last_state +
-        (w.block.row * p.d_inner + w.block.first_channel + warp * 16 + again.channel) * kDState + again.state;
+    float* last = p.last_state +
+                  (w.block.row * p.d_inner + w.block.first_channel + warp * 16 + again.channel) * kDState + again.state;
 #pragma unroll
     for (int c = 0; c < 2; ++c) store_floats(last + c * kDState, h[c]);
   }

@@ -31,7 +31,7 @@ __device__ __forceinline__ void prepare_drive(Shared<Shape>& s, int tile, int th
 #pragma unroll
       for (int i = 0; i < kVector; ++i) raw[step * kVector + i] = x[i], biases[step * kVector + i] = bias[i];
     }
-    if constexpr (Shape::kPolynomial) {
+    if constexpr (Shape::kPolynomialSoftplus) {
       softplus_delta_polynomial(delta, raw, biases, softplus);
     } else {
       softplus_delta<scalar_t>(delta, nullptr, raw, biases, softplus);
@@ -72,7 +72,7 @@ __device__ __forceinline__ void prepare_states(Shared<Shape>& s, int slot, int t
     s.B[slot][i / (kDState / 2)][i % (kDState / 2)] =
         make_float4(kUnit * first[k][0], kUnit * first[k][1], kUnit * second[k][0], kUnit * second[k][1]);
     const int step = i / (kDState / 4), n = i % (kDState / 4) * 4;
-    store_floats(&s.C[slot][step][fwd_walk::place_in_C<Shape::kPipelined>(step, n)], C[k]);
+    store_floats(&s.C[slot][step][fwd_walk::place_in_C<Shape::kWalk == RolesWalk::kGroupAhead>(step, n)], C[k]);
   }
 }
 

@@ -6,7 +6,7 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesShape, and in fwd_roles: Shared, Work, worked_steps, load_first_states, meet, kBlockBarrier,
+// defines: RolesWalk, RolesShape, and in fwd_roles: Shared, Work, worked_steps, load_first_states, meet, kBlockBarrier,
 // kPrepareBarrier, kFinishBarrier, place_in_drive
 //
 // What the four roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
@@ -14,17 +14,23 @@
 
 namespace mpeft::kernels {
 
+/// Who fills a scanning warp's waits for shared memory, special functions and products: other warps (kInOrder,
+/// fwd_roles_scan.cuh), or the warp itself, which makes what it walks a step before (kStepAhead, fwd_roles_ahead.cuh;
+/// 16 channels a warp) or 8 steps before (kGroupAhead, fwd_roles_pipeline.cuh; 4 channels a warp).
+enum class RolesWalk { kInOrder, kStepAhead, kGroupAhead };
+
 /// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps, kFinishWarps and kFetchWarps warps
-/// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers. kPolynomial: softplus takes its
-/// logarithm from the fused multiply-add pipe, where the special function unit is the limit. kPipelined: where so few warps scan that each of them has to fill its own waits
-/// (fwd_roles_pipeline.cuh; 4 channels a warp). A multiprocessor deals a block's warps out to four schedulers in turn:
-/// the best shapes give each as many warps, and as many that scan. No warps that fetch: those who prepare and finish do
-/// it.
+/// of each role; tiles of kSteps; kBlocks blocks a multiprocessor bound the registers. kPolynomialSoftplus:
+/// softplus takes its logarithm from the fused multiply-add pipe, where the special function unit is the limit. A
+/// multiprocessor deals a block's warps out to four schedulers in turn: the best shapes give each as many warps, and as
+/// many that scan. No warps that fetch: those who prepare and finish do it.
 template <int kWarpChannels_, int kScanWarps_, int kPrepareWarps_, int kFinishWarps_, int kFetchWarps_, int kSteps_,
-          int kBlocks_, bool kPolynomial_ = false, bool kPipelined_ = false>
+          int kBlocks_, RolesWalk kWalk_ = RolesWalk::kInOrder, bool kPolynomialSoftplus_ = false>
 struct RolesShape {
-  static constexpr bool kPolynomial = kPolynomial_, kPipelined = kPipelined_;
-  static constexpr int kWhole = kPipelined ? 16 : 8;  ///< steps are walked in whole groups of so many
+  static constexpr RolesWalk kWalk = kWalk_;
+  static constexpr bool kPolynomialSoftplus = kPolynomialSoftplus_;
+  /// Steps are walked in whole groups of so many.
+  static constexpr int kWhole = kWalk == RolesWalk::kGroupAhead ? 16 : 8;
   static constexpr int kWarpChannels = kWarpChannels_, kScanWarps = kScanWarps_, kPrepareWarps = kPrepareWarps_,
                        kFinishWarps = kFinishWarps_, kFetchWarps = kFetchWarps_, kSteps = kSteps_, kBlocks = kBlocks_;
   static constexpr int kDState = 16, kChannels = kWarpChannels * kScanWarps;
@@ -33,7 +39,8 @@ struct RolesShape {
   /// share those steps.
   static constexpr int kVector = 4, kRow = kChannels / kVector;
   static_assert(kWarpChannels == 4 || kWarpChannels == 8 || kWarpChannels == 16);
-  static_assert(!kPipelined || (kWarpChannels == 4));
+  static_assert(kWalk != RolesWalk::kStepAhead || kWarpChannels == 16);
+  static_assert(kWalk != RolesWalk::kGroupAhead || kWarpChannels == 4);
   static_assert(kSteps % kWhole == 0 && kChannels % kVector == 0);
   static_assert(kPrepareWarps * 32 % kRow == 0 && kFinishWarps * 32 % kRow == 0);
 };

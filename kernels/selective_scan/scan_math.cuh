@@ -98,9 +98,9 @@ __device__ __forceinline__ void softplus_delta(float (&value)[kN], float* deriva
   }
 }
 
-/// softplus_delta of 16-bit I/O with one special function instead of two, and without rare cases, for kernels whose limit
-/// is the special function unit: max(x, 0) + log2(1 + e), e = 2^-|x|; log2(1 + e) / e is a polynomial (minimax, relative
-/// error 8.6e-6; the logarithm above: up to 6e-5 where e is small).
+/// softplus_delta of 16-bit I/O with one special function instead of two, and without rare cases, for kernels whose
+/// limit is the special function unit: max(x, 0) + log2(1 + e), e = 2^-|x|; log2(1 + e) / e is a polynomial (minimax,
+/// relative error 8.6e-6; the logarithm above: up to 6e-5 where e is small).
 template <int kN>
 __device__ __forceinline__ void softplus_delta_polynomial(float (&value)[kN], const float (&raw)[kN],
                                                           const float (&bias)[kN], bool softplus) {
