@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
         float delta[kVector], u[kVector], step_sizes[kVector];
         load_floats(delta, &s.delta[stage][own.t][own.c]);
         load_floats(u, &s.u[stage][own.t][own.c]);
-        softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+        softplus_delta_polynomial<scalar_t>(step_sizes, delta, bias, p.delta_softplus);
 #pragma unroll
         for (int i = 0; i < kVector; ++i) u[i] *= step_sizes[i] * kDeltaUnit<scalar_t>;
         store_pairs<Shape>(s.step[own.t], own.c, step_sizes, u);
@@ -176,10 +176,10 @@ __global__ void __launch_bounds__(Shape::kThreads, kExpandBlocks<Shape>)
               float B_t = B[t][i];
               if constexpr (kWithTerms) B_t = terms[c][i].scaled_B(B_t);
               const float exponent = x[t][c] * A[c][i];
-              // the special function unit is near its limit: one in sixteen of bfloat16's exponentials goes elsewhere,
-              // where a lane has two channels
+              // the special function unit is near its limit: one in thirty-two of bfloat16's exponentials goes
+              // elsewhere, where a lane has two channels
               const bool polynomial =
-                  std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 1 && i == 3 && t % 2 == 1;
+                  std::is_same_v<scalar_t, __nv_bfloat16> && kLane == 2 && c == 1 && i == 3 && t % 4 == 1;
               const float a = polynomial ? exp2_polynomial<5>(exponent) : decay<scalar_t>(exponent);
               h[c][i] = fmaf(a, h[c][i], x[t][kLane + c] * B_t);
             }

@@ -32,7 +32,7 @@ __device__ __forceinline__ void prepare_drive(Shared<Shape>& s, int tile, int th
       for (int i = 0; i < kVector; ++i) raw[step * kVector + i] = x[i], biases[step * kVector + i] = bias[i];
     }
     if constexpr (Shape::kPolynomialSoftplus) {
-      softplus_delta_polynomial(delta, raw, biases, softplus);
+      softplus_delta_polynomial<scalar_t>(delta, raw, biases, softplus);
     } else {
       softplus_delta<scalar_t>(delta, nullptr, raw, biases, softplus);
     }

@@ -98,12 +98,16 @@ __device__ __forceinline__ void softplus_delta(float (&value)[kN], float* deriva
   }
 }
 
-/// softplus_delta of 16-bit I/O with one special function instead of two, and without rare cases, for kernels whose
-/// limit is the special function unit: max(x, 0) + log2(1 + e), e = 2^-|x|; log2(1 + e) / e is a polynomial (minimax,
-/// relative error 8.6e-6; the logarithm above: up to 6e-5 where e is small).
-template <int kN>
+/// The value of softplus_delta. 16-bit I/O: with one special function instead of two, and without rare cases, for
+/// kernels whose limit is the special function unit: max(x, 0) + log2(1 + e), e = 2^-|x|; log2(1 + e) / e is a
+/// polynomial (minimax, relative error 8.6e-6; softplus_delta: up to 6e-5 where e is small).
+template <typename scalar_t, int kN>
 __device__ __forceinline__ void softplus_delta_polynomial(float (&value)[kN], const float (&raw)[kN],
                                                           const float (&bias)[kN], bool softplus) {
+  if constexpr (sizeof(scalar_t) == 4) {
+    softplus_delta<scalar_t>(value, nullptr, raw, bias, softplus);
+    return;
+  }
   if (!softplus) {
 #pragma unroll
     for (int i = 0; i < kN; ++i) value[i] = fmaf(raw[i], kLog2e, bias[i]);
