@@ -119,8 +119,9 @@ inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024); 
 
 /// True where the device has the shared memory and the program has code for it (kRolesFrom, kRolesBelow); what runs
 /// instead is the tiles' kernel. Rows of all lengths take the same way: a row's states are the same alone and packed
-/// with others but for 2e-7 of the decays that Roles128Channels and Roles160Channels have as polynomials, its outputs
-/// besides but for the order of one sum (few channels add two halves of the states).
+/// with others but for the last digits of delta, whose logarithm Roles128Channels and Roles160Channels take from a
+/// polynomial (softplus_delta_polynomial), its outputs besides but for the order of one sum (few channels add two
+/// halves of the states).
 inline bool device_takes_roles() {
   constexpr int kMost =
       std::max({kRolesMemory<Roles16Channels>, kRolesMemory<Roles16Pairs>, kRolesMemory<Roles48Channels>,
