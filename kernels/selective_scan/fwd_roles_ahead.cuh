@@ -7,10 +7,10 @@
 // defines: fwd_roles::scan_ahead
 //
 // The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps of 16 channels that share a scheduler with
-// one other: two do not fill each other's waits. So what a step takes is made while the step before it is walked, and
-// loaded a pair of steps earlier; the loop's body is 8 steps, over which registers take turns and nothing is moved. The
-// body walks two steps late, first the last two of the group before, so that the warp waits for a tile where it first
-// loads from it.
+// one other: two do not fill each other's waits. So what a step takes is loaded two or three steps before it is
+// walked, and its decays and inputs are made one step before; the loop's body is 8 steps, over which registers take
+// turns and nothing is moved. The body walks two steps late, first the last two of the group before, so that the warp
+// waits for a tile where it first loads from it.
 
 namespace mpeft::kernels::fwd_roles {
 
