@@ -74,7 +74,8 @@ cudaError_t launch_roles(const SelectiveScanFwdParams<__nv_bfloat16>& p, cudaStr
 /// What a shape would take: as many rounds as its blocks need on a device of so many multiprocessors, of a time for
 /// each step of a row and one for beginning and ending. In ns, of a line through the shape's times at 128 to 2048 steps
 /// in one round, inside graphs on an H200, less 1.3 us for the launch (Roles16Pairs: 8 and 512 steps; Roles64ShortRows:
-/// of times of whole rounds); what counts is how the shapes compare.
+/// of times of whole rounds; Roles128Channels and Roles160Channels: steps by a stream of launches of 512 and of 2048
+/// steps, because the clock falls in long graphs, ends by rounds of 64 steps); what counts is how the shapes compare.
 template <typename Shape, typename Params>
 int64_t roles_time(const Params& p, int64_t device, int64_t step_ns, int64_t ends_ns) {
   const int64_t places = device * Shape::kBlocks;
@@ -101,8 +102,8 @@ std::array<RolesChoice<Params>, kSelectiveScanRolesShapes> roles_choices(const P
            {roles_time<Roles64Channels>(p, device, 60, 2700), launch_roles<Roles64Channels>},
            {roles_time<Roles64ShortRows>(p, device, 185, 1500), launch_roles<Roles64ShortRows>},
            {roles_time<Roles96Channels>(p, device, 86, 2500), launch_roles<Roles96Channels>},
-           {roles_time<Roles128Channels>(p, device, 100, 3600), launch_roles<Roles128Channels>},
-           {roles_time<Roles160Channels>(p, device, 131, 4200), launch_roles<Roles160Channels>}}};
+           {roles_time<Roles128Channels>(p, device, 100, 4500), launch_roles<Roles128Channels>},
+           {roles_time<Roles160Channels>(p, device, 131, 4600), launch_roles<Roles160Channels>}}};
 }
 
 /// The shape that would take the least time. Where device_takes_roles.
@@ -119,7 +120,7 @@ inline constexpr int kRolesMemory = Shape::kBlocks*(kRolesBytes<Shape> + 1024); 
 
 /// True where the device has the shared memory and the program has code for it (kRolesFrom, kRolesBelow); what runs
 /// instead is the tiles' kernel. Rows of all lengths take the same way: a row's states are the same alone and packed
-/// with others but for the last digits of delta, whose logarithm Roles128Channels and Roles160Channels take from a
+/// with others but for 2e-4 of delta at most, whose logarithm Roles128Channels and Roles160Channels take from a
 /// polynomial (softplus_delta_polynomial), its outputs besides but for the order of one sum (few channels add two
 /// halves of the states).
 inline bool device_takes_roles() {

@@ -6,9 +6,8 @@
 // Mapping: a block owns kChannels channels of a row and walks their time in tiles of kSteps, side by side
 //   the warps that fetch ask for tile i + 1 (fwd_roles_fetch.cuh);
 //   the warps that prepare make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
-//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh; of 16 channels
-//   fwd_roles_ahead.cuh; where they are few, and load the first steps of tile i before they are done,
-//   fwd_roles_pipeline.cuh);
+//   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh, or by the shape's kWalk
+//   fwd_roles_ahead.cuh or fwd_roles_pipeline.cuh, whose warps load the first steps of tile i before they are done);
 //   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
 //   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
 //   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier where the others

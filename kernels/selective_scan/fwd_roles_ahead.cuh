@@ -35,14 +35,11 @@ __device__ __forceinline__ void walk_and_make(float (&h)[2][4], const StepMade& 
   }
 }
 
-/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps. Slots 0 and 1 lie one behind the
-/// other: together they are a ring of groups.
+/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps.
 template <typename Shape>
 struct AheadPlaces {
-  static constexpr unsigned kRing = 2 * Shape::kSteps / 8;
-  static constexpr uint32_t kDrive = sizeof(Shared<Shape>::drive) / kRing, kB = sizeof(Shared<Shape>::B) / kRing,
-                            kC = sizeof(Shared<Shape>::C) / kRing, kY = sizeof(Shared<Shape>::y) / kRing;
-  SharedAddress drive, last_drive, B, C, y;  ///< of group 0; of the lane's first and last channel
+  using Ring = GroupRing<Shape>;
+  SharedAddress drive, last_drive, B, C, y;  ///< of group 0; drive of the lane's first channel and of its last
 
   __device__ __forceinline__ AheadPlaces(Shared<Shape>& s, const fwd_walk::LaneShare<16>& lane, int channel)
       : drive(s.drive[0][0] + place_in_drive(channel)),
@@ -53,18 +50,18 @@ struct AheadPlaces {
 
   /// pair: of the group's four.
   __device__ __forceinline__ void load(StepsAhead& steps, unsigned group, int pair) const {
-    steps.drive[0] = drive.load4(group * kDrive + pair * (kDrive / 4));
-    steps.drive[1] = last_drive.load4(group * kDrive + pair * (kDrive / 4));
-    steps.B[0] = B.load4(group * kB + pair * (kB / 4));
-    steps.B[1] = B.load4(group * kB + pair * (kB / 4) + sizeof(float4));
+    steps.drive[0] = drive.load4(group * Ring::kDrive + pair * (Ring::kDrive / 4));
+    steps.drive[1] = last_drive.load4(group * Ring::kDrive + pair * (Ring::kDrive / 4));
+    steps.B[0] = B.load4(group * Ring::kB + pair * (Ring::kB / 4));
+    steps.B[1] = B.load4(group * Ring::kB + pair * (Ring::kB / 4) + sizeof(float4));
   }
   __device__ __forceinline__ void load_columns(float (&columns)[2][4], unsigned group) const {
-    const float4 x = C.load4(group * kC);
+    const float4 x = C.load4(group * Ring::kC);
     columns[0][0] = x.x, columns[0][1] = x.y, columns[0][2] = x.z, columns[0][3] = x.w;
   }
   __device__ __forceinline__ void store(const fwd_walk::StepOutputs<16>& outputs, unsigned group) const {
-    y.store(group * kY, outputs.y[0]);
-    y.store(group * kY + sizeof(Shared<Shape>::y[0][0]), outputs.y[1]);
+    y.store(group * Ring::kY, outputs.y[0]);
+    y.store(group * Ring::kY + sizeof(Shared<Shape>::y[0][0]), outputs.y[1]);
   }
 };
 
@@ -72,7 +69,6 @@ struct AheadPlaces {
 template <typename Shape>
 __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
                                            int warp) {
-  using Places = AheadPlaces<Shape>;
   constexpr int kSteps = Shape::kSteps, kDState = Shape::kDState;
   const fwd_walk::LaneShare<16> lane(static_cast<int>(threadIdx.x) % 32);
   const int channel = warp * 16 + lane.channel;    // of the block
@@ -85,27 +81,29 @@ __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScan
   const bool keeps = p.checkpoints != nullptr && exists;
   float* kept =
       keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
-  const Places places(s, lane, channel);
+  const AheadPlaces<Shape> places(s, lane, channel);
 
-  // Pair and step t of 8 lie at t / 2 and t modulo 4. Before the row's first group two steps are walked that leave h as
-  // it is: decays of 1, inputs of 0. (Not a delta of 0: 0 A is not a number where A is minus infinity.)
+  // Step t of 8 is in pairs[t / 2] and in made[t % 2]. Before the row's first group two steps are walked that leave h
+  // as it is: decays of 1, inputs of 0. The second decay is made, of a delta that any A but minus infinity turns into 1
+  // (of 0 it would not be a number there); that state is lost a step before it would be anyway.
   StepsAhead pairs[4] = {};
-  StepMade made[4];
+  StepMade made[2];
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
     pairs[3].drive[c].z = 1e-38f;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) made[2].decays[c][i] = 1.f, made[2].inputs[c][i] = 0.f;
+    for (int i = 0; i < 4; ++i) made[0].decays[c][i] = 1.f, made[0].inputs[c][i] = 0.f;
   }
   float C[2][4] = {};
   fwd_walk::StepOutputs<16> outputs = {};
   auto step = [&](int t) {
     const int next = (t + 1) % 8;
-    walk_and_make(h, made[t % 4], made[next % 4], pairs[next / 2], next % 2, A);
+    walk_and_make(h, made[t % 2], made[next % 2], pairs[next / 2], next % 2, A);
     outputs.add(t, h, C, lane);
   };
   meet<kBlockBarrier, Shape::kThreads>();
-  unsigned group = 0, before = Places::kRing - 1;  // of the ring; `before` is walked to its end with `group`
+  unsigned group = 0,
+           before = GroupRing<Shape>::kGroups - 1;  // of the ring; `before` is walked to its end with `group`
   int row_step = 0;
   for (int tile = 0; tile < w.tiles; ++tile) {
     const int slot = tile % 2, end = min((tile + 1) * kSteps, (w.length + 7) & ~7);
@@ -134,7 +132,7 @@ __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScan
         step(2 * pair - 2);
         step(2 * pair - 1);
       }
-      before = group, group = (group + 1) % Places::kRing;
+      before = group, group = (group + 1) % GroupRing<Shape>::kGroups;
     }
   }
   if (w.tiles > 0) {

@@ -15,31 +15,26 @@ namespace mpeft::kernels::fwd_roles {
 
 /// What a lane, of one channel and two states, takes for 8 steps: as loaded, and what it makes of that.
 struct StepGroup {
-  float4 drive[4], B[4];             ///< two steps each
+  fwd_walk::StepPair<1, 2> pairs[4];
   float decays[8][2], inputs[8][2];  ///< h = decay h + input
 
-  __device__ __forceinline__ void make(const float (&A)[2]) {
+  __device__ __forceinline__ void make(const float (&A)[1][2]) {
 #pragma unroll
     for (int t = 0; t < 8; ++t) {
-      const float4 x = drive[t / 2], b = B[t / 2];
-      const float delta = t % 2 == 0 ? x.x : x.z, delta_u = t % 2 == 0 ? x.y : x.w;
-      decays[t][0] = decay<scalar_t>(delta * A[0]);
-      decays[t][1] = decay<scalar_t>(delta * A[1]);
-      inputs[t][0] = delta_u * (t % 2 == 0 ? b.x : b.z);
-      inputs[t][1] = delta_u * (t % 2 == 0 ? b.y : b.w);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) decays[t][i] = pairs[t / 2].decay_at(t % 2, 0, i, A);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) inputs[t][i] = pairs[t / 2].input_at(t % 2, 0, i);
     }
   }
 };
 
-/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps. Slots 0 and 1 lie one behind the
-/// other: together they are a ring of groups.
+/// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps.
 template <typename Shape>
 struct StepGroups {
   using Lane = fwd_walk::LaneShare<4>;
   using Outputs = fwd_walk::StepOutputs<4>;
-  static constexpr unsigned kRing = 2 * Shape::kSteps / 8;
-  static constexpr uint32_t kDrive = sizeof(Shared<Shape>::drive) / kRing, kB = sizeof(Shared<Shape>::B) / kRing,
-                            kC = sizeof(Shared<Shape>::C) / kRing, kY = sizeof(Shared<Shape>::y) / kRing;
+  using Ring = GroupRing<Shape>;
   SharedAddress drive, B, first_column, last_column, y;  ///< of group 0
 
   __device__ __forceinline__ StepGroups(Shared<Shape>& s, const Lane& lane, int channel)
@@ -52,13 +47,13 @@ struct StepGroups {
   __device__ __forceinline__ void load(StepGroup& group, unsigned at) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      group.drive[i] = drive.load4(at * kDrive + i * (kDrive / 4));
-      group.B[i] = B.load4(at * kB + i * (kB / 4));
+      group.pairs[i].drive[0] = drive.load4(at * Ring::kDrive + i * (Ring::kDrive / 4));
+      group.pairs[i].B[0] = B.load4(at * Ring::kB + i * (Ring::kB / 4));
     }
   }
   __device__ __forceinline__ void load_columns(float (&C)[2][2], unsigned at) const {
-    first_column.load(C[0], at * kC);
-    last_column.load(C[1], at * kC);
+    first_column.load(C[0], at * Ring::kC);
+    last_column.load(C[1], at * Ring::kC);
   }
 };
 
@@ -87,7 +82,7 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
             kept_stride = keep_in_register(keeps_all ? 2 * checkpoint_size : checkpoint_size),
             second_below = keep_in_register(keeps && keeps_all ? groups : 0);
 
-  constexpr unsigned kRing = StepGroups<Shape>::kRing, kTilePairs = kRing / 4;
+  constexpr unsigned kRing = GroupRing<Shape>::kGroups, kTilePairs = kRing / 4;
   const StepGroups<Shape> places(s, lane, channel);
   StepGroup group[2];
   float C[2][2][2];
@@ -98,7 +93,7 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
     places.load(group[0], 0);
     places.load(group[1], 1);
     places.load_columns(C[0], 0);
-    group[0].make(A[0]);
+    group[0].make(A);
   }
   // Pair `pair` is loaded while the one before it is walked; `ahead` and `now` are their first groups in the ring.
   unsigned now = 0, ahead = 2, pair = 1, end = kTilePairs;
@@ -128,12 +123,12 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
           for (int i = 0; i < 2; ++i) h[0][i] = fmaf(group[x].decays[t][i], h[0][i], group[x].inputs[t][i]);
           outputs.add(t, h, C[x], lane);
         }
-        group[1 - x].make(A[0]);
+        group[1 - x].make(A);
         sums[x] = outputs.sum();
       }
       // both here: the loads of the second group are not to wait for the sums of the first
-      places.y.store(now * places.kY, sums[0]);
-      places.y.store(now * places.kY + places.kY, sums[1]);
+      places.y.store(now * GroupRing<Shape>::kY, sums[0]);
+      places.y.store(now * GroupRing<Shape>::kY + GroupRing<Shape>::kY, sums[1]);
       if (pair % kTilePairs == 0 || pair == pairs) s.scanned[now / (2 * kTilePairs)].arrive();
       now = ahead;
       ahead = (ahead + 2) % kRing;

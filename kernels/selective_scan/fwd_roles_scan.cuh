@@ -19,7 +19,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
   // Whether what two steps take is loaded before the two steps before them are walked, and whether y is stored through
   // a pointer that runs: 2 to 6 % faster with 4 and 8 channels a warp (the second not where the block leaves a thread
   // 64 registers), slower with 16, because of the order into which the assembler then brings the loop (README.md).
-  constexpr bool kAhead = Shape::kWarpChannels != 16, kRuns = kAhead && Shape::kThreads < 1024;
+  constexpr bool kLoadsAhead = Shape::kWarpChannels != 16, kRuns = kLoadsAhead && Shape::kThreads < 1024;
   const Lane lane(static_cast<int>(threadIdx.x) % 32);
   const int channel = warp * Shape::kWarpChannels + lane.channel;  // of the block
   const bool exists = channel < w.block.channels;                  // of two neighbours both or none
@@ -60,11 +60,11 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
         for (int i = 0; i < kStates / 2; ++i) pairs[pair].B[i] = B[i];
         drive += Shape::kChannels, last_drive += Shape::kChannels, B += kDState / 2;
       };
-      if (kAhead) load(0);
+      if (kLoadsAhead) load(0);
 #pragma unroll
       for (int pair = 0; pair < 4; ++pair) {
-        if (!kAhead) load(pair);
-        if (kAhead && pair < 3) load(pair + 1);
+        if (!kLoadsAhead) load(pair);
+        if (kLoadsAhead && pair < 3) load(pair + 1);
 #pragma unroll
         for (int t = 2 * pair; t < 2 * pair + 2; ++t) {
 #pragma unroll

@@ -6,8 +6,8 @@
 #include "kernels/selective_scan/scan_tile.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: RolesWalk, RolesShape, and in fwd_roles: Shared, Work, worked_steps, load_first_states, meet, kBlockBarrier,
-// kPrepareBarrier, kFinishBarrier, place_in_drive
+// defines: RolesWalk, RolesShape, and in fwd_roles: Shared, GroupRing, Work, worked_steps, load_first_states, meet,
+// kBlockBarrier, kPrepareBarrier, kFinishBarrier, place_in_drive
 //
 // What the four roles of the forward (fwd_roles.cuh) share: the block's shape, its shared memory, and through it the
 // tiles that they hand on.
@@ -67,6 +67,15 @@ struct Shared {
   Arrivals prepared[2];  ///< drive, B and C of tile i are there, its delta and states are free, and so is y of i - 2
   Arrivals scanned[2];   ///< y of tile i is there, its drive, B and C are free
   Arrivals finished[2];  ///< y, u and z of tile i are free
+};
+
+/// Groups of 8 steps, for warps that walk ahead of themselves. Slots 0 and 1 of a tensor lie one behind the other:
+/// together they are a ring of groups. kDrive, kB, kC, kY: bytes from a group to the next.
+template <typename Shape>
+struct GroupRing {
+  static constexpr unsigned kGroups = 2 * Shape::kSteps / 8;
+  static constexpr uint32_t kDrive = sizeof(Shared<Shape>::drive) / kGroups, kB = sizeof(Shared<Shape>::B) / kGroups,
+                            kC = sizeof(Shared<Shape>::C) / kGroups, kY = sizeof(Shared<Shape>::y) / kGroups;
 };
 
 /// What all roles know of the block's work.
