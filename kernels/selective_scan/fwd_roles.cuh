@@ -7,20 +7,20 @@
 //   the warps that fetch ask for tile i + 1 (fwd_roles_fetch.cuh);
 //   the warps that prepare make of tile i what the recurrence takes (fwd_roles_prepare.cuh);
 //   the warps that scan walk tile i - 1, kWarpChannels channels each (fwd_roles_scan.cuh, or by the shape's kWalk
-//   fwd_roles_ahead.cuh or fwd_roles_pipeline.cuh, whose warps load the first steps of tile i before they are done);
-//   the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh).
-//   So the recurrence, which keeps the special function unit busy, never waits for memory, and runs beside softplus,
-//   gate and copies instead of before and after them. A role hands a tile on by arriving at a barrier where the others
-//   wait: the next role for the tile, those before it for its slots. Warps that scan never wait for each other.
+//   fwd_roles_step_ahead.cuh or fwd_roles_group_ahead.cuh, whose warps load the first steps of tile i before they are
+//   done); the warps that finish gate and store tile i - 2 (fwd_roles_finish.cuh). So the recurrence, which keeps the
+//   special function unit busy, never waits for memory, and runs beside softplus, gate and copies instead of before and
+//   after them. A role hands a tile on by arriving at a barrier where the others wait: the next role for the tile,
+//   those before it for its slots. Warps that scan never wait for each other.
 // Accumulation: float; in C . h the matrix unit cuts h to 11 bits. delta is kept in units of kDeltaUnit.
 // Limits: d_state 16, no terms, d_inner a multiple of 8; 16-byte aligned rows of u, delta, z (less than 2^25 elements
 // apart), out, y, checkpoints, last_state; B and C any alignment.
-#include "kernels/selective_scan/fwd_roles_ahead.cuh"
 #include "kernels/selective_scan/fwd_roles_fetch.cuh"
 #include "kernels/selective_scan/fwd_roles_finish.cuh"
-#include "kernels/selective_scan/fwd_roles_pipeline.cuh"
+#include "kernels/selective_scan/fwd_roles_group_ahead.cuh"
 #include "kernels/selective_scan/fwd_roles_prepare.cuh"
 #include "kernels/selective_scan/fwd_roles_scan.cuh"
+#include "kernels/selective_scan/fwd_roles_step_ahead.cuh"
 
 // defines: kRolesFrom, kRolesBelow, selective_scan_fwd_roles_kernel
 
@@ -54,9 +54,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int thread = threadIdx.x;
   if (thread < kPrepare) {
     if constexpr (Shape::kWalk == RolesWalk::kGroupAhead) {
-      fwd_roles::scan_pipelined<Shape>(shared, p, work, thread / 32);
+      fwd_roles::scan_group_ahead<Shape>(shared, p, work, thread / 32);
     } else if constexpr (Shape::kWalk == RolesWalk::kStepAhead) {
-      fwd_roles::scan_ahead<Shape>(shared, p, work, thread / 32);
+      fwd_roles::scan_step_ahead<Shape>(shared, p, work, thread / 32);
     } else {
       fwd_roles::scan<Shape>(shared, p, work, thread / 32);
     }

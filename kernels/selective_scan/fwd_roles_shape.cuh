@@ -15,8 +15,9 @@
 namespace mpeft::kernels {
 
 /// Who fills a scanning warp's waits for shared memory, special functions and products: other warps (kInOrder,
-/// fwd_roles_scan.cuh), or the warp itself, which makes what it walks a step before (kStepAhead, fwd_roles_ahead.cuh;
-/// 16 channels a warp) or 8 steps before (kGroupAhead, fwd_roles_pipeline.cuh; 4 channels a warp).
+/// fwd_roles_scan.cuh), or the warp itself, which makes what it walks a step before (kStepAhead,
+/// fwd_roles_step_ahead.cuh; 16 channels a warp) or 8 steps before (kGroupAhead, fwd_roles_group_ahead.cuh; 4 channels
+/// a warp).
 enum class RolesWalk { kInOrder, kStepAhead, kGroupAhead };
 
 /// kWarpChannels (4, 8 or 16) channels a warp that scans; kScanWarps, kPrepareWarps, kFinishWarps and kFetchWarps warps
@@ -60,7 +61,7 @@ struct Shared {
   alignas(16) float4 drive[2][kSteps / 2][kChannels];
   /// Two neighbouring states at one step, then at the next; times kDeltaUnit, in which delta u is measured.
   alignas(16) float4 B[2][kSteps / 2][kDState / 2];
-  alignas(16) float C[2][kSteps][kDState];        ///< place_in_C, swapped where the walk is pipelined
+  alignas(16) float C[2][kSteps][kDState];        ///< place_in_C, swapped where the walk is a group ahead
   alignas(16) float y[2][kSteps][kChannels + 4];  ///< C' . h; padded, so that the lanes of a quad meet no bank twice
   // phase i / 2 of slot i % 2:
   Arrivals fetched[2];   ///< u, delta, B and C of tile i are there, and z of tile i - 2; unused where no warps fetch

@@ -37,7 +37,8 @@ struct LaneShare {
 
 /// Where a state, the first of a vector, lies in a step's row of C. kSwapped: the halves of the states change places in
 /// every other two steps, so that the lanes of column_of_4, which take one half of four steps together, meet different
-/// banks. (Not swapped where the walk is not pipelined: 3 % slower there, by the order of instructions; README.md.)
+/// banks. (Not swapped but where the walk is a group ahead: elsewhere that is 3 % slower, by the order of instructions;
+/// README.md.)
 template <bool kSwapped>
 __device__ __forceinline__ int place_in_C(int step, int state) {
   return kSwapped ? state ^ (step >> 1 & 1) * 8 : state;

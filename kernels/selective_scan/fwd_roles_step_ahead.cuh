@@ -4,7 +4,7 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/fwd_walk.cuh"
 
-// defines: fwd_roles::scan_ahead
+// defines: fwd_roles::scan_step_ahead
 //
 // The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps of 16 channels that share a scheduler with
 // one other: two do not fill each other's waits. So what a step takes is loaded two or three steps before it is
@@ -37,11 +37,11 @@ __device__ __forceinline__ void walk_and_make(float (&h)[2][4], const StepMade& 
 
 /// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps.
 template <typename Shape>
-struct AheadPlaces {
+struct StepPlaces {
   using Ring = GroupRing<Shape>;
   SharedAddress drive, last_drive, B, C, y;  ///< of group 0; drive of the lane's first channel and of its last
 
-  __device__ __forceinline__ AheadPlaces(Shared<Shape>& s, const fwd_walk::LaneShare<16>& lane, int channel)
+  __device__ __forceinline__ StepPlaces(Shared<Shape>& s, const fwd_walk::LaneShare<16>& lane, int channel)
       : drive(s.drive[0][0] + place_in_drive(channel)),
         last_drive(s.drive[0][0] + place_in_drive(channel + 1)),
         B(s.B[0][0] + lane.state / 2),
@@ -67,8 +67,8 @@ struct AheadPlaces {
 
 /// Walks the row for the channels of a warp; warp: of the role.
 template <typename Shape>
-__device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p, const Work& w,
-                                           int warp) {
+__device__ __forceinline__ void scan_step_ahead(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p,
+                                                const Work& w, int warp) {
   constexpr int kSteps = Shape::kSteps, kDState = Shape::kDState;
   const fwd_walk::LaneShare<16> lane(static_cast<int>(threadIdx.x) % 32);
   const int channel = warp * 16 + lane.channel;    // of the block
@@ -81,7 +81,7 @@ __device__ __forceinline__ void scan_ahead(Shared<Shape>& s, const SelectiveScan
   const bool keeps = p.checkpoints != nullptr && exists;
   float* kept =
       keeps ? p.checkpoints + first_checkpoint(p, w.block.row, w.span) * checkpoint_size + state_start : nullptr;
-  const AheadPlaces<Shape> places(s, lane, channel);
+  const StepPlaces<Shape> places(s, lane, channel);
 
   // Step t of 8 is in pairs[t / 2] and in made[t % 2]. Before the row's first group two steps are walked that leave h
   // as it is: decays of 1, inputs of 0. The second decay is made, of a delta that any A but minus infinity turns into 1

@@ -4,7 +4,7 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/fwd_walk.cuh"
 
-// defines: fwd_roles::scan_pipelined
+// defines: fwd_roles::scan_group_ahead
 //
 // The role that walks the recurrence, as in fwd_roles_scan.cuh, for warps that have a scheduler to themselves or share
 // it with one other: there nobody else works while a warp waits for shared memory, for an exponential or for a product.
@@ -31,13 +31,13 @@ struct StepGroup {
 
 /// Where a lane finds and leaves in shared memory what belongs to a group of 8 steps.
 template <typename Shape>
-struct StepGroups {
+struct GroupPlaces {
   using Lane = fwd_walk::LaneShare<4>;
   using Outputs = fwd_walk::StepOutputs<4>;
   using Ring = GroupRing<Shape>;
   SharedAddress drive, B, first_column, last_column, y;  ///< of group 0
 
-  __device__ __forceinline__ StepGroups(Shared<Shape>& s, const Lane& lane, int channel)
+  __device__ __forceinline__ GroupPlaces(Shared<Shape>& s, const Lane& lane, int channel)
       : drive(s.drive[0][0] + place_in_drive(channel)),
         B(s.B[0][0] + lane.state / 2),
         first_column(fwd_walk::column_of_4<true>(s.C[0], lane, 0)),
@@ -59,11 +59,11 @@ struct StepGroups {
 
 /// Walks the row for the channels of a warp; warp: of the role.
 template <typename Shape>
-__device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p,
-                                               const Work& w, int warp) {
+__device__ __forceinline__ void scan_group_ahead(Shared<Shape>& s, const SelectiveScanFwdParams<scalar_t>& p,
+                                                 const Work& w, int warp) {
   static_assert(Shape::kSteps % 32 == 0);  // two pairs of groups a tile at least
   constexpr int kDState = Shape::kDState;
-  const typename StepGroups<Shape>::Lane lane(static_cast<int>(threadIdx.x) % 32);
+  const typename GroupPlaces<Shape>::Lane lane(static_cast<int>(threadIdx.x) % 32);
   const int channel = warp * Shape::kWarpChannels + lane.channel;  // of the block
   const bool exists = channel < w.block.channels;
   const int64_t state_start = (w.block.first_channel + channel) * kDState + lane.state;
@@ -83,7 +83,7 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
             second_below = keep_in_register(keeps && keeps_all ? groups : 0);
 
   constexpr unsigned kRing = GroupRing<Shape>::kGroups, kTilePairs = kRing / 4;
-  const StepGroups<Shape> places(s, lane, channel);
+  const GroupPlaces<Shape> places(s, lane, channel);
   StepGroup group[2];
   float C[2][2][2];
   meet<kBlockBarrier, Shape::kThreads>();
@@ -116,7 +116,7 @@ __device__ __forceinline__ void scan_pipelined(Shared<Shape>& s, const Selective
         if (x == 0 && keeps_first) store_floats(kept, h[0]);
         if (x == 1 && first + 1 < second_below) store_floats(kept + kept_stride / 2, h[0]);
         if (x == 1 && keeps_first) kept += kept_stride;
-        typename StepGroups<Shape>::Outputs outputs;
+        typename GroupPlaces<Shape>::Outputs outputs;
 #pragma unroll
         for (int t = 0; t < 8; ++t) {
 #pragma unroll
