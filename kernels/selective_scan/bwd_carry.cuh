@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
       float delta[kVector], dy[kVector], step_sizes[kVector];
       load_floats(delta, &s.delta[stage][own.t][own.c]);
       load_floats(dy, &s.dout[stage][own.t][own.c]);
-      softplus_delta<scalar_t>(step_sizes, nullptr, delta, bias, p.delta_softplus);
+      softplus_delta_polynomial<scalar_t>(step_sizes, delta, bias, p.delta_softplus);
       if (steps < kTile) {
 #pragma unroll
         for (int i = 0; i < kVector; ++i) step_sizes[i] = own.t < steps ? step_sizes[i] : 0.f;
@@ -151,8 +151,9 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
           float C_t = C[i];
           if constexpr (kWithTerms) C_t = terms[c][i].scaled_C(C_t);
           const float exponent = x[c] * A[c][i];
-          // the special function unit is the limit here: a quarter of bfloat16's exponentials goes elsewhere
-          const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && i == 3;
+          // the special function unit is the limit here: a quarter of bfloat16's exponentials goes elsewhere, or, where
+          // a lane has two channels, three of sixteen
+          const bool polynomial = std::is_same_v<scalar_t, __nv_bfloat16> && i == 3 && (c == kLane - 1 || t % 2 == 0);
           const float a = polynomial ? exp2_polynomial(exponent) : decay<scalar_t>(exponent);
           v[c][i] = a * fmaf(x[kLane + c], C_t, v[c][i]);
         }

@@ -229,6 +229,12 @@ std::vector<Job> all_jobs() {
       c.lengths = false, c.compact = option % 2 == 0;
       add(jobs, c, kBf16);
     }
+    ScanCase extreme;  // with a last state behind a step that is not the last of 8, and one that is
+    extreme.roles_shape = shape, extreme.extreme = true, extreme.d_inner = 56, extreme.batch = 3;
+    for (const int64_t seqlen : {100, 101, 136}) {
+      extreme.seqlen = seqlen, extreme.compact = seqlen == 101;
+      add(jobs, extreme, kBf16);
+    }
   }
   // so many stretches that a block of the expansion takes several
   for (const int64_t d_state : {16, 8, 32, 64}) {
