@@ -3,11 +3,19 @@
 #include "kernels/selective_scan/fwd_roles_shape.cuh"
 #include "kernels/selective_scan/fwd_walk.cuh"
 
-// defines: fwd_roles::scan
+// defines: fwd_roles::scan, keep_states
 //
 // The role that walks the recurrence (fwd_walk.cuh).
 
 namespace mpeft::kernels::fwd_roles {
+
+/// h at the place where the next state is kept, which then runs on.
+template <int kDState, int kChannels, int kStates>
+__device__ __forceinline__ void keep_states(float*& kept, const float (&h)[kChannels][kStates], int checkpoint_size) {
+#pragma unroll
+  for (int c = 0; c < kChannels; ++c) store_floats(kept + c * kDState, h[c]);
+  kept += checkpoint_size;
+}
 
 /// warp: of the role.
 template <typename Shape>
@@ -18,8 +26,10 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
   constexpr int kSteps = Shape::kSteps, kDState = Shape::kDState, kChannels = Lane::kChannels, kStates = Lane::kStates;
   // Whether what two steps take is loaded before the two steps before them are walked, and whether y is stored through
   // a pointer that runs: 2 to 6 % faster with 4 and 8 channels a warp (the second not where the block leaves a thread
-  // 64 registers), slower with 16, because of the order into which the assembler then brings the loop (README.md).
-  constexpr bool kLoadsAhead = Shape::kWarpChannels != 16, kRuns = kLoadsAhead && Shape::kThreads < 1024;
+  // 64 registers: there 1 % is gained by keeping a state behind the first loads), slower with 16, because of the order
+  // into which the assembler then brings the loop (README.md).
+  constexpr bool kLoadsAhead = Shape::kWarpChannels != 16, kRuns = kLoadsAhead && Shape::kThreads < 1024,
+                 kKeepsLate = kLoadsAhead && !kRuns;
   const Lane lane(static_cast<int>(threadIdx.x) % 32);
   const int channel = warp * Shape::kWarpChannels + lane.channel;  // of the block
   const bool exists = channel < w.block.channels;                  // of two neighbours both or none
@@ -44,11 +54,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
 #pragma unroll 1
     for (int group = 0; group < worked; group += 8) {
       // a state is kept every 8 steps, or every larger power of 2
-      if (keeps && ((step + group) & (every - 1)) == 0) {
-#pragma unroll
-        for (int c = 0; c < kChannels; ++c) store_floats(kept + c * kDState, h[c]);
-        kept += checkpoint_size;
-      }
+      if (!kKeepsLate && keeps && ((step + group) & (every - 1)) == 0) keep_states<kDState>(kept, h, checkpoint_size);
       float C[2][kStates];
       fwd_walk::load_columns(C, &s.C[slot][group], lane);
       Outputs outputs;
@@ -61,6 +67,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
         drive += Shape::kChannels, last_drive += Shape::kChannels, B += kDState / 2;
       };
       if (kLoadsAhead) load(0);
+      if (kKeepsLate && keeps && ((step + group) & (every - 1)) == 0) keep_states<kDState>(kept, h, checkpoint_size);
 #pragma unroll
       for (int pair = 0; pair < 4; ++pair) {
         if (!kLoadsAhead) load(pair);

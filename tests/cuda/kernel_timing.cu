@@ -137,34 +137,39 @@ void time_scan(const Shape& s, int64_t d_state) {
   };
   SelectiveScanFwdParams<scalar_t> f;
   inputs(f);
-  f.out = out.data(), f.checkpoint_every = kSelectiveScanCheckpointEvery, f.checkpoints = checkpoints.data();
-  if (selective_scan_keeps_y(f)) f.y = y.data();
+  f.out = out.data(), f.checkpoints = checkpoints.data();
   SelectiveScanBwdParams<scalar_t> b;
   inputs(b);
   b.dout = sequence(constant(dout.data()), s.d_inner);
-  b.checkpoint_every = f.checkpoint_every, b.checkpoints = checkpoints.data(), b.y = f.y;
+  b.checkpoints = checkpoints.data();
   b.du = sequence(du.data(), s.d_inner), b.ddelta = sequence(ddelta.data(), s.d_inner);
   b.dz = sequence(dz.data() + s.d_inner, 2 * s.d_inner);
   b.dB = sequence(dx_dbl.data() + rank, columns), b.dC = sequence(dx_dbl.data() + rank + d_state, columns);
   b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
-  DeviceArray<char> workspace(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
+  DeviceArray<char> workspace(0);
+  auto keep = [&](bool compact) {
+    f.checkpoint_every = b.checkpoint_every = compact ? kSelectiveScanCompactEvery : kSelectiveScanCheckpointEvery;
+    b.y = f.y = !compact && selective_scan_keeps_y(f) ? y.data() : nullptr;
+    workspace = DeviceArray<char>(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
+  };
   auto forward_on = [&](cudaStream_t stream, int = 0) { MPEFT_CUDA_REQUIRE(launch_selective_scan_fwd(f, stream)); };
   auto backward_on = [&](cudaStream_t stream, int = 0) {
     MPEFT_CUDA_REQUIRE(launch_selective_scan_bwd(b, workspace.data(), stream));
   };
   auto forward = [&] { forward_on(nullptr); };
   auto backward = [&] { backward_on(nullptr); };
+  keep(/*compact=*/false);
   const double fwd = median_ms(forward), bwd = median_ms(backward);
   const double fwd_fed = fed_ms(forward), bwd_fed = fed_ms(backward);
+  keep(/*compact=*/true);
+  const double compact_fwd = median_ms(forward), compact_bwd = median_ms(backward);
+  const double compact_fwd_fed = fed_ms(forward), compact_bwd_fed = fed_ms(backward);
+  keep(/*compact=*/false);
+  // behind what is compared with each other: long graphs lower the clock for a while (README.md of kernels)
   const double fwd_graph = graph_ms(forward_on), bwd_graph = graph_ms(backward_on);
   b.dA = b.dD = b.ddelta_bias = nullptr;
   const double frozen = median_ms(backward);
-  f.checkpoint_every = b.checkpoint_every = kSelectiveScanCompactEvery, f.y = nullptr, b.y = nullptr;
-  b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
-  workspace = DeviceArray<char>(static_cast<size_t>(selective_scan_bwd_workspace_bytes(b)));
-  const double compact_fwd = median_ms(forward), compact_bwd = median_ms(backward);
-  const double compact_fwd_fed = fed_ms(forward), compact_bwd_fed = fed_ms(backward);
-  f.checkpoints = nullptr;
+  f.checkpoints = nullptr, f.y = nullptr;
   const double inference = median_ms(forward);
   auto print_with_shares = [&](const char* way, double forward_ms, double backward_ms, double compact_forward_ms,
                                double compact_backward_ms) {
