@@ -36,7 +36,7 @@ namespace detail {
 
 // In units of what the main pass takes for a tile of a block that shares its multiprocessor with another: 4.6 us of an
 // H200. Fitted to the times of 1,997 cuts of 22 shapes: what they choose takes 0.6 % longer than the best cut of a
-// shape on average, 3.5 % at most (README.md, what was tried).
+// shape on average, 3.5 % at most (README.md, what was tried), with a first pass a little slower than today's.
 inline constexpr double kAlone = 0.9;        ///< a tile of a block that has a multiprocessor to itself
 inline constexpr double kBlockStart = 0.88;  ///< begin and end of a block
 inline constexpr double kLaunch = 3.;        ///< one more launch, the first pass, and what it leaves to be read

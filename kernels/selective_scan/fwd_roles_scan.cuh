@@ -9,7 +9,7 @@
 
 namespace mpeft::kernels::fwd_roles {
 
-/// h at the place where the next state is kept, which then runs on.
+/// Stores h where the next state is kept, and moves `kept` on.
 template <int kDState, int kChannels, int kStates>
 __device__ __forceinline__ void keep_states(float*& kept, const float (&h)[kChannels][kStates], int checkpoint_size) {
 #pragma unroll
@@ -24,10 +24,10 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
   using Lane = fwd_walk::LaneShare<Shape::kWarpChannels>;
   using Outputs = fwd_walk::StepOutputs<Shape::kWarpChannels>;
   constexpr int kSteps = Shape::kSteps, kDState = Shape::kDState, kChannels = Lane::kChannels, kStates = Lane::kStates;
-  // Whether what two steps take is loaded before the two steps before them are walked, and whether y is stored through
-  // a pointer that runs: 2 to 6 % faster with 4 and 8 channels a warp (the second not where the block leaves a thread
-  // 64 registers: there 1 % is gained by keeping a state behind the first loads), slower with 16, because of the order
-  // into which the assembler then brings the loop (README.md).
+  // Whether what two steps take is loaded before the two steps before them are walked, whether y is stored through a
+  // pointer that runs, and whether a state is kept behind the group's first loads. All three change only the order into
+  // which the assembler brings the loop (README.md). The first is 2 to 6 % faster with 4 and 8 channels a warp and
+  // slower with 16; the second the same, but not where a thread has 64 registers: there the third saves 1 %.
   constexpr bool kLoadsAhead = Shape::kWarpChannels != 16, kRuns = kLoadsAhead && Shape::kThreads < 1024,
                  kKeepsLate = kLoadsAhead && !kRuns;
   const Lane lane(static_cast<int>(threadIdx.x) % 32);
@@ -54,7 +54,8 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
 #pragma unroll 1
     for (int group = 0; group < worked; group += 8) {
       // a state is kept every 8 steps, or every larger power of 2
-      if (!kKeepsLate && keeps && ((step + group) & (every - 1)) == 0) keep_states<kDState>(kept, h, checkpoint_size);
+      const bool keeps_now = keeps && ((step + group) & (every - 1)) == 0;
+      if (!kKeepsLate && keeps_now) keep_states<kDState>(kept, h, checkpoint_size);
       float C[2][kStates];
       fwd_walk::load_columns(C, &s.C[slot][group], lane);
       Outputs outputs;
@@ -67,7 +68,7 @@ __device__ __forceinline__ void scan(Shared<Shape>& s, const SelectiveScanFwdPar
         drive += Shape::kChannels, last_drive += Shape::kChannels, B += kDState / 2;
       };
       if (kLoadsAhead) load(0);
-      if (kKeepsLate && keeps && ((step + group) & (every - 1)) == 0) keep_states<kDState>(kept, h, checkpoint_size);
+      if (kKeepsLate && keeps_now) keep_states<kDState>(kept, h, checkpoint_size);
 #pragma unroll
       for (int pair = 0; pair < 4; ++pair) {
         if (!kLoadsAhead) load(pair);

@@ -229,7 +229,7 @@ std::vector<Job> all_jobs() {
       c.lengths = false, c.compact = option % 2 == 0;
       add(jobs, c, kBf16);
     }
-    ScanCase extreme;  // with a last state behind a step that is not the last of 8, and one that is
+    ScanCase extreme;  // rows that end within a group of 8 steps and at its end
     extreme.roles_shape = shape, extreme.extreme = true, extreme.d_inner = 56, extreme.batch = 3;
     for (const int64_t seqlen : {100, 101, 136}) {
       extreme.seqlen = seqlen, extreme.compact = seqlen == 101;

@@ -161,16 +161,18 @@ void time_scan(const Shape& s, int64_t d_state) {
   keep(/*compact=*/false);
   const double fwd = median_ms(forward), bwd = median_ms(backward);
   const double fwd_fed = fed_ms(forward), bwd_fed = fed_ms(backward);
+  b.dA = b.dD = b.ddelta_bias = nullptr;
+  const double frozen = median_ms(backward);
+  b.dA = dA.data(), b.dD = dD.data(), b.ddelta_bias = dbias.data();
   keep(/*compact=*/true);
   const double compact_fwd = median_ms(forward), compact_bwd = median_ms(backward);
   const double compact_fwd_fed = fed_ms(forward), compact_bwd_fed = fed_ms(backward);
-  keep(/*compact=*/false);
-  // behind what is compared with each other: long graphs lower the clock for a while (README.md of kernels)
-  const double fwd_graph = graph_ms(forward_on), bwd_graph = graph_ms(backward_on);
-  b.dA = b.dD = b.ddelta_bias = nullptr;
-  const double frozen = median_ms(backward);
-  f.checkpoints = nullptr, f.y = nullptr;
+  f.checkpoints = nullptr;
   const double inference = median_ms(forward);
+  f.checkpoints = checkpoints.data();
+  // last, because long graphs lower the clock for half a second (kernels/README.md); drawing the next inputs takes more
+  keep(/*compact=*/false);
+  const double fwd_graph = graph_ms(forward_on), bwd_graph = graph_ms(backward_on);
   auto print_with_shares = [&](const char* way, double forward_ms, double backward_ms, double compact_forward_ms,
                                double compact_backward_ms) {
     std::printf("  %s fwd %.4f", way, forward_ms);
