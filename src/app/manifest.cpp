@@ -1,9 +1,13 @@
 #include "app/manifest.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 #include <torch/version.h>
 
+#include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/strings.h"
 
 #include "app/version.h"
 
@@ -18,9 +22,31 @@ json hashes(const std::vector<std::filesystem::path>& files) {
   return result;
 }
 
+// The hashes alone, of one text or of all values: files may have moved.
+std::vector<std::string> contents(const json& hashes) {
+  std::vector<std::string> result;
+  for (const auto& hash : hashes) result.push_back(hash.dump());  // of a text: itself
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+// What a manifest does not say, one of an older version, is not asked.
+void require_same_sources(const json& before, const json& now, const std::string& output_dir) {
+  const auto require = [&](const char* key, const std::string& what) {
+    if (!before.is_object() || !before.contains(key) || contents(before[key]) == contents(now[key])) return;
+    throw CheckpointError(
+        mpeft::str(output_dir, ": the run began with other ", what,
+                   " than there are now (manifest.json has their hashes): --resume would mix the two. "
+                   "Put the old ones back, or start anew with --overwrite"));
+  };
+  require("weights", "weights of the base model");
+  require("data", "data");
+  require("tokenizer", "tokenizer files");
+}
+
 }  // namespace
 
-void write_manifest(const Manifest& manifest) {
+void write_manifest(const Manifest& manifest, bool goes_on) {
   json object = {{"program", "mamba-peft " + version()},
                  {"commit", git_commit()},
                  {"libtorch", TORCH_VERSION},
@@ -36,6 +62,7 @@ void write_manifest(const Manifest& manifest) {
                  {"total_parameters", manifest.n_total},
                  {"total_steps", manifest.total_steps},
                  {"first_metric", manifest.first_metric},
+                 {"debug", manifest.config.debug},
                  {"finished", false}};
   for (const auto& [stage, n_trainable, n_total] : manifest.stages) {
     json entry = {{"stage", stage.number}, {"trainable_parameters", n_trainable}, {"total_parameters", n_total}};
@@ -43,7 +70,12 @@ void write_manifest(const Manifest& manifest) {
     if (stage.steps > 0) entry["steps"] = stage.steps;
     object["stages"].push_back(entry);
   }
-  fs::write_file_atomic(std::filesystem::path(manifest.config.output_dir) / "manifest.json", object.dump(2) + "\n");
+  const auto path = std::filesystem::path(manifest.config.output_dir) / "manifest.json";
+  if (goes_on && std::filesystem::exists(path)) {
+    require_same_sources(json::parse(fs::read_file(path, 64 << 20), nullptr, /*allow_exceptions=*/false), object,
+                         manifest.config.output_dir);
+  }
+  fs::write_file_atomic(path, object.dump(2) + "\n");
 }
 
 void mark_finished(const std::filesystem::path& output_dir) {

@@ -30,8 +30,9 @@ struct Manifest {
 };
 
 /// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files,
-/// `finished`: false.
-void write_manifest(const Manifest& manifest);
+/// `finished`: false. goes_on: a run that began before goes on; throws CheckpointError, and leaves its manifest alone,
+/// when that one names other contents of weight or data files, or another tokenizer.
+void write_manifest(const Manifest& manifest, bool goes_on);
 
 /// Sets `finished` to true in an output folder's manifest.
 void mark_finished(const std::filesystem::path& output_dir);

@@ -198,12 +198,51 @@ void load_weights(Subject& subject, const sfs::path& folder) {
   peft::load_parameters(*subject.method, adapter.tensors, (folder / "adapter").string());
 }
 
+// What an older version wrote, or nobody, cannot be compared.
+std::vector<std::string> changes_since(const sfs::path& output_dir, const config::ExperimentConfig& config) {
+  const sfs::path saved = output_dir / "cfg.yaml";
+  if (!sfs::exists(saved)) return {};
+  try {
+    return config::changed_settings(
+        config::load_experiment(saved.string(), {}, {.check_files = false, .data_problem = nullptr}), config);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+// Whether the folder holds all that the experiment would leave. Throws ConfigError when a run may not begin in it.
+bool finished_before(const train::RunFolder& folder, const config::ExperimentConfig& config) {
+  const std::string name = config.output_dir, remedy = "; --overwrite starts anew, --output names another folder";
+  if (config.overwrite) {
+    folder.require_ours();
+    return false;
+  }
+  if (folder.is_finished()) {
+    const auto changes = changes_since(folder.path(), config);
+    if (!changes.empty())
+      throw ConfigError(name + ": already finished, with other settings (" + join(changes, ", ") + ")" + remedy);
+    const char* const result = config.peft.empty() ? "model" : "adapter";
+    if (!config.no_save && !sfs::exists(folder.path() / result))
+      throw ConfigError(mpeft::str(name, ": already finished, but ", result, "/ is not there any more", remedy));
+    return true;
+  }
+  if (folder.has_checkpoint() && !config.resume) {
+    throw ConfigError(name +
+                      ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
+  }
+  return false;
+}
+
 }  // namespace
 
 int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   const sfs::path output_dir = config.output_dir, log_path = output_dir / "log.txt";
   std::unique_ptr<train::RunFolder> run;
-  if (!dry_run) {
+  if (dry_run) {
+    if (const auto folder = train::RunFolder::look(output_dir); finished_before(folder, config)) {
+      log::info("a run would do nothing: " + output_dir.string() + ": already finished; --overwrite starts anew");
+    }
+  } else {
     run = train::RunFolder::open(output_dir);
     if (!run) {
       const std::string message = output_dir.string() + ": another process is running this experiment";
@@ -211,16 +250,11 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
       log::info(message + "; skipped");
       return 0;
     }
-    if (config.overwrite) {
-      run->require_ours();  // it goes when everything is in place for the new run
-    } else if (run->is_finished()) {
+    if (finished_before(*run, config)) {
       log::info(output_dir.string() + ": already finished; --overwrite starts anew");
       return 0;
-    } else if (run->has_checkpoint() && !config.resume) {
-      throw ConfigError(
-          output_dir.string() +
-          ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
-    } else {
+    }
+    if (!config.overwrite) {  // else the folder is cleared later, when everything is in place for the new run
       if (!run->has_checkpoint()) run->clear();  // what a run left that stopped before its first checkpoint
       log::log_to_file(log_path.string());
     }
@@ -304,7 +338,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     };
   }
 
-  const auto write_run_files = [&] {
+  const auto write_run_files = [&](bool goes_on) {
     std::vector<sfs::path> data_files(train_split.text.source_files.begin(), train_split.text.source_files.end());
     if (validation)
       data_files.insert(data_files.end(), validation->text.source_files.begin(), validation->text.source_files.end());
@@ -322,7 +356,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
     for (const auto& [stage, counts] : stages) {
       if (stage.count > 1) manifest.stages.push_back({stage, counts.n_trainable, counts.n_total});
     }
-    write_manifest(manifest);
+    write_manifest(manifest, goes_on);
     fs::write_file_atomic(output_dir / "cfg.yaml", config::dump_yaml(config));
   };
 
@@ -355,14 +389,15 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
                            " steps; the next starts from the base model"));
       print_method(subject.method->type(), std::span(stages).subspan(i));
     }
-    if (latest) {
+    const bool goes_on = latest.has_value();
+    if (goes_on) {
       trainer.resume(*latest);  // first: it says when the checkpoint is another method's
       load_weights(subject, latest->path);
       log::info(mpeft::str("resuming from ", latest->path.string(), " (", stage.count > 1 ? stage.label + ", " : "",
                            "epoch ", trainer.state().epoch, ", step ", stage.steps_before + trainer.state().step, ")"));
       latest.reset();
     }
-    if (is_first) write_run_files();
+    if (is_first) write_run_files(goes_on);
     trainer.run();
     if (stage.is_last()) break;
     auto next = peft::make_peft_method(peft::next_stage_json(*subject.method), adapter_files);

@@ -48,7 +48,7 @@ bool has_weights(const path& folder) {
 // "" when the folder holds a whole model, else what it lacks.
 std::string what_lacks(const path& folder) {
   if (!is_file(folder / "config.json")) return "config.json";
-  return has_weights(folder) ? "" : "the weights (model.safetensors or pytorch_model.bin, or their index)";
+  return has_weights(folder) ? "" : "weights (model.safetensors or pytorch_model.bin, or their index)";
 }
 
 // The commit that refs/main names; "" when there is none.

@@ -34,6 +34,21 @@ std::unique_ptr<RunFolder> RunFolder::open(const std::filesystem::path& path) {
   return std::unique_ptr<RunFolder>(new RunFolder(path, fd));  // make_unique cannot reach the constructor
 }
 
+RunFolder RunFolder::look(const std::filesystem::path& path) {
+  // the folder itself, or the nearest above it that is there, in which the others will be made
+  std::error_code error;
+  auto nearest = std::filesystem::absolute(path, error);
+  while (!std::filesystem::exists(nearest, error) && nearest.has_parent_path() && nearest != nearest.parent_path())
+    nearest = nearest.parent_path();
+  if (!std::filesystem::is_directory(nearest, error))
+    throw DataError(mpeft::str(path.string(), ": cannot be the output folder: ", nearest.string(), " is a file"));
+  if (::access(nearest.c_str(), W_OK | X_OK) != 0) {
+    throw DataError(
+        mpeft::str(path.string(), ": cannot be the output folder: ", nearest.string(), ": ", std::strerror(errno)));
+  }
+  return {path, -1};
+}
+
 RunFolder::~RunFolder() {
   if (fd_ >= 0) ::close(fd_);
 }

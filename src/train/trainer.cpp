@@ -197,11 +197,12 @@ void Trainer::run_epoch(MetricsLog& log) {
     }
   }
   progress.clear();
+  const int64_t epoch = state_.epoch + 1;  // also where max_steps ends within it
   if (state_.steps_in_epoch == n_steps) {
     ++state_.epoch;
     state_.steps_in_epoch = 0;
   }
-  log::info(mpeft::str(stage_text(options_.stage), "epoch ", state_.epoch, "/", options_.num_epochs, "  step ",
+  log::info(mpeft::str(stage_text(options_.stage), "epoch ", epoch, "/", options_.num_epochs, "  step ",
                        with_thousands(run_step()), "  loss ", fixed(shown.loss, 4), "  ",
                        with_thousands(std::llround(tokens_per_second)), " tok/s  ",
                        human_bytes(peak_memory_bytes(device))));

@@ -178,7 +178,75 @@ TEST(TrainProgram, OverwriteStartsAnew) {
   EXPECT_EQ(refused.exit_code, 2) << refused.output;
   EXPECT_THAT(refused.output, HasSubstr("train_slice: selects none of"));
   EXPECT_TRUE(sfs::exists(folder / "out/model/model.safetensors"));
-  EXPECT_THAT(run(kTrain + " --cfg " + cfg).output, HasSubstr("already finished"));
+  EXPECT_THAT(run(kTrain + " --seed 7 --cfg " + cfg).output, HasSubstr("already finished"));
+}
+
+TEST(TrainProgram, AFinishedRunOfOtherSettingsIsNotTakenForThisOne) {
+  const test::TemporaryFolder folder;
+  const std::string cfg = tiny_experiment(folder);
+  ASSERT_EQ(run(kTrain + " --debug --cfg " + cfg).exit_code, 0);
+  for (const char* dry_run : {"", " --dry-run"}) {
+    const auto whole = run(kTrain + " --cfg " + cfg + dry_run);
+    EXPECT_EQ(whole.exit_code, 2) << whole.output;
+    EXPECT_THAT(whole.output, HasSubstr("already finished, with other settings (debug: true → false); --overwrite"));
+  }
+  ASSERT_EQ(run(kTrain + " --overwrite --cfg " + cfg).exit_code, 0);
+  EXPECT_EQ(run(kTrain + " --device cpu --cfg " + cfg).exit_code, 0);  // as finished before: nothing of the result
+  sfs::remove_all(folder / "out/model");
+  const auto gone = run(kTrain + " --cfg " + cfg);
+  EXPECT_EQ(gone.exit_code, 2) << gone.output;
+  EXPECT_THAT(gone.output, HasSubstr("model/ is not there any more"));
+}
+
+TEST(TrainProgram, GoesOnWithTheDataItBeganWithOnly) {
+  const test::TemporaryFolder folder;
+  sfs::create_directory(folder / "data");
+  const auto records = [&](const std::string& answer) {
+    std::string lines;
+    for (int i = 0; i < 16; ++i) lines += R"({"q": "who", "a": ")" + answer + std::to_string(i) + "\"}\n";
+    write(folder / "data/x.jsonl", lines);
+  };
+  records("Ann ");
+  std::string text = read(tiny_experiment(folder));
+  text.replace(text.find("data: dart"), 10, "data: jsonl:" + (folder / "data/x.jsonl").string());
+  const size_t options = text.find("data_options:");
+  text.replace(options, text.find('\n', options) - options, "data_options: {input: \"{q}\", target: a}");
+  const std::string cfg = (folder / "x.yaml").string();
+  write(cfg, text);
+  // A finished run whose end is taken back: its checkpoints are there.
+  ASSERT_EQ(run(kTrain + " --cfg " + cfg).exit_code, 0);
+  sfs::remove_all(folder / "out/model");
+  std::string manifest = read(folder / "out/manifest.json");
+  manifest.replace(manifest.find("\"finished\": true"), 16, "\"finished\": false");
+  write(folder / "out/manifest.json", manifest);
+  records("Bob ");
+  const auto mixed = run(kTrain + " --resume --cfg " + cfg);
+  EXPECT_EQ(mixed.exit_code, 3) << mixed.output;
+  EXPECT_THAT(mixed.output, HasSubstr("the run began with other data than there are now"));
+  EXPECT_EQ(read(folder / "out/manifest.json"), manifest);
+  records("Ann ");
+  const auto same = run(kTrain + " --resume --cfg " + cfg);
+  EXPECT_EQ(same.exit_code, 0) << same.output;
+}
+
+TEST(TrainProgram, ADryRunFindsWhatTheRunWouldFindInItsFolder) {
+  const test::TemporaryFolder folder;
+  const std::string cfg = tiny_experiment(folder);
+  const auto below_a_file = run(kTrain + " --dry-run --cfg " + cfg + " --output " + (folder / "x.yaml/out").string());
+  EXPECT_EQ(below_a_file.exit_code, 3) << below_a_file.output;
+  EXPECT_THAT(below_a_file.output, HasSubstr("cannot be the output folder"));
+  EXPECT_EQ(run(kTrain + " --dry-run --cfg " + cfg).exit_code, 0);
+  EXPECT_FALSE(sfs::exists(folder / "out"));
+  sfs::create_directories(folder / "out/checkpoint-5");
+  const auto unfinished = run(kTrain + " --dry-run --cfg " + cfg);
+  EXPECT_EQ(unfinished.exit_code, 2) << unfinished.output;
+  EXPECT_THAT(unfinished.output, HasSubstr("holds an unfinished run"));
+}
+
+TEST(TrainProgram, TheLastLineNamesTheEpochThatMaxStepsEnds) {
+  const test::TemporaryFolder folder;
+  const auto outcome = run(kTrain + " --cfg " + tiny_experiment(folder, "max_steps: 3\n"));
+  EXPECT_THAT(outcome.output, HasSubstr("epoch 1/2  step 3"));
 }
 
 TEST(TrainProgram, EvaluatesByGenerationAndEvalFindsTheSameScores) {

@@ -99,6 +99,11 @@ ExperimentConfig load_experiment_from_string(const std::string& yaml, const std:
 /// Every effective value as YAML; loading it gives the same configuration.
 std::string dump_yaml(const ExperimentConfig& config);
 
+/// What differs between two configurations of one experiment in what is trained and measured, each "key: old → new" in
+/// the order of dump_yaml. Where and how it runs (device, threads, folders, checkpoints kept, resume, ...) does not
+/// count.
+std::vector<std::string> changed_settings(const ExperimentConfig& before, const ExperimentConfig& now);
+
 /// Where an experiment writes when nothing else is said: `cfg/exps/A/b.yaml` -> `weights/A/b`, `cfg/b.yaml` ->
 /// `weights/b`, `x/y.yaml` -> `weights/x/y`; for a file outside the working folder `weights/<stem>`.
 std::string experiment_output_dir(const std::string& config_path);

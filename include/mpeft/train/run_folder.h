@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mpeft::train {
@@ -13,7 +14,11 @@ class RunFolder {
  public:
   /// Opens (makes) the folder and takes its lock. Null when another process holds it.
   static std::unique_ptr<RunFolder> open(const std::filesystem::path& path);
+  /// The folder as it is, or will be, without making it or taking its lock. Throws DataError when it cannot be made or
+  /// written to.
+  static RunFolder look(const std::filesystem::path& path);
   ~RunFolder();
+  RunFolder(RunFolder&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
 

@@ -140,6 +140,8 @@ std::vector<std::string> metrics_of_run(const sfs::path& predictions) {
 }
 
 void rescore(const EvalOptions& options) {
+  std::error_code ignored;
+  if (!sfs::exists(options.predictions, ignored)) throw DataError(options.predictions + ": no such file");
   const auto names = options.metrics.empty() ? metrics_of_run(options.predictions) : options.metrics;
   if (names.empty()) {
     throw ConfigError(mpeft::str("which metrics? There is no evaluation in a metrics.jsonl beside ",

@@ -117,7 +117,8 @@ std::vector<Experiment> load_experiments(const std::vector<std::string>& files,
         problems.push_back(mpeft::str(file, ": writes to ", config.output_dir, ", as ", it->second,
                                       " does: give each its own output_dir"));
       }
-      experiments.push_back({file, short_name(file), config.output_dir, config.num_epochs, config.no_save});
+      experiments.push_back(
+          {file, short_name(file), config.output_dir, config.num_epochs, config.no_save, config.debug});
     } catch (const ConfigError& e) {
       problems.emplace_back(e.what());
     }

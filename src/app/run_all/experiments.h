@@ -15,6 +15,7 @@ struct Experiment {
   std::filesystem::path output_dir;  ///< where its run lies
   int64_t num_epochs = 0;
   bool no_save = false;  ///< leaves no checkpoint: a second attempt starts anew
+  bool debug = false;    ///< a few steps of everything
 };
 
 /// The experiment files that `--cfg` names: paths, folders (every .yaml below) and patterns (* ? [a-z] {a,b}), sorted

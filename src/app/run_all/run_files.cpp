@@ -44,10 +44,14 @@ std::string text(const json& object, const char* key) {
 
 }  // namespace
 
-bool is_finished_run(const std::filesystem::path& output_dir) {
-  const json manifest = read_manifest(output_dir);
-  const auto it = manifest.find("finished");
-  return manifest.is_object() && it != manifest.end() && it->is_boolean() && it->get<bool>();
+bool is_finished_run(const Experiment& experiment) {
+  const json manifest = read_manifest(experiment.output_dir);
+  if (!manifest.is_object()) return false;
+  const auto is_true = [&](const char* key) {
+    const auto it = manifest.find(key);
+    return it != manifest.end() && it->is_boolean() && it->get<bool>();
+  };
+  return is_true("finished") && is_true("debug") == experiment.debug;
 }
 
 RunFollower::RunFollower(std::filesystem::path output_dir)

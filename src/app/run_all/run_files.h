@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <string>
 
+#include "app/run_all/experiments.h"
+
 namespace mpeft::app {
 
 /// How far a run is, as its files say.
@@ -20,8 +22,9 @@ struct RunProgress {
   int64_t best_epoch = 0;
 };
 
-/// True when `train` marked the run in this folder as finished.
-bool is_finished_run(const std::filesystem::path& output_dir);
+/// True when `train` marked the run in the experiment's folder as finished, and that was a run with `debug` as the
+/// experiment is one, or neither is: a few steps are not what the whole experiment leaves.
+bool is_finished_run(const Experiment& experiment);
 
 /// Follows the files of one attempt at a run, whose process is about to start: what lies in the folder already is not
 /// its progress. Reads only what was added since the last look.

@@ -134,7 +134,7 @@ class Supervisor {
     if (options_.overwrite || options_.check_only) return;
     auto& runs = schedule_.runs();
     for (size_t i = 0; i < runs.size(); ++i) {
-      if (!is_finished_run(runs[i].experiment.output_dir)) continue;
+      if (!is_finished_run(runs[i].experiment)) continue;
       schedule_.skip(i, RunState::kFinishedBefore);
       display_.event(runs[i], state_text(runs[i]));
     }
@@ -164,8 +164,7 @@ class Supervisor {
     while (const auto assignment = schedule_.next([&](size_t worker) { return is_usable(worker); })) {
       Run& run = schedule_.runs()[assignment->run];
       // Another run_all may have finished it since the beginning.
-      if (!options_.overwrite && !options_.check_only && run.n_attempts == 1 &&
-          is_finished_run(run.experiment.output_dir)) {
+      if (!options_.overwrite && !options_.check_only && run.n_attempts == 1 && is_finished_run(run.experiment)) {
         schedule_.end(assignment->run, RunState::kFinishedBefore, {}, "");
         display_.event(run, state_text(run));
         continue;
@@ -250,7 +249,7 @@ class Supervisor {
       note = error.empty() ? describe(exit) : error.substr(0, error.find('\n'));
       if (!options_.check_only) note += " (" + child.console.string() + ")";
       if (options_.check_only) run.error = error;
-    } else if (!options_.check_only && !is_finished_run(run.experiment.output_dir)) {
+    } else if (!options_.check_only && !is_finished_run(run.experiment)) {
       state = RunState::kTaken;  // `train --lock` steps back from a run that another process holds
     }
     schedule_.end(child.run, state, exit, note);

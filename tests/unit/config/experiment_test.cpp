@@ -277,6 +277,25 @@ TEST_F(ExperimentFilesTest, AMisspeltFileGetsTheNearestOne) {
   }
 }
 
+TEST(ExperimentTest, ChangesAreThoseOfWhatIsTrainedAndMeasured) {
+  const auto load = [](const std::string& more) {
+    return load_experiment_from_string("model: tiny\ndata: dart\ndata_options: {metrics: [bleu]}\n" + more, "x.yaml",
+                                       {}, {.check_files = false, .data_problem = nullptr});
+  };
+  const auto before = load("");
+  EXPECT_TRUE(changed_settings(before, load("")).empty());
+  EXPECT_TRUE(changed_settings(before, load("num_epochs: 10\n")).empty());  // the default
+  EXPECT_TRUE(
+      changed_settings(before, load("device: cpu\noutput_dir: elsewhere\nlog_steps: 1\nresume: true\n")).empty());
+  EXPECT_THAT(changed_settings(before, load("num_epochs: 3\ndebug: true\n")),
+              ElementsAre("num_epochs: 10 → 3", "debug: false → true"));
+  auto options = load("");
+  options.data_options = load_experiment_from_string("model: tiny\ndata: dart\ndata_options: {metrics: [chrf]}\n",
+                                                     "y.yaml", {}, {.check_files = false, .data_problem = nullptr})
+                             .data_options;
+  EXPECT_THAT(changed_settings(before, options), ElementsAre("data_options.metrics: [bleu] → [chrf]"));
+}
+
 // One row of each kind that the published table of 286 experiments holds: path, data, model, adapter, precision,
 // rate, batch, epochs, and the keys that not every row has.
 TEST(ExperimentTest, TypicalRowsOfThePublishedTableParse) {

@@ -14,13 +14,28 @@ constexpr const char* kTrainLine = R"({"kind":"train","epoch":1,"step":10,"loss"
 
 TEST(IsFinishedRunTest, BelievesOnlyAManifestThatSaysSo) {
   const test::TemporaryFolder folder;
-  EXPECT_FALSE(is_finished_run(folder.path()));
+  Experiment experiment;
+  experiment.output_dir = folder.path();
+  EXPECT_FALSE(is_finished_run(experiment));
   for (const char* text : {"{}", "[]", "{\"finished\": 1}", "{\"finished\": false}", "{\"finished\": tr", ""}) {
     folder.write("manifest.json", text);
-    EXPECT_FALSE(is_finished_run(folder.path())) << text;
+    EXPECT_FALSE(is_finished_run(experiment)) << text;
   }
   folder.write("manifest.json", R"({"finished": true})");
-  EXPECT_TRUE(is_finished_run(folder.path()));
+  EXPECT_TRUE(is_finished_run(experiment));
+}
+
+TEST(IsFinishedRunTest, AFewStepsAreNotTheExperiment) {
+  const test::TemporaryFolder folder;
+  Experiment whole, few_steps;
+  whole.output_dir = few_steps.output_dir = folder.path();
+  few_steps.debug = true;
+  folder.write("manifest.json", R"({"finished": true, "debug": true})");
+  EXPECT_FALSE(is_finished_run(whole));
+  EXPECT_TRUE(is_finished_run(few_steps));
+  folder.write("manifest.json", R"({"finished": true, "debug": false})");
+  EXPECT_TRUE(is_finished_run(whole));
+  EXPECT_FALSE(is_finished_run(few_steps));
 }
 
 class RunFollowerTest : public ::testing::Test {
