@@ -124,7 +124,7 @@ TEST(FindModelFolder, IncompleteFoldersSayWhatTheyLack) {
   std::filesystem::remove(folder / "models--a--b" / "blobs" / "weights-aaaa");
   EXPECT_THAT(error_of(folder.path(), [] { find_model_folder("a/b"); }),
               testing::StartsWith("model a/b: the download in the hub cache is incomplete: "
-                                  "<dir>/models--a--b/snapshots/aaaa has no the weights"));
+                                  "<dir>/models--a--b/snapshots/aaaa has no weights"));
   fs::write_file_atomic(folder / "models--a--b" / "refs" / "main", "../../../etc");
   EXPECT_EQ(
       error_of(folder.path(), [] { find_model_folder("a/b"); }),
