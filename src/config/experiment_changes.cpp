@@ -42,10 +42,20 @@ void compare(const std::string& key, const YAML::Node& before, const YAML::Node&
   if (was != is) changes.push_back(mpeft::str(key, ": ", was, " → ", is));
 }
 
+// A file is named by another path from another working folder: the shorter one ends the longer one.
+bool is_same_path(const std::string& a, const std::string& b) {
+  const auto& [shorter, longer] = std::minmax(a, b, [](auto& x, auto& y) { return x.size() < y.size(); });
+  return shorter == longer || longer.ends_with("/" + shorter);
+}
+
 }  // namespace
 
 std::vector<std::string> changed_settings(const ExperimentConfig& before, const ExperimentConfig& now) {
-  const YAML::Node old_values = YAML::Load(dump_yaml(before)), new_values = YAML::Load(dump_yaml(now));
+  ExperimentConfig as_named_now = before;
+  if (is_same_path(before.model, now.model)) as_named_now.model = now.model;
+  if (is_same_path(before.tokenizer, now.tokenizer)) as_named_now.tokenizer = now.tokenizer;
+  if (std::ranges::equal(before.peft, now.peft, is_same_path)) as_named_now.peft = now.peft;
+  const YAML::Node old_values = YAML::Load(dump_yaml(as_named_now)), new_values = YAML::Load(dump_yaml(now));
   std::vector<std::string> changes;
   for (const auto& entry : new_values) {
     const auto key = entry.first.as<std::string>();

@@ -241,6 +241,14 @@ TEST(TrainProgram, ADryRunFindsWhatTheRunWouldFindInItsFolder) {
   const auto unfinished = run(kTrain + " --dry-run --cfg " + cfg);
   EXPECT_EQ(unfinished.exit_code, 2) << unfinished.output;
   EXPECT_THAT(unfinished.output, HasSubstr("holds an unfinished run"));
+  const auto by_run_all = run(test::kRunAll + " train --device cpu --resume --cfg " + cfg + " -- --dry-run");
+  EXPECT_EQ(by_run_all.exit_code, 0) << by_run_all.output;
+}
+
+TEST(EvalProgram, PredictionsThatAreNotThereAreNamed) {
+  const auto outcome = run(kMpeft + " eval --predictions /nowhere.jsonl");
+  EXPECT_EQ(outcome.exit_code, 3) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("/nowhere.jsonl: no such file"));
 }
 
 TEST(TrainProgram, TheLastLineNamesTheEpochThatMaxStepsEnds) {

@@ -101,7 +101,7 @@ std::string dump_yaml(const ExperimentConfig& config);
 
 /// What differs between two configurations of one experiment in what is trained and measured, each "key: old → new" in
 /// the order of dump_yaml. Where and how it runs (device, threads, folders, checkpoints kept, resume, ...) does not
-/// count.
+/// count, nor from which working folder model, tokenizer and adapters are named.
 std::vector<std::string> changed_settings(const ExperimentConfig& before, const ExperimentConfig& now);
 
 /// Where an experiment writes when nothing else is said: `cfg/exps/A/b.yaml` -> `weights/A/b`, `cfg/b.yaml` ->

@@ -181,8 +181,7 @@ class Supervisor {
   std::vector<std::string> arguments_for(const Run& run) const {
     std::vector<std::string> arguments = {"--cfg", run.experiment.cfg, "--device", run.device};
     arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
-    if (options_.check_only) return arguments;
-    arguments.emplace_back("--lock");
+    if (!options_.check_only) arguments.emplace_back("--lock");
     // A second attempt goes on from what the first one saved.
     const bool again = run.n_attempts > 1;
     const bool resume = again ? !run.experiment.no_save : options_.resume;

@@ -287,6 +287,14 @@ TEST(ExperimentTest, ChangesAreThoseOfWhatIsTrainedAndMeasured) {
   EXPECT_TRUE(changed_settings(before, load("num_epochs: 10\n")).empty());  // the default
   EXPECT_TRUE(
       changed_settings(before, load("device: cpu\noutput_dir: elsewhere\nlog_steps: 1\nresume: true\n")).empty());
+  auto elsewhere = load("");
+  elsewhere.peft = {"/home/a/cfg/lora.json"};
+  auto here = load("");
+  here.peft = {"cfg/lora.json"};
+  EXPECT_TRUE(changed_settings(here, elsewhere).empty());  // from another working folder
+  EXPECT_TRUE(changed_settings(elsewhere, here).empty());
+  here.peft = {"fg/lora.json"};
+  EXPECT_THAT(changed_settings(here, elsewhere), ElementsAre("peft: fg/lora.json → /home/a/cfg/lora.json"));
   EXPECT_THAT(changed_settings(before, load("num_epochs: 3\ndebug: true\n")),
               ElementsAre("num_epochs: 10 → 3", "debug: false → true"));
   auto options = load("");
