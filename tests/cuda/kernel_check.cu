@@ -230,10 +230,13 @@ std::vector<Job> all_jobs() {
       add(jobs, c, kBf16);
     }
     ScanCase extreme;  // rows that end within a group of 8 steps and at its end
-    extreme.roles_shape = shape, extreme.extreme = true, extreme.d_inner = 56, extreme.batch = 3;
-    for (const int64_t seqlen : {100, 101, 136}) {
+    extreme.roles_shape = shape, extreme.extreme = true, extreme.batch = 3;
+    for (const int64_t seqlen : {100, 101, 136, 144}) {
       extreme.seqlen = seqlen, extreme.compact = seqlen == 101;
-      add(jobs, extreme, kBf16);
+      for (const int64_t d_inner : {56, 200}) {  // fewer channels than a block has, and a last block that is not full
+        extreme.d_inner = d_inner;
+        add(jobs, extreme, kBf16);
+      }
     }
   }
   // so many stretches that a block of the expansion takes several

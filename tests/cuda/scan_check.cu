@@ -241,7 +241,10 @@ class ScanCheck {
     for (Tensor<float>* x : {&D, &initial_state, &dlast_state}) x->fill(random);
     delta_bias.fill(random, c_.softplus ? -1. : 0.001, 0.1);  // without softplus delta must stay positive
     A.fill(random, c_.extreme ? -22026.5 : -8.5, c_.extreme ? -1000. : -0.5);
-    for (int64_t d = 0; d < c_.d_inner; ++d) A.at(0, d, 0) = static_cast<float>(-0.01);
+    for (int64_t d = 0; d < c_.d_inner; ++d) {  // long memories, also where a lane's last decay is a polynomial
+      A.at(0, d, 0) = static_cast<float>(-0.01);
+      if (c_.d_state > 3) A.at(0, d, 3) = static_cast<float>(-0.01);
+    }
     if (c_.lengths) {
       for (int64_t b = 0; b < c_.batch; ++b) {
         lengths_.push_back(static_cast<int32_t>(b == 0 ? c_.seqlen : (b * 977) % (c_.seqlen + 1)));
