@@ -1,6 +1,7 @@
 #include "app/manifest.h"
 
 #include <algorithm>
+#include <functional>
 
 #include <nlohmann/json.hpp>
 #include <torch/version.h>
@@ -32,16 +33,24 @@ std::vector<std::string> contents(const json& hashes) {
 
 // What a manifest does not say, one of an older version, is not asked.
 void require_same_sources(const json& before, const json& now, const std::string& output_dir) {
-  const auto require = [&](const char* key, const std::string& what) {
-    if (!before.is_object() || !before.contains(key) || contents(before[key]) == contents(now[key])) return;
-    throw CheckpointError(
-        mpeft::str(output_dir, ": the run began with other ", what,
-                   " than there are now (manifest.json has their hashes): --resume would mix the two. "
-                   "Put the old ones back, or start anew with --overwrite"));
+  const auto require = [&](const char* key, const std::string& what, const auto& agree) {
+    if (!before.is_object() || !before.contains(key) || agree(before[key], now[key])) return;
+    throw CheckpointError(mpeft::str(output_dir, ": the run began with other ", what,
+                                     " than there are now (manifest.json names them): --resume would mix the two. "
+                                     "Put the old ones back, or start anew with --overwrite"));
   };
-  require("weights", "weights of the base model");
-  require("data", "data");
-  require("tokenizer", "tokenizer files");
+  const auto are_equal = [](const json& a, const json& b) { return contents(a) == contents(b); };
+  // Evaluation may be switched on or off on the way, and its files with it.
+  const auto is_evaluated = [](const json& manifest) { return manifest.value("first_metric", json("")) != json(""); };
+  const bool is_switched = before.is_object() && is_evaluated(before) != is_evaluated(now);
+  const auto agree_as_far_as_read = [&](const json& a, const json& b) {
+    const auto one = contents(a), other = contents(b);
+    return one == other || (is_switched && (std::ranges::includes(one, other) || std::ranges::includes(other, one)));
+  };
+  require("weights", "weights of the base model", are_equal);
+  require("data", "data", agree_as_far_as_read);
+  require("tokenizer", "tokenizer files", are_equal);
+  require("sizes", "sizes of the model", std::equal_to<json>());
 }
 
 }  // namespace
@@ -58,6 +67,7 @@ void write_manifest(const Manifest& manifest, bool goes_on) {
                  {"weights", hashes(manifest.model.weight_files)},
                  {"data", hashes(manifest.data_files)},
                  {"tokenizer", manifest.tokenizer_fingerprint},
+                 {"sizes", json::parse(manifest.sizes)},
                  {"trainable_parameters", manifest.n_trainable},
                  {"total_parameters", manifest.n_total},
                  {"total_steps", manifest.total_steps},

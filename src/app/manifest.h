@@ -16,6 +16,7 @@ struct Manifest {
   const model::ModelSource& model;
   std::vector<std::filesystem::path> data_files;
   std::string tokenizer_fingerprint;
+  std::string sizes;  ///< of the model, as model::MambaConfig::to_json
   std::string device;
   int64_t n_trainable = 0;
   int64_t n_total = 0;
@@ -31,7 +32,8 @@ struct Manifest {
 
 /// Writes `manifest.json` into the output folder: versions, commit, seed, device, SHA-256 of data and weight files,
 /// `finished`: false. goes_on: a run that began before goes on; throws CheckpointError, and leaves its manifest alone,
-/// when that one names other contents of weight or data files, or another tokenizer.
+/// when that one names other contents of weight or data files, another tokenizer or other sizes (of two runs of which
+/// one evaluates, the data of one must be among the other's).
 void write_manifest(const Manifest& manifest, bool goes_on);
 
 /// Sets `finished` to true in an output folder's manifest.

@@ -198,16 +198,31 @@ void load_weights(Subject& subject, const sfs::path& folder) {
   peft::load_parameters(*subject.method, adapter.tensors, (folder / "adapter").string());
 }
 
-// What an older version wrote, or nobody, cannot be compared.
-std::vector<std::string> changes_since(const sfs::path& output_dir, const config::ExperimentConfig& config) {
+// What the run in a folder was asked for. None of what an older version wrote, or nobody: that cannot be compared.
+std::optional<config::ExperimentConfig> saved_config(const sfs::path& output_dir) {
   const sfs::path saved = output_dir / "cfg.yaml";
-  if (!sfs::exists(saved)) return {};
+  if (!sfs::exists(saved)) return std::nullopt;
   try {
-    return config::changed_settings(
-        config::load_experiment(saved.string(), {}, {.check_files = false, .data_problem = nullptr}), config);
+    return config::load_experiment(saved.string(), {}, {.check_files = false, .data_problem = nullptr});
   } catch (const Error&) {
-    return {};
+    return std::nullopt;
   }
+}
+
+// A run that goes on under other settings would be neither experiment.
+void require_settings_to_resume(const config::ExperimentConfig& before, const config::ExperimentConfig& now) {
+  const auto changes = config::changes_against_resume(before, now);
+  if (changes.empty()) return;
+  const bool is_longer = std::ranges::any_of(
+      changes, [](const auto& change) { return change.starts_with("num_epochs") || change.starts_with("max_steps"); });
+  throw ConfigError(mpeft::str(
+      now.output_dir, ": --resume cannot go on with other settings than the run began with:\n  ", join(changes, "\n  "),
+      is_longer && now.lr_scheduler != "constant"
+          ? mpeft::str("\n  (lr_scheduler ", now.lr_scheduler,
+                       ": the learning rates of the steps so far hang on the length; only constant can train longer)")
+          : "",
+      "\n  use the settings of ", (sfs::path(now.output_dir) / "cfg.yaml").string(),
+      ", or start anew with --overwrite or in another folder (--output)"));
 }
 
 // Whether the folder holds all that the experiment would leave. Throws ConfigError when a run may not begin in it.
@@ -217,8 +232,11 @@ bool finished_before(const train::RunFolder& folder, const config::ExperimentCon
     folder.require_ours();
     return false;
   }
+  const auto before = saved_config(folder.path());
+  const bool goes_on = config.resume && folder.has_checkpoint();
   if (folder.is_finished()) {
-    const auto changes = changes_since(folder.path(), config);
+    if (goes_on && before && config::is_extension(*before, config)) return false;
+    const auto changes = before ? config::changed_settings(*before, config) : std::vector<std::string>();
     if (!changes.empty())
       throw ConfigError(name + ": already finished, with other settings (" + join(changes, ", ") + ")" + remedy);
     const char* const result = config.peft.empty() ? "model" : "adapter";
@@ -226,6 +244,7 @@ bool finished_before(const train::RunFolder& folder, const config::ExperimentCon
       throw ConfigError(mpeft::str(name, ": already finished, but ", result, "/ is not there any more", remedy));
     return true;
   }
+  if (goes_on && before) require_settings_to_resume(*before, config);
   if (folder.has_checkpoint() && !config.resume) {
     throw ConfigError(name +
                       ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");
@@ -347,6 +366,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
                       subject.source,
                       data_files,
                       tokenizer->fingerprint(),
+                      subject.model->config().to_json(),
                       train::describe_device(device),
                       report.n_trainable,
                       report.n_total,

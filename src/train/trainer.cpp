@@ -1,8 +1,10 @@
 #include "mpeft/train/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <map>
 
 #include <nlohmann/json.hpp>
 
@@ -35,6 +37,26 @@ std::string scientific(double value) {
 std::string stage_text(const RunStage& stage) { return stage.count > 1 ? stage.label + "  " : ""; }
 
 constexpr int64_t kMaxConsecutiveBad = 10;
+
+// "key: old → new" of what differs between two fingerprints, without the keys that `is_free` says.
+template <typename IsFree>
+std::vector<std::string> differences(const std::string& before, const std::string& now, const IsFree& is_free) {
+  std::map<std::string, std::array<std::string, 2>> values = {{"lr_scheduler", {"linear", "linear"}}};  // or unsaid
+  for (const size_t which : {size_t{0}, size_t{1}}) {
+    for (const auto& part : split(which == 0 ? before : now, ',')) {
+      const std::string_view entry = trim(part);
+      const size_t end = std::min(entry.find(' '), entry.size());
+      values[std::string(entry.substr(0, end))][which] = trim(entry.substr(end));
+    }
+  }
+  std::vector<std::string> changes;
+  const auto shown = [](const std::string& value) { return value.empty() ? std::string("none") : value; };
+  for (const auto& [key, pair] : values) {
+    if (pair[0] != pair[1] && !is_free(key))
+      changes.push_back(mpeft::str(key, ": ", shown(pair[0]), " → ", shown(pair[1])));
+  }
+  return changes;
+}
 
 }  // namespace
 
@@ -93,7 +115,8 @@ std::optional<int64_t> Trainer::best_step() const {
   return best;
 }
 
-// What a checkpoint must agree with to be continued: the order of the data and the schedule hang on it.
+// What a checkpoint must agree with to be continued: the order of the data and the schedule hang on it. "key value"
+// each.
 std::string Trainer::fingerprint() const {
   return mpeft::str(
       "examples ", examples_.size(), ", batch_size ", options_.batch_size, ", gradient_accumulation_steps ",
@@ -300,10 +323,14 @@ void Trainer::resume(const checkpoint::TrainingFolder& folder) {
   const json state = json::parse(saved.json, nullptr, /*allow_exceptions=*/false);
   const std::string where = (folder.path / "state.json").string();
   try {
-    if (state.at("fingerprint").get<std::string>() != fingerprint()) {
-      throw CheckpointError(mpeft::str(where,
-                                       ": was made with other settings and cannot be continued with these\n  then: ",
-                                       state.at("fingerprint").get<std::string>(), "\n  now:  ", fingerprint(),
+    // The steps of a constant learning rate do not hang on how many there are.
+    const bool may_end_elsewhere = options_.schedule == optim::Schedule::Shape::kConstant;
+    const auto changes = differences(
+        state.at("fingerprint").get<std::string>(), fingerprint(),
+        [&](const std::string& key) { return may_end_elsewhere && (key == "num_epochs" || key == "max_steps"); });
+    if (!changes.empty()) {
+      throw CheckpointError(mpeft::str(where, ": was made with other settings and cannot be continued with these:\n  ",
+                                       join(changes, "\n  "),
                                        "\n  use the same settings, or --overwrite to start anew"));
     }
     if (state.value("stage", int64_t{1}) != options_.stage.number) {
@@ -312,6 +339,10 @@ void Trainer::resume(const checkpoint::TrainingFolder& folder) {
     }
     state_ = {state.at("epoch").get<int64_t>(), state.at("steps_in_epoch").get<int64_t>(),
               state.at("step").get<int64_t>()};
+    if (state_.step > total_steps()) {
+      throw CheckpointError(mpeft::str(where, ": is at step ", state_.step, ", past the end of a training of ",
+                                       total_steps(), " steps (num_epochs, max_steps)"));
+    }
     runner_.loss_scale() = {state.at("loss_scale").get<double>(), state.at("loss_scale_good_steps").get<int64_t>()};
   } catch (const json::exception&) {
     throw CheckpointError(where + ": not the state of a training run");

@@ -104,6 +104,14 @@ std::string dump_yaml(const ExperimentConfig& config);
 /// count, nor from which working folder model, tokenizer and adapters are named.
 std::vector<std::string> changed_settings(const ExperimentConfig& before, const ExperimentConfig& now);
 
+/// Those of changed_settings that a run may not change when it goes on from a checkpoint: it would be neither
+/// experiment. It may change how often it is measured, whether it saves, and what it trains to when the learning rate
+/// does not hang on it (`lr_scheduler: constant`). Files may have moved: their contents are for others to compare.
+std::vector<std::string> changes_against_resume(const ExperimentConfig& before, const ExperimentConfig& now);
+
+/// Whether `now` is the experiment `before`, trained longer, so that its first steps are those of `before`.
+bool is_extension(const ExperimentConfig& before, const ExperimentConfig& now);
+
 /// Where an experiment writes when nothing else is said: `cfg/exps/A/b.yaml` -> `weights/A/b`, `cfg/b.yaml` ->
 /// `weights/b`, `x/y.yaml` -> `weights/x/y`; for a file outside the working folder `weights/<stem>`.
 std::string experiment_output_dir(const std::string& config_path);

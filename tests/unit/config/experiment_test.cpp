@@ -293,6 +293,10 @@ TEST(ExperimentTest, ChangesAreThoseOfWhatIsTrainedAndMeasured) {
   here.peft = {"cfg/lora.json"};
   EXPECT_TRUE(changed_settings(here, elsewhere).empty());  // from another working folder
   EXPECT_TRUE(changed_settings(elsewhere, here).empty());
+  auto data_here = here, data_elsewhere = here;
+  data_here.data = "jsonl:data/x.jsonl";
+  data_elsewhere.data = "jsonl:/home/a/data/x.jsonl";
+  EXPECT_TRUE(changed_settings(data_here, data_elsewhere).empty());
   here.peft = {"fg/lora.json"};
   EXPECT_THAT(changed_settings(here, elsewhere), ElementsAre("peft: fg/lora.json → /home/a/cfg/lora.json"));
   EXPECT_THAT(changed_settings(before, load("num_epochs: 3\ndebug: true\n")),
@@ -302,6 +306,60 @@ TEST(ExperimentTest, ChangesAreThoseOfWhatIsTrainedAndMeasured) {
                                                      "y.yaml", {}, {.check_files = false, .data_problem = nullptr})
                              .data_options;
   EXPECT_THAT(changed_settings(before, options), ElementsAre("data_options.metrics: [bleu] → [chrf]"));
+}
+
+TEST(ExperimentTest, ARunGoesOnWithTheSettingsThatDecideItsResult) {
+  const auto load = [](const std::string& more) {
+    return load_experiment_from_string("model: a/tiny\ndata: jsonl:old/x.jsonl\n" + more, "x.yaml", {},
+                                       {.check_files = false, .data_problem = nullptr});
+  };
+  const auto before = load("peft: old/lora.json\n");
+  const auto now = [&](const std::string& more) {
+    return changes_against_resume(before, load("peft: old/lora.json\n" + more));
+  };
+  // How it is measured, and where and how it runs.
+  EXPECT_THAT(now("device: cpu\nlog_steps: 1\nsave_total_limit: 0\nresume: true\noutput_dir: x\n"), ElementsAre());
+  EXPECT_THAT(now("eval_epochs: 3\neval_before_training: true\neval_batch_size: 2\nno_save: true\n"
+                  "min_eval_metric_after_epoch: {2: 0.5}\n"),
+              ElementsAre());
+  EXPECT_THAT(now("skip_eval: true\n"), ElementsAre());
+  // Each alone, as all of them would pass where one is forgotten.
+  for (const char* setting :
+       {"prompt: Answer.", "weight_decay: 0.1", "max_grad_norm: 0", "prec: fp32", "master_weights: false",
+        "max_length: 64", "batch_size: 2", "gradient_accumulation_steps: 2", "learning_rate: 1", "lr_scheduler: cosine",
+        "warmup_steps: 3", "seed: 1", "num_epochs: 11", "max_steps: 5", "debug: true", "val_data: dart",
+        "val_data_split: test", "eval_gen: null", "data_options: {target: a}"})
+    EXPECT_EQ(now(std::string(setting) + "\n").size(), 1U) << setting;
+  EXPECT_THAT(now("prompt: Answer.\nprec: fp32\nweight_decay: 0.1\n"),
+              ElementsAre("prompt: ~ → Answer.", "prec: bf16 → fp32", "weight_decay: 0 → 0.1"));
+  // Files that have moved are the same ones where their contents are, which others compare.
+  auto moved = before;
+  moved.model = "b/other";
+  moved.tokenizer = "t";
+  moved.data = "jsonl:new/x.jsonl";
+  moved.peft = {"new/lora.json"};
+  EXPECT_THAT(changes_against_resume(before, moved), ElementsAre());
+  moved.model = "cfg/models/130m.yaml";  // no weights
+  moved.data = "jsonl:old/y.jsonl";
+  moved.peft = {"old/other.json"};
+  EXPECT_THAT(changes_against_resume(before, moved), testing::SizeIs(3));
+}
+
+TEST(ExperimentTest, ARunOfConstantLearningRateMayBecomeLonger) {
+  const auto load = [](const std::string& more) {
+    return load_experiment_from_string("model: a/tiny\ndata: dart\n" + more, "x.yaml", {},
+                                       {.check_files = false, .data_problem = nullptr});
+  };
+  const auto before = load("lr_scheduler: constant\nnum_epochs: 2\nmax_steps: 9\n");
+  const auto longer = load("lr_scheduler: constant\nnum_epochs: 3\n");
+  EXPECT_THAT(changes_against_resume(before, longer), ElementsAre());
+  EXPECT_TRUE(is_extension(before, longer));
+  EXPECT_FALSE(is_extension(before, before));
+  EXPECT_FALSE(is_extension(longer, before));
+  EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nmax_steps: 8\n")));
+  EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nseed: 1\n")));
+  EXPECT_FALSE(is_extension(load("num_epochs: 2\n"), load("num_epochs: 3\n")));
+  EXPECT_FALSE(is_extension(load("num_epochs: 2\n"), load("lr_scheduler: constant\nnum_epochs: 3\n")));
 }
 
 // One row of each kind that the published table of 286 experiments holds: path, data, model, adapter, precision,

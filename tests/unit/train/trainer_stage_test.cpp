@@ -73,7 +73,31 @@ TEST(TrainerStageTest, ACheckpointOfAnotherScheduleIsNotContinued) {
     FAIL();
   } catch (const CheckpointError& e) {
     EXPECT_THAT(e.what(), testing::HasSubstr("was made with other settings"));
-    EXPECT_THAT(e.what(), testing::HasSubstr(", lr_scheduler cosine"));
+    EXPECT_THAT(e.what(), testing::HasSubstr("\n  lr_scheduler: linear → cosine\n"));
+  }
+}
+
+TEST(TrainerStageTest, OnlyAConstantLearningRateTrainsLonger) {
+  StagedRun run;
+  run.trainer().run();
+  run.options.num_epochs += 1;
+  EXPECT_THROW(run.trainer().resume(*checkpoint::latest_training_folder(run.folder.path())), CheckpointError);
+
+  StagedRun constant;
+  constant.options.schedule = optim::Schedule::Shape::kConstant;
+  constant.trainer().run();
+  const auto latest = *checkpoint::latest_training_folder(constant.folder.path());
+  constant.options.num_epochs += 1;
+  EXPECT_NO_THROW(constant.trainer().resume(latest));
+  constant.options.learning_rate *= 2;
+  EXPECT_THROW(constant.trainer().resume(latest), CheckpointError);
+  constant.options.learning_rate /= 2;
+  constant.options.max_steps = 1;
+  try {
+    constant.trainer().resume(latest);
+    FAIL();
+  } catch (const CheckpointError& e) {
+    EXPECT_THAT(e.what(), testing::HasSubstr("past the end of a training of 1 steps"));
   }
 }
 
