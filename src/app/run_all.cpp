@@ -14,6 +14,7 @@
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 
+#include "app/run_all/devices.h"
 #include "app/run_all/experiments.h"
 #include "app/run_all/schedule.h"
 #include "app/run_all/supervisor.h"
@@ -72,20 +73,11 @@ void parse_passed_on(std::vector<std::string> arguments, Options& options) {
   }
 }
 
-void check_devices(std::vector<std::string>& devices) {
-  if (devices.empty()) devices = {"auto"};
-  for (const auto& device : devices) {
-    const bool is_number =
-        !device.empty() && device.size() <= 3 && device.find_first_not_of("0123456789") == std::string::npos;
-    if (!is_number && device != "cpu" && device != "auto") {
-      throw ConfigError(mpeft::str("--device: expected numbers of GPUs or cpu, got '", device, "'"));
-    }
-  }
-}
+// `run_all train.py …` is how the Python prototype is called.
+bool is_our_train(const std::string& name) { return name == "train" || name == "train.py"; }
 
 std::string program_path(const std::string& name) {
-  // `run_all train.py …` is how the Python prototype is called.
-  if (name == "train" || name == "train.py") return (fs::executable_folder() / "train").string();
+  if (is_our_train(name)) return (fs::executable_folder() / "train").string();
   if (name.find('/') == std::string::npos || !std::filesystem::exists(name)) {
     throw ConfigError(mpeft::str(name, ": expected train, or the path of a program that takes its flags"));
   }
@@ -134,8 +126,9 @@ void print_summary(const Schedule& schedule) {
 }
 
 int run(Options options) {
+  const bool is_ours = is_our_train(options.program);  // what devices mean to another program is its own
   options.program = program_path(options.program);
-  check_devices(options.devices);
+  check_device_names(options.devices);
   auto files = find_experiments(options.cfg);
   if (options.reversed) std::reverse(files.begin(), files.end());
   auto experiments = load_experiments(files, options.overrides);
@@ -143,6 +136,7 @@ int run(Options options) {
     print_plan(options, experiments);
     return 0;
   }
+  if (is_ours) require_devices(options.devices, built_with_cuda(), count_gpus);
 
   SupervisorOptions supervisor;
   supervisor.program = options.program;

@@ -187,6 +187,22 @@ TEST_F(RunAllProgram, RefusesWhatCannotWorkBeforeAnythingRuns) {
   refused(command(""), "b.yaml: writes to");
 }
 
+// As train needs them; what a device is to another program, run_all does not know.
+TEST_F(RunAllProgram, AGpuThatIsNotThereIsSaidOnceBeforeAnythingStarts) {
+  experiment("a");
+  experiment("b");
+  const std::string cfg = " --cfg " + (folder_ / "cfg").string();
+  for (const char* check : {"", " -- --dry-run"}) {
+    const auto outcome = run(kRunAll + " train --device 90 91" + cfg + check);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("--device 90 91: "));
+    EXPECT_THAT(outcome.output, HasSubstr("--device cpu"));
+    EXPECT_THAT(outcome.output, Not(HasSubstr("started on")));
+  }
+  EXPECT_EQ(run(kRunAll + " train --device 90 --dry-run" + cfg).exit_code, 0);  // a plan, perhaps for another machine
+  EXPECT_EQ(run(kRunAll + " " + fake_ + " --interval 0.05 --device 90" + cfg).exit_code, 0);
+}
+
 TEST_F(RunAllProgram, WaitsForAGpuThatSomebodyElseUses) {
   experiment("a");
   const std::string busy = folder_.write("busy", "").string();

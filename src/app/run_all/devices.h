@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mpeft::app {
+
+/// The GPUs that a program started from here sees, as the driver counts them (after CUDA_VISIBLE_DEVICES); 0 without a
+/// driver, or where it does not answer. It is asked in a process of its own: nothing of it stays in this one.
+int64_t count_gpus();
+
+/// Whether the `train` of this build can use a GPU.
+bool built_with_cuda();
+
+/// `devices` as --device names them; none is "auto". Throws ConfigError for what is neither the number of a GPU, nor
+/// cpu.
+void check_device_names(std::vector<std::string>& devices);
+
+/// Throws ConfigError naming the GPUs among `devices` that are not there, or cannot be used by this build. `count` is
+/// asked only where `devices` names a GPU.
+void require_devices(const std::vector<std::string>& devices, bool with_cuda, int64_t (*count)());
+
+}  // namespace mpeft::app
