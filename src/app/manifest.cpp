@@ -8,6 +8,7 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 
 #include "app/version.h"
@@ -90,7 +91,7 @@ void write_manifest(const Manifest& manifest, bool goes_on) {
 
 void mark_finished(const std::filesystem::path& output_dir) {
   const auto path = output_dir / "manifest.json";
-  json object = json::parse(fs::read_file(path, 64 << 20));
+  auto object = parse_json_or_throw<DataError>(fs::read_file(path, 64 << 20), path.string());
   object["finished"] = true;
   fs::write_file_atomic(path, object.dump(2) + "\n");
 }

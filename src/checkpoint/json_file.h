@@ -20,7 +20,4 @@ std::string read_text(const std::filesystem::path& path, uint64_t max_bytes = ui
 /// read_text and parse_json_object.
 nlohmann::json read_json_object(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{64} << 20);
 
-/// The reason in an exception of the JSON library, without its internal number.
-std::string json_reason(const nlohmann::json::exception& e);
-
 }  // namespace mpeft::checkpoint

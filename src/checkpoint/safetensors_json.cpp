@@ -4,8 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "mpeft/core/json.h"
+
 #include "checkpoint/dtypes.h"
-#include "checkpoint/json_file.h"
 #include "checkpoint/messages.h"
 
 namespace mpeft::checkpoint {

@@ -5,6 +5,7 @@
 #include "mpeft/config/node.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 
 namespace mpeft::eval {
@@ -65,9 +66,9 @@ std::string to_yaml_item(const Prediction& prediction) {
 
 class JsonRecord {
  public:
-  JsonRecord(const std::string& line, std::string place) : place_(std::move(place)) {
-    object_ = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (object_.is_discarded()) fail("not JSON");
+  JsonRecord(const std::string& line, const std::string& path, int64_t number) : place_(str(path, ":", number)) {
+    parse_json_or_throw<DataError>(line, path, {.first_line = number});  // says where it is none
+    object_ = ordered_json::parse(line);
     if (!object_.is_object()) fail("expected a JSON object");
   }
   std::string string(const char* key) const {
@@ -178,11 +179,11 @@ std::vector<Prediction> parse_predictions(const std::string& content, const std:
   int64_t line_number = 0;
   for (size_t begin = 0; begin < content.size();) {
     const size_t end = std::min(content.find('\n', begin), content.size());
-    const std::string line(trim(std::string_view(content).substr(begin, end - begin)));
+    const std::string line = content.substr(begin, end - begin);
     begin = end + 1;
     ++line_number;
-    if (line.empty()) continue;
-    const JsonRecord record(line, str(path, ":", line_number));
+    if (trim(line).empty()) continue;
+    const JsonRecord record(line, path, line_number);
     Prediction prediction;
     prediction.record = record.has("record") ? record.integer("record") : static_cast<int64_t>(predictions.size());
     if (record.has("input")) prediction.input = record.string("input");

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 
 namespace mpeft::model {
@@ -118,7 +119,7 @@ MambaConfig from_transformers(const json& object, const std::string& where) {
 }  // namespace
 
 MambaConfig MambaConfig::from_json(const std::string& text, const std::string& where) {
-  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json object = parse_json_or_throw<CheckpointError>(text, where);
   if (!object.is_object()) throw CheckpointError(where + ": not a JSON object");
   MambaConfig config;
   if (object.contains("d_model") && object.contains("n_layer")) {

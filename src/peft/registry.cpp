@@ -3,6 +3,7 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/peft/peft_method.h"
 
@@ -30,9 +31,7 @@ const std::map<std::string, Entry>& entries() {
 }
 
 json parse_config(const std::string& json_text, const std::string& where) {
-  json object = json::parse(json_text, nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded()) throw ConfigError(where + ": not valid JSON");
-  return object;
+  return parse_json_or_throw<ConfigError>(json_text, where);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 
@@ -227,12 +228,7 @@ void check_decoder(const Value& value) {
 
 TokenizerJson parse_tokenizer_json(std::string_view content, const std::string& path) {
   check_depth(content, path);
-  Json document;
-  try {
-    document = Json::parse(content);
-  } catch (const Json::exception& e) {
-    throw DataError(str(path, ": not valid JSON: ", e.what()));
-  }
+  const Json document = parse_json_or_throw<DataError>(content, path, {.max_depth = 0});
   const Value root(&document, "", &path);
   if (!document.is_object()) throw DataError(path + ": expected a JSON object (a tokenizer.json)");
   TokenizerJson out;
@@ -246,7 +242,7 @@ TokenizerJson parse_tokenizer_json(std::string_view content, const std::string& 
       if (!root[key].is_null()) log::warning(str(path, ": ", key, ": ignored, lengths are a setting of the data"));
     }
   } catch (const Json::exception& e) {  // every access above is checked first; this is the second net
-    throw DataError(str(path, ": ", e.what()));
+    throw DataError(str(path, ": ", json_reason(e)));
   }
   return out;
 }

@@ -108,7 +108,7 @@ const std::vector<CorruptCase>& cases() {
        kLogitsOfBin, "does not match its checksum"},
       {"pickle_that_is_text", "bin/pytorch_model.bin", becomes("import os"), kLogitsOfBin, "not a zip archive"},
       // The model's configuration
-      {"config_cut", "base/model/config.json", first_half(), kLogits, "config.json"},
+      {"config_cut", "base/model/config.json", first_half(), kLogits, ": not valid JSON: syntax error"},
       {"config_with_a_text_for_a_number", "base/model/config.json",
        with("\"hidden_size\": 32", "\"hidden_size\": \"x\""), kLogits, "hidden_size"},
       {"config_of_another_size", "base/model/config.json", with("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
@@ -116,11 +116,12 @@ const std::vector<CorruptCase>& cases() {
       {"config_of_a_giant", "base/model/config.json", with("\"hidden_size\": 32", "\"hidden_size\": 3200000000"),
        kLogits, "hidden_size"},
       // The tokenizer
-      {"tokenizer_cut", "base/model/tokenizer.json", first_half(), kGenerate, "tokenizer.json"},
+      {"tokenizer_cut", "base/model/tokenizer.json", first_half(), kGenerate, ": not valid JSON: syntax error"},
       {"tokenizer_of_another_kind", "base/model/tokenizer.json", with("\"BPE\"", "\"WordPiece\""), kGenerate,
        "WordPiece"},
       // Adapters
-      {"adapter_config_cut", "lora/adapter/adapter_config.json", first_half(), kAdapted, "adapter_config.json"},
+      {"adapter_config_cut", "lora/adapter/adapter_config.json", first_half(), kAdapted,
+       ": not valid JSON: syntax error"},
       {"adapter_of_another_rank", "lora/adapter/adapter_config.json", with("\"r\": 4", "\"r\": 8"), kAdapted,
        "expected [8,"},
       {"adapter_weights_cut", "lora/adapter/adapter_model.safetensors", first_half(), kAdapted, "data ends at byte"},
@@ -134,11 +135,11 @@ const std::vector<CorruptCase>& cases() {
       {"records_of_another_form", "dart/train.json", becomes("{\"a\": 1}"), kTrainAnew, "train.json"},
       {"records_absent", "dart/train.json", nullptr, kTrainAnew, "train.json"},
       {"a_line_that_is_no_record", "lines.jsonl", becomes("{\"question\": \"a\", \"answer\": \"b\"}\n{\"question\": "),
-       kTrainLines, "record 2"},
+       kTrainLines, "lines.jsonl:2:14: not valid JSON: "},
       {"a_line_without_a_field", "lines.jsonl", with("\"answer\"", "\"anwser\""), kTrainLines, "did you mean 'anwser'"},
       {"a_line_that_is_no_text", "lines.jsonl", becomes("{\"question\": \"\xff\", \"answer\": \"b\"}\n"), kTrainLines,
        "lines.jsonl"},
-      {"a_prediction_cut", "predictions.jsonl", first_bytes(30), kScore, "predictions.jsonl:1: not JSON"},
+      {"a_prediction_cut", "predictions.jsonl", first_bytes(30), kScore, "predictions.jsonl:1:31: not valid JSON"},
   };
   return all;
 }

@@ -7,6 +7,7 @@
 #include "mpeft/checkpoint/safetensors.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/data/dataset.h"
 #include "mpeft/metrics/metric.h"
@@ -30,26 +31,28 @@ json describe_tensors(const checkpoint::TensorMap& tensors) {
   return list;
 }
 
+json read_json(const sfs::path& path, uint64_t max_bytes) {
+  return parse_json_or_throw<CheckpointError>(fs::read_file(path, max_bytes), path.string());
+}
+
 json describe_path(const std::string& what) {
   const sfs::path path(what);
   if (path.extension() == ".safetensors")
     return {{"kind", "safetensors file"}, {"tensors", describe_tensors(checkpoint::read_safetensors(path))}};
   if (sfs::exists(path / "adapter_config.json")) {
     return {{"kind", "adapter"},
-            {"config", json::parse(fs::read_file(path / "adapter_config.json", 4 << 20), nullptr, false)},
+            {"config", read_json(path / "adapter_config.json", 4 << 20)},
             {"tensors", describe_tensors(checkpoint::read_safetensors(path / "adapter_model.safetensors"))}};
   }
   if (sfs::exists(path / "state.json")) {
-    json result = {{"kind", "training checkpoint"},
-                   {"state", json::parse(fs::read_file(path / "state.json", 4 << 20), nullptr, false)}};
+    json result = {{"kind", "training checkpoint"}, {"state", read_json(path / "state.json", 4 << 20)}};
     for (const char* part : {"adapter", "model"}) {
       if (sfs::exists(path / part)) result[part] = (path / part).string();
     }
     return result;
   }
   if (sfs::exists(path / "manifest.json")) {
-    return {{"kind", "run"},
-            {"manifest", json::parse(fs::read_file(path / "manifest.json", 64 << 20), nullptr, false)}};
+    return {{"kind", "run"}, {"manifest", read_json(path / "manifest.json", 64 << 20)}};
   }
   if (!sfs::exists(path) && (path.is_absolute() || what.starts_with("."))) {
     throw CheckpointError(what +
@@ -59,7 +62,7 @@ json describe_path(const std::string& what) {
   const auto folder = checkpoint::find_model_folder(what);
   return {{"kind", "model"},
           {"folder", folder.path.string()},
-          {"config", json::parse(fs::read_file(folder.path / "config.json", 1 << 20), nullptr, false)},
+          {"config", read_json(folder.path / "config.json", 1 << 20)},
           {"tensors", describe_tensors(checkpoint::read_model_weights(folder.path))}};
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 
@@ -29,20 +30,29 @@ void for_each_line(const std::string& path, const std::function<void(int64_t, co
 }
 
 std::string json_string_of_line(const std::string& line, int64_t number) {
-  const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!value.is_string()) {
-    throw DataError(mpeft::str("line ", number, ": expected one JSON string, like \"some text\", ",
-                               value.is_discarded() ? "and this is not JSON in UTF-8: " : "got: ", line.substr(0, 60)));
+  const std::string expected = mpeft::str("line ", number, ": expected one JSON string, like \"some text\", ");
+  nlohmann::json value;
+  try {
+    value = parse_json(line);
+  } catch (const JsonProblem& problem) {
+    const std::string place = problem.column > 0 ? mpeft::str(" (column ", problem.column, ")") : "";
+    throw DataError(mpeft::str(expected, "and this is not JSON in UTF-8", place, ": ", line.substr(0, 60)));
   }
+  if (!value.is_string()) throw DataError(mpeft::str(expected, "got: ", line.substr(0, 60)));
   return value.get<std::string>();
 }
 
 std::vector<int32_t> ids_of_line(const std::string& line, int64_t number) {
-  const auto value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  const auto fail = [&]() -> DataError {
-    return DataError(
-        mpeft::str("line ", number, ": expected a JSON list of token ids, like [510, 2], got: ", line.substr(0, 60)));
+  const auto fail = [&](const std::string& place = "") -> DataError {
+    return DataError(mpeft::str("line ", number, ": expected a JSON list of token ids, like [510, 2], got", place, ": ",
+                                line.substr(0, 60)));
   };
+  nlohmann::json value;
+  try {
+    value = parse_json(line);
+  } catch (const JsonProblem& problem) {
+    throw fail(problem.column > 0 ? mpeft::str(" (no JSON from column ", problem.column, " on)") : "");
+  }
   if (!value.is_array()) throw fail();
   std::vector<int32_t> ids;
   for (const auto& id : value) {

@@ -4,12 +4,12 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/data/split.h"
 
 #include "data/data_files.h"
 #include "data/dataset_source.h"
-#include "data/json_input.h"
 #include "data/record_errors.h"
 #include "data/template.h"
 
@@ -149,18 +149,18 @@ class Jsonl : public DatasetSource {
     RecordErrors errors(path, n_bad_allowed_);
     for (int64_t line = 1; !rest.empty(); ++line) {
       const size_t end = std::min(rest.find('\n'), rest.size());
-      const std::string_view text = trim(rest.substr(0, end));
+      const std::string_view text = rest.substr(0, end);
       rest.remove_prefix(std::min(end + 1, rest.size()));
-      if (text.empty()) continue;
+      if (trim(text).empty()) continue;
       if (!errors.check_size(line, text.size())) continue;
       try {
-        const json value = parse_json(text, "");
+        const json value = parse_json(text);
         if (!value.is_object()) throw BadField{"expected a JSON object"};
         result.records.push_back(parse_record(value, line - 1));
       } catch (const BadField& bad) {
         errors.add(line, bad.reason);
-      } catch (const DataError& bad) {
-        errors.add(line, bad.what());
+      } catch (const JsonProblem& bad) {
+        errors.add_at(line, bad.column, bad.reason);
       }
     }
     if (const std::string note = errors.note(); !note.empty()) result.notes.push_back(note);

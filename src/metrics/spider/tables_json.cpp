@@ -4,6 +4,7 @@
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/json.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/metrics/spider_database.h"
 
@@ -17,18 +18,8 @@ constexpr int kMaxDepth = 16;
 
 json parse(const std::string& path) {
   const std::string text = fs::read_file(path, kLargestTables);
-  const auto guard = [&](int depth, json::parse_event_t event, json&) {
-    const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
-    if (opens && depth >= kMaxDepth) throw DataError(str(path, ": nested deeper than ", kMaxDepth, " levels"));
-    return true;
-  };
   if (trim(text).empty()) throw DataError(path + ": is empty; expected a JSON list of databases");
-  json document;
-  try {
-    document = json::parse(text.begin(), text.end(), guard);
-  } catch (const json::parse_error& e) {
-    throw DataError(str(path, ": not JSON (from byte ", e.byte, " of ", text.size(), ")"));
-  }
+  json document = parse_json_or_throw<DataError>(text, path, {.max_depth = kMaxDepth});
   if (!document.is_array()) throw DataError(path + ": expected a JSON list of databases");
   return document;
 }

@@ -31,7 +31,7 @@ TEST(AdapterFolder, OtherFoldersAreExplained) {
   folder.write("config.json", "{}");
   EXPECT_EQ(error(), "<dir>: not an adapter folder: it has no adapter_config.json (it looks like a base model)");
   folder.write("adapter_config.json", "{");
-  EXPECT_EQ(error().rfind("<dir>/adapter_config.json: not valid JSON: parse error at line 1", 0), 0u) << error();
+  EXPECT_EQ(error().rfind("<dir>/adapter_config.json:1:2: not valid JSON: syntax error", 0), 0u) << error();
   folder.write("adapter_config.json", "{}");
   EXPECT_EQ(error(), "<dir>: the adapter has no weights: looked for adapter_model.safetensors, adapter_model.bin");
 }

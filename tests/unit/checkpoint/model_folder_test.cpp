@@ -191,8 +191,9 @@ TEST_F(ShardedModel, ErrorsNameShardAndTensor) {
   EXPECT_EQ(error_with(R"({"weight_map":{"w":1}})"), index + "tensor 'w': expected the name of a file");
   EXPECT_EQ(error_with(R"({"weight_map":{"w":"a.safetensors","w":"b.safetensors"}})"), index + "key 'w' appears twice");
   EXPECT_EQ(error_with("[]"), index + "expected a JSON object, found array");
-  EXPECT_EQ(error_with(std::string(1000, '[')), index + "nested deeper than 64 levels");
-  EXPECT_THAT(error_with("{\"a\":\"\xff\"}"), HasSubstr("not valid JSON: parse error at line 1, column 7"));
+  EXPECT_EQ(error_with(std::string(1000, '[')),
+            index.substr(0, index.size() - 2) + ":1:65: nested deeper than 64 levels");
+  EXPECT_THAT(error_with("{\"a\":\"\xff\"}"), HasSubstr(".json:1:7: not valid JSON: "));
 }
 
 TEST(ReadModelWeights, AFolderWithoutWeightsIsAnError) {

@@ -129,7 +129,8 @@ TEST_F(DartTest, MalformedRecordsAreNamedOrTolerated) {
 TEST_F(DartTest, FilesThatAreNotTheFormatAreRefused) {
   for (const std::string text : {"{", "[1", "\xff\xfe", "[\"\\ud800\"]"}) {
     write("dart/dart-v1.1.1-full-dev.json", text);
-    EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr("full-dev.json: not JSON")) << text;
+    EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr("full-dev.json:1:")) << text;
+    EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr(": not valid JSON: ")) << text;
   }
   write("dart/dart-v1.1.1-full-dev.json", "");
   EXPECT_THAT(error_of("dart", Split::kValidation), HasSubstr("full-dev.json: is empty; expected JSON"));

@@ -58,7 +58,7 @@ TEST_F(SamsumTest, MalformedRecordsAreNamedOrTolerated) {
   write("samsum/val.json", "{}");
   EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json: expected a JSON list"));
   write("samsum/val.json", "[{");
-  EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json: not JSON"));
+  EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json:1:3: not valid JSON"));
   write("samsum/val.json", " \n");
   EXPECT_THAT(error_of("samsum", Split::kValidation), HasSubstr("val.json: is empty; expected JSON"));
 }

@@ -103,7 +103,7 @@ TEST_F(PredictionsTest, AcceptAnybodysRecords) {
 TEST_F(PredictionsTest, ErrorsNameFileLineAndReason) {
   using testing::HasSubstr;
   EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":\"x\",\"references\":[]}\n{\"prediction\":\n"),
-              HasSubstr("a.jsonl:2: not JSON"));
+              HasSubstr("a.jsonl:2:15: not valid JSON: "));
   EXPECT_THAT(error_of("a.jsonl", "[1]\n"), HasSubstr("a.jsonl:1: expected a JSON object"));
   EXPECT_THAT(error_of("a.jsonl", "{\"references\":[]}\n"), HasSubstr("'prediction' is missing"));
   EXPECT_THAT(error_of("a.jsonl", "{\"prediction\":true,\"references\":[]}\n"),

@@ -237,7 +237,7 @@ TEST(LoraTest, ErrorsSayWhatToDo) {
   EXPECT_EQ(inject(lora_json(R"("in_proj|.*in_proj")", R"(, "exclude_modules": ".*in_proj")")),
             "t.json: target_modules: 'in_proj|.*in_proj' matches modules, but none that layers_to_transform and "
             "exclude_modules leave");
-  EXPECT_THAT(inject("{"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(inject("{\n  \"r\": 8;\n}"), HasSubstr("t.json:2:9: not valid JSON: syntax error"));
   EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "modules_to_save": ["lm_head"])")),
               HasSubstr("tied to the embedding"));
   EXPECT_THAT(inject(lora_json(R"(["out_proj"])", R"(, "modules_to_save": ["norm_g"])")),

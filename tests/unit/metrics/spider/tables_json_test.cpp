@@ -53,8 +53,8 @@ TEST_F(SpiderTablesTest, ReadsTablesColumnsAndKeys) {
 
 TEST_F(SpiderTablesTest, RefusesWhatIsNotAListOfDatabases) {
   EXPECT_THAT(error_of(""), HasSubstr("tables.json: is empty; expected a JSON list of databases"));
-  EXPECT_THAT(error_of("[{"), HasSubstr("tables.json: not JSON (from byte 3 of 2)"));
-  EXPECT_THAT(error_of("[{x"), HasSubstr("tables.json: not JSON (from byte 3 of 3)"));
+  EXPECT_THAT(error_of("[{"), HasSubstr("tables.json:1:3: not valid JSON: syntax error"));
+  EXPECT_THAT(error_of("[{x"), HasSubstr("tables.json:1:3: not valid JSON: syntax error"));
   EXPECT_THAT(error_of("{}"), HasSubstr("expected a JSON list"));
   EXPECT_THAT(error_of("[1]"), HasSubstr("database 1: expected an object"));
   EXPECT_THAT(error_of(std::string(100000, '[')), HasSubstr("nested deeper than 16"));

@@ -1,0 +1,95 @@
+#include "mpeft/core/json.h"
+
+#include <algorithm>
+
+#include "mpeft/core/strings.h"
+
+namespace mpeft {
+namespace {
+
+constexpr size_t kLongestExcerpt = 60;
+
+bool begins_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U; }
+
+// The library's "parse error at line 1, column 2: syntax error while parsing value - unexpected …; last read: '…';
+// expected …" without its place, and with the end of what was read last, which may be all of a large file.
+std::string reason_of(const nlohmann::json::exception& e) {
+  std::string text = json_reason(e);
+  if (text.starts_with("parse error")) {
+    if (const size_t end = text.find(": "); end != std::string::npos) text.erase(0, end + 2);
+  }
+  constexpr std::string_view kRead = "last read: '";
+  const size_t begin = text.find(kRead);
+  if (begin != std::string::npos) {
+    const size_t first = begin + kRead.size(), last = text.rfind('\'', std::max(text.rfind("'; expected"), first));
+    if (last != std::string::npos && last > first + kLongestExcerpt) {
+      size_t cut = last - kLongestExcerpt;
+      while (cut < last && !begins_character(text[cut])) ++cut;
+      text.replace(first, cut - first, "…");
+    }
+  }
+  return to_valid_utf8(text);
+}
+
+// The problem with its place: byte `offset` of the text.
+JsonProblem placed(std::string reason, std::string_view text, size_t offset, int64_t first_line) {
+  const std::string_view before = text.substr(0, std::min(offset, text.size()));
+  const size_t newline = before.rfind('\n');
+  const std::string_view in_line = newline == std::string_view::npos ? before : before.substr(newline + 1);
+  return {.line = first_line + std::ranges::count(before, '\n'),
+          .column = 1 + std::ranges::count_if(in_line, begins_character),
+          .reason = std::move(reason)};
+}
+
+// Where the bracket is that opens one level too many, of a text that is JSON up to there.
+size_t offset_of_level(std::string_view text, int level) {
+  int depth = 0;
+  bool in_text = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') in_text = !in_text;
+    if (in_text && c == '\\') ++i;
+    if (in_text) continue;
+    if ((c == '[' || c == '{') && ++depth == level) return i;
+    if (c == ']' || c == '}') --depth;
+  }
+  return text.size();
+}
+
+JsonProblem problem_of(const nlohmann::json::exception& e, std::string_view text, int64_t first_line) {
+  std::string reason = "not valid JSON: " + reason_of(e);
+  const auto* error = dynamic_cast<const nlohmann::json::parse_error*>(&e);
+  if (error == nullptr) return {.line = 0, .column = 0, .reason = std::move(reason)};
+  // `byte` counts the bytes read so far, the one that does not fit among them.
+  return placed(std::move(reason), text, error->byte > 0 ? error->byte - 1 : 0, first_line);
+}
+
+}  // namespace
+
+std::string JsonProblem::at(const std::string& name) const {
+  return line == 0 ? str(name, ": ", reason) : str(name, ":", line, ":", column, ": ", reason);
+}
+
+std::string json_reason(const nlohmann::json::exception& e) {
+  const std::string text = to_valid_utf8(e.what());
+  const size_t end = text.find("] ");
+  return text.starts_with("[json.exception") && end != std::string::npos ? text.substr(end + 2) : text;
+}
+
+nlohmann::json parse_json(std::string_view text, const JsonRules& rules) {
+  using nlohmann::json;
+  const json::parser_callback_t guard = [&](int depth, json::parse_event_t event, json& value) {
+    const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
+    if (opens && rules.max_depth > 0 && depth >= rules.max_depth)
+      throw placed(str("nested deeper than ", rules.max_depth, " levels"), text,
+                   offset_of_level(text, rules.max_depth + 1), rules.first_line);
+    return !rules.keep || rules.keep(depth, event, value);
+  };
+  try {
+    return json::parse(text.begin(), text.end(), rules.max_depth > 0 || rules.keep ? guard : nullptr);
+  } catch (const json::exception& e) {
+    throw problem_of(e, text, rules.first_line);
+  }
+}
+
+}  // namespace mpeft
