@@ -9,6 +9,8 @@ mpeft_root=$(cd "$(dirname "$0")/.." && pwd)
 case ${1:-} in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 preset=${1:-release}
 if [ $# -gt 0 ]; then shift; fi
+targets=("$@")
+set --  # else a sourced script without arguments of its own would take them for its own
 setup_options=()
 case $preset in
   cuda) export MPEFT_CUDA=ON; setup_options=(--bench) ;;
@@ -20,5 +22,5 @@ export MPEFT_STEPS=3 MPEFT_STEP=0
 ui_say "${ui_bold}mamba-peft build $preset${ui_reset}"
 . "$mpeft_root/scripts/setup.sh" "${setup_options[@]}"
 interruptible
-build_step "$preset" "$@"
+build_step "$preset" "${targets[@]}"
 ui_say "executables: build/$preset/bin"
