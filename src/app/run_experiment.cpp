@@ -36,6 +36,7 @@ constexpr size_t kDebugExamples = 16;
 struct Subject {
   model::MambaLM model{nullptr};
   model::ModelSource source;
+  bool has_values = true;                    // false: random weights that nobody has drawn
   std::unique_ptr<peft::PeftMethod> method;  // null: full fine-tuning
 };
 
@@ -71,14 +72,19 @@ std::string fingerprint(const peft::PeftMethod& method) {
   return method.type() + " " + fs::sha256(method.config_json("")).substr(0, 16);
 }
 
-Subject make_subject(const config::ExperimentConfig& config, std::unique_ptr<peft::PeftMethod> method) {
+// A dry run draws no random weights: nothing asks for their values.
+Subject make_subject(const config::ExperimentConfig& config, std::unique_ptr<peft::PeftMethod> method,
+                     bool dry_run = false) {
   Subject subject;
-  auto loaded = model::make_model(config.model, config.seed);
+  auto loaded = model::make_model(config.model, config.seed, /*with_random_values=*/!dry_run);
   subject.model = loaded.model;
   subject.source = loaded.source;
+  subject.has_values = !dry_run || !subject.source.weight_files.empty();
   subject.method = std::move(method);
-  if (subject.method) {
+  if (subject.method && subject.has_values) {
     subject.method->inject(subject.model, config.seed);
+  } else if (subject.method) {
+    subject.method->inject_shapes(subject.model);
   } else {
     for (auto& parameter : subject.model->parameters()) parameter.set_requires_grad(true);
   }
@@ -306,7 +312,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   if (latest && method && train::stage_of(*latest) > peft::stage_of(*method).number)
     method = make_saved_method(latest->path);
 
-  Subject subject = make_subject(config, std::move(method));
+  Subject subject = make_subject(config, std::move(method), dry_run);
   if (tokenizer->vocab_size() > subject.model->config().vocab_size) {
     throw ConfigError(mpeft::str(config.path, ": the tokenizer (", tokenizer_path, ") has ", tokenizer->vocab_size(),
                                  " ids, the model an embedding of ", subject.model->config().vocab_size,
@@ -384,7 +390,7 @@ int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
   for (size_t i = 0; i < stages_to_run.size(); ++i) {
     const auto& stage = stages_to_run[i];
     if (subject.method && stage.number < peft::stage_of(*subject.method).number) continue;  // the checkpoint is past it
-    model::place_parameters(subject.model, device, dtype, config.master_weights);
+    model::place_parameters(subject.model, device, dtype, config.master_weights, subject.has_values);
     options.stage = stage;
     // Scores are those of the method, so a warm-up is not evaluated; what comes after it starts from the base again,
     // whose score is there.

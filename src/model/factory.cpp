@@ -6,6 +6,7 @@
 #include "mpeft/checkpoint/model_folder.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/fs.h"
+#include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/model/init.h"
 
@@ -13,6 +14,7 @@ namespace mpeft::model {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = 1 << 20;
+constexpr int64_t kManyWeights = 300'000'000;  // take several seconds to draw
 
 // The YAML file of a size: a path that ends in .yaml, or the stem of a file in cfg/models beside the working folder or
 // the installed tree. Empty when `what` is neither.
@@ -91,11 +93,16 @@ MambaConfig find_model_config(const std::string& what) {
   return read_folder_config(checkpoint::find_model_folder(what).path);
 }
 
-ModelWithSource make_model(const std::string& what, uint64_t seed) {
+ModelWithSource make_model(const std::string& what, uint64_t seed, bool with_random_values) {
   ModelWithSource result;
   if (const auto size_file = find_size_file(what); !size_file.empty()) {
     result.model = MambaLM(read_size_file(size_file));
-    init_parameters(result.model, seed);
+    if (with_random_values) {
+      int64_t n = 0;
+      for (const auto& parameter : result.model->parameters()) n += parameter.numel();
+      if (n >= kManyWeights) log::info(mpeft::str(what, ": drawing ", with_thousands(n), " random weights …"));
+      init_parameters(result.model, seed);
+    }
     result.source.description = mpeft::str(size_file.string(), " (random weights, seed ", seed, ")");
     return result;
   }

@@ -43,14 +43,16 @@ std::string to_string(at::ScalarType dtype) {
   }
 }
 
-void place_parameters(MambaLM& model, at::Device device, at::ScalarType compute_dtype, bool master_weights) {
+void place_parameters(MambaLM& model, at::Device device, at::ScalarType compute_dtype, bool master_weights,
+                      bool with_values) {
   const torch::NoGradGuard no_grad;
   const auto master_dtype = compute_dtype == at::kDouble ? at::kDouble : at::kFloat;
   for (auto& item : model->named_parameters()) {
     at::Tensor& parameter = item.value();
     const bool keep_master = (parameter.requires_grad() && master_weights) || is_small_parameter(item.key());
     const auto dtype = keep_master ? master_dtype : compute_dtype;
-    at::Tensor placed = parameter.detach().to(device, dtype);
+    at::Tensor placed = with_values ? parameter.detach().to(device, dtype)
+                                    : at::empty_like(parameter.detach(), at::TensorOptions(device).dtype(dtype));
     if (parameter.requires_grad() && placed.is_alias_of(parameter)) placed = placed.clone();
     if (!placed.is_contiguous()) placed = placed.contiguous();
     parameter.set_data(placed);

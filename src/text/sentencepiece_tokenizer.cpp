@@ -18,7 +18,11 @@ struct SentencePieceTokenizer::Processor {
 SentencePieceTokenizer::SentencePieceTokenizer(std::string_view model, std::string fingerprint, std::string path)
     : processor_(std::make_unique<Processor>()), path_(std::move(path)), fingerprint_(std::move(fingerprint)) {
   const auto status = processor_->processor.LoadFromSerializedProto({model.data(), model.size()});
-  if (!status.ok()) throw DataError(str(path_, ": not a SentencePiece model: ", status.ToString()));
+  if (!status.ok()) {
+    throw DataError(str(path_, ": not a SentencePiece model (", status.ToString(),
+                        "); it is cut or of another kind: fetch it again, or name another tokenizer, a tokenizer.json "
+                        "or a .model that SentencePiece wrote"));
+  }
   if (vocab_size() <= 0) throw DataError(path_ + ": the SentencePiece model has no pieces");
 }
 

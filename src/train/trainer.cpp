@@ -20,6 +20,7 @@
 #include "mpeft/train/loss.h"
 #include "mpeft/train/progress.h"
 
+#include "train/not_finite.h"
 #include "train/out_of_memory.h"
 
 namespace mpeft::train {
@@ -253,10 +254,10 @@ void Trainer::check_finite(const StepStatistics& statistics, const std::vector<d
   std::string where = first_not_finite(model_, batches.front());
   if (where.empty()) where = "the loss or a gradient (every layer's output is finite)";
   const auto latest = checkpoint::latest_training_folder(options_.output_dir);
-  throw TrainingStopped(mpeft::str("step ", run_step(), ": loss or gradient not finite for ",
-                                   statistics.consecutive_bad, " steps; first not finite: ", where,
-                                   latest ? "\n  the last checkpoint is intact: " + latest->path.string() : "",
-                                   "\n  try a smaller --set learning_rate=…, or --prec bf16 or fp32"));
+  throw TrainingStopped(mpeft::str(
+      "step ", run_step(), ": loss or gradient not finite for ", statistics.consecutive_bad,
+      " steps; first not finite: ", where, latest ? "\n  the last checkpoint is intact: " + latest->path.string() : "",
+      not_finite_advice(model_->compute_dtype, options_.learning_rate, options_.adamw.max_grad_norm)));
 }
 
 void Trainer::evaluate(MetricsLog& log) {

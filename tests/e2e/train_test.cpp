@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <sys/resource.h>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -144,7 +145,8 @@ TEST(TrainProgram, StopsWhereTheLossStaysNotFinite) {
   const auto unsaved = run(kTrain + " --cfg " + tiny_experiment(folder) + settings + " --set no_save=true");
   EXPECT_EQ(unsaved.exit_code, 4) << unsaved.output;
   EXPECT_THAT(unsaved.output, HasSubstr("loss or gradient not finite for "));
-  EXPECT_THAT(unsaved.output, HasSubstr("try a smaller --set learning_rate="));
+  EXPECT_THAT(unsaved.output, HasSubstr("try a smaller --set learning_rate=… (it is 900), or clip the gradient"));
+  EXPECT_THAT(unsaved.output, Not(HasSubstr("--prec"))) << "it computes in fp32 already";
   EXPECT_THAT(unsaved.output, Not(HasSubstr("is intact"))) << "there is no checkpoint";
   const auto saved = run(kTrain + " --overwrite --cfg " + tiny_experiment(folder) + settings);
   EXPECT_EQ(saved.exit_code, 4) << saved.output;
@@ -243,6 +245,42 @@ TEST(TrainProgram, ADryRunFindsWhatTheRunWouldFindInItsFolder) {
   EXPECT_THAT(unfinished.output, HasSubstr("holds an unfinished run"));
   const auto by_run_all = run(test::kRunAll + " train --device cpu --resume --cfg " + cfg + " -- --dry-run");
   EXPECT_EQ(by_run_all.exit_code, 0) << by_run_all.output;
+}
+
+// 398,725,120 weights, which take seconds to draw; 1.5 GiB where they are written, 760 MiB in bf16.
+TEST(TrainProgram, ADryRunDrawsNoRandomWeights) {
+  const test::TemporaryFolder folder;
+  folder.write("lora.json",
+               R"({"peft_type": "LORA", "r": 4, "init_lora_weights": "pissa", "target_modules": ["x_proj"]})");
+  const std::string cfg = tiny_experiment(folder, "peft: " + (folder / "lora.json").string() + "\n");
+  write(folder / "model.yaml", "d_model: 2048\nn_layer: 15\nvocab_size: 1024\n");
+  const auto outcome = run(kTrain + " --dry-run --prec bf16 --cfg " + cfg);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("dry run: everything is in place"));
+  EXPECT_THAT(outcome.output, Not(HasSubstr("drawing")));
+  EXPECT_THAT(outcome.output, HasSubstr(" trainable = "));
+  rusage of_children{};
+  getrusage(RUSAGE_CHILDREN, &of_children);
+  EXPECT_LT(of_children.ru_maxrss, 700 * 1024) << "KiB";
+}
+
+TEST(MpeftProgram, ACommandThatIsNotThereIsNamedWithThoseThatAre) {
+  const std::string all =
+      "; there are tokenize, score, params, generate, logits, data, eval, merge, export, info, bench";
+  const std::pair<const char*, std::string> cases[] = {
+      {"", "a command is missing" + all},
+      {" foo", "there is no command 'foo'" + all},
+      {" -q tokenise --tokenizer x", "there is no command 'tokenise' (did you mean 'tokenize'?)" + all},
+      {" data shw --cfg x",
+       "there is no command 'shw' (did you mean 'show'?); there are show, stats (mpeft data COMMAND"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    const auto outcome = run(kMpeft + arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << arguments;
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+  }
+  EXPECT_EQ(run(kMpeft + " data show --help").exit_code, 0);
+  EXPECT_EQ(run(kMpeft + " --version").exit_code, 0);
 }
 
 TEST(EvalProgram, PredictionsThatAreNotThereAreNamed) {

@@ -24,7 +24,9 @@ struct ModelWithSource {
 /// Builds the model that `what` names: a size of cfg/models (a path to the YAML file, or its stem: "130m"), which gets
 /// random weights from `seed`; a folder with config.json and weights; or a hub id. Everything frozen, on the CPU,
 /// weights in the file's dtype (memory-mapped): place_parameters comes next. Throws CheckpointError or ConfigError.
-ModelWithSource make_model(const std::string& what, uint64_t seed);
+/// with_random_values: false leaves the weights of a size undefined, for who asks no more than what they are; to draw
+/// those of 2.8b takes a minute.
+ModelWithSource make_model(const std::string& what, uint64_t seed, bool with_random_values = true);
 
 /// The sizes alone, without weights.
 MambaConfig find_model_config(const std::string& what);

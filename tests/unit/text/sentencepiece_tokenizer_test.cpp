@@ -59,6 +59,7 @@ class SentencePieceTokenizerFileTest : public TemporaryFolder {};
 TEST_F(SentencePieceTokenizerFileTest, CorruptModelsAreRefused) {
   EXPECT_THAT(error_of("spiece.model", ""), HasSubstr("empty"));
   EXPECT_THAT(error_of("spiece.model", "no model at all"), HasSubstr("not a SentencePiece model"));
+  EXPECT_THAT(error_of("spiece.model", "no model at all"), HasSubstr("fetch it again, or name another tokenizer"));
   const std::string whole = fs::read_file(golden("tiny_spm.model"));
   std::mt19937 random(3);
   for (int i = 0; i < 200; ++i) {  // loads or is refused, and never anything else
