@@ -14,6 +14,8 @@ ui_say "${ui_bold}mamba-peft quickstart${ui_reset}"
 interruptible
 build_step release
 cd "$mpeft_root"
+# As run_all: where cores are few, OpenMP's threads wait asleep sooner (src/app/README.md).
+if [ "$(nproc)" -le 4 ] && [ -z "${OMP_WAIT_POLICY:-}" ]; then export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-1000}; fi
 ui_step_head train
 ui_say "$ui_head"
 

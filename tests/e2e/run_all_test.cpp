@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -201,6 +202,17 @@ TEST_F(RunAllProgram, AGpuThatIsNotThereIsSaidOnceBeforeAnythingStarts) {
   }
   EXPECT_EQ(run(kRunAll + " train --device 90 --dry-run" + cfg).exit_code, 0);  // a plan, perhaps for another machine
   EXPECT_EQ(run(kRunAll + " " + fake_ + " --interval 0.05 --device 90" + cfg).exit_code, 0);
+}
+
+TEST_F(RunAllProgram, ChildrenOnFewCoresSpinBrieflyUnlessTheUserSaysOtherwise) {
+  experiment("a", "echo \"spins ${GOMP_SPINCOUNT:-long}\" > \"$out/spins\"");
+  const std::string alone = std::thread::hardware_concurrency() <= 4 ? "spins 1000\n" : "spins long\n";
+  EXPECT_EQ(run("unset GOMP_SPINCOUNT OMP_WAIT_POLICY; " + command("")).exit_code, 0);
+  EXPECT_EQ(read(folder_ / "out/a/spins"), alone);
+  EXPECT_EQ(run("unset GOMP_SPINCOUNT; OMP_WAIT_POLICY=passive " + command("--overwrite")).exit_code, 0);
+  EXPECT_EQ(read(folder_ / "out/a/spins"), "spins long\n");
+  EXPECT_EQ(run("GOMP_SPINCOUNT=7 " + command("--overwrite")).exit_code, 0);
+  EXPECT_EQ(read(folder_ / "out/a/spins"), "spins 7\n");
 }
 
 TEST_F(RunAllProgram, WaitsForAGpuThatSomebodyElseUses) {

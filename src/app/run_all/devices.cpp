@@ -25,6 +25,8 @@ int ask_driver() {
   return ok ? std::clamp(count, 0, kMostGpus) : 0;
 }
 
+constexpr unsigned kFewCores = 4;
+
 bool is_number(const std::string& device) {
   return !device.empty() && device.size() <= 3 && device.find_first_not_of("0123456789") == std::string::npos;
 }
@@ -75,6 +77,16 @@ void require_devices(const std::vector<std::string>& devices, bool with_cuda, in
                             : n == 1 ? "there is one GPU, 0"
                                      : mpeft::str("there are ", n, " GPUs, 0 to ", n - 1);
   throw ConfigError(mpeft::str("--device ", join(gpus, " "), ": ", there, "; --device cpu runs on the processor"));
+}
+
+std::vector<std::string> processor_environment(unsigned n_cores, unsigned n_workers,
+                                               const std::function<bool(const char* name)>& is_set) {
+  std::vector<std::string> result;
+  if (n_workers > 1 && !is_set("OMP_NUM_THREADS"))
+    result.push_back(mpeft::str("OMP_NUM_THREADS=", std::max(1U, n_cores / n_workers)));
+  if (n_cores <= kFewCores && !is_set("GOMP_SPINCOUNT") && !is_set("OMP_WAIT_POLICY"))
+    result.emplace_back("GOMP_SPINCOUNT=1000");
+  return result;
 }
 
 }  // namespace mpeft::app

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,5 +21,11 @@ void check_device_names(std::vector<std::string>& devices);
 /// Throws ConfigError naming the GPUs among `devices` that are not there, or cannot be used by this build. `count` is
 /// asked only where `devices` names a GPU.
 void require_devices(const std::vector<std::string>& devices, bool with_cuda, int64_t (*count)());
+
+/// "NAME=value" of the environment for one of `n_workers` experiments at once on the processor's `n_cores`: OpenMP
+/// reads it when it is loaded. What `is_set` says the user has set stays. Threads of a barrier do not spin long where
+/// cores are few (src/app/README.md has what that costs and brings).
+std::vector<std::string> processor_environment(unsigned n_cores, unsigned n_workers,
+                                               const std::function<bool(const char* name)>& is_set);
 
 }  // namespace mpeft::app

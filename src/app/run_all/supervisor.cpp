@@ -18,6 +18,7 @@
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 
+#include "app/run_all/devices.h"
 #include "app/run_all/display.h"
 #include "app/run_all/gpu_monitor.h"
 #include "app/run_all/table.h"
@@ -199,10 +200,10 @@ class Supervisor {
     sfs::create_directories(folder, error);
     if (error) throw DataError(mpeft::str(folder.string(), ": cannot create the output folder: ", error.message()));
     std::vector<std::string> environment;
-    if (run.device == "cpu" && n_processor_workers_ > 1 && ::getenv("OMP_NUM_THREADS") == nullptr) {
-      const unsigned n_threads =
-          std::max(1U, std::thread::hardware_concurrency() / static_cast<unsigned>(n_processor_workers_));
-      environment.push_back(mpeft::str("OMP_NUM_THREADS=", n_threads));
+    if (run.device == "cpu") {
+      environment =
+          processor_environment(std::thread::hardware_concurrency(), static_cast<unsigned>(n_processor_workers_),
+                                [](const char* name) { return ::getenv(name) != nullptr; });
     }
     RunFollower follower(run.experiment.output_dir);
     const uint64_t console_begin = size_of(console);

@@ -52,6 +52,19 @@ TEST(DevicesTest, EveryGpuThatIsNotThereIsNamedOnce) {
   EXPECT_EQ(refusal({"cpu", "auto"}, false, never), "");
 }
 
+TEST(DevicesTest, ThreadsAreSharedAndSpinBrieflyWhereCoresAreFew) {
+  const auto nothing = [](const char*) { return false; };
+  EXPECT_THAT(processor_environment(2, 1, nothing), ElementsAre("GOMP_SPINCOUNT=1000"));
+  EXPECT_THAT(processor_environment(4, 2, nothing), ElementsAre("OMP_NUM_THREADS=2", "GOMP_SPINCOUNT=1000"));
+  EXPECT_THAT(processor_environment(2, 5, nothing), ElementsAre("OMP_NUM_THREADS=1", "GOMP_SPINCOUNT=1000"));
+  EXPECT_THAT(processor_environment(16, 1, nothing), ElementsAre());
+  EXPECT_THAT(processor_environment(16, 2, nothing), ElementsAre("OMP_NUM_THREADS=8"));
+  for (const std::string set : {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
+    EXPECT_THAT(processor_environment(2, 2, [&](const char* name) { return name == set; }),
+                ElementsAre("OMP_NUM_THREADS=1"));
+  EXPECT_THAT(processor_environment(2, 2, [](const char*) { return true; }), ElementsAre());
+}
+
 TEST(DevicesTest, TheDriverIsAskedInAnotherProcess) {
   const int64_t n = count_gpus();
   EXPECT_GE(n, 0);
