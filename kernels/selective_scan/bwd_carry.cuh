@@ -40,14 +40,14 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
                 kDState = Shape::kDState, kLane = Shape::kLaneChannels;
   __shared__ __align__(16) CarryShared<scalar_t, Shape> s;
   ScanBlock block = locate_block<kChannels>(p);
-  block.row += plan.first_cut_row;
+  block.row += plan.cut.first;
   const int64_t row = block.row;
-  const int piece = plan.end_piece(0) + static_cast<int>(blockIdx.z);
+  const int piece = plan.of_long.count + static_cast<int>(blockIdx.z);
   const RowSpan span = row_span(p, row);
   if (plan.is_whole(row * gridDim.x + blockIdx.x, span.length)) return;
   const int length = static_cast<int>(span.length);
-  const int first = static_cast<int>(piece * plan.piece_steps);
-  const int end = min(length, static_cast<int>(first + plan.piece_steps));
+  const int first = static_cast<int>(plan.first_step(piece));
+  const int end = min(length, static_cast<int>(plan.first_step(piece + 1)));
   const BwdLane<Shape> lane(threadIdx.x);
   const bool exists = lane.channel < block.channels;
   const int64_t channel = block.first_channel + lane.channel, state_start = channel * kDState + lane.group * 4;
@@ -169,12 +169,12 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
   }
 }
 
-/// v where `end_piece` starts: the gradient of the last state, carried through the pieces from that one on. channel:
+/// v where `next_piece` starts: the gradient of the last state, carried through the pieces from that one on. channel:
 /// the first of kLane neighbours.
 template <typename scalar_t, int kLane>
 __device__ __forceinline__ void carry_into_chunk(float (&v)[kLane][4], const float (&A)[kLane][4],
                                                  const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
-                                                 const float* workspace, int end_piece, int64_t row, int64_t channel,
+                                                 const float* workspace, int next_piece, int64_t row, int64_t channel,
                                                  int group) {
   if (p.dlast_state != nullptr) {
 #pragma unroll
@@ -183,12 +183,12 @@ __device__ __forceinline__ void carry_into_chunk(float (&v)[kLane][4], const flo
     }
   }
   constexpr int kTogether = 8;  // pieces whose loads wait together: a chunk begins by waiting for them
-  for (int after = plan.pieces; after > end_piece; after -= kTogether) {
+  for (int after = plan.pieces(); after > next_piece; after -= kTogether) {
     float carry[kTogether][kLane][4] = {}, delta_sum[kTogether][kLane] = {};  // no piece: v stays as it is
 #pragma unroll
     for (int k = 0; k < kTogether; ++k) {
       const int piece = after - 1 - k;
-      if (piece < end_piece) continue;
+      if (piece < next_piece) continue;
 #pragma unroll
       for (int c = 0; c < kLane; ++c) {
         const int64_t at = (piece * p.batch + row) * p.d_inner + channel + c;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -12,18 +13,21 @@
 
 namespace mpeft::kernels::bwd {
 
-/// A row of so few tiles never gains by being cut: alone on its multiprocessor it takes less than a piece and what
-/// cutting adds, and where more blocks than multiprocessors are left to be cut, three pieces of each do not fit. (Five
-/// would be as true; measured with three.)
+/// Rows of so few tiles are not cut, be they alone or packed with longer ones: alone on its multiprocessor such a row
+/// takes about what cutting it would.
 inline constexpr int64_t kUncutTiles = 3;
 
-/// Of a row's tiles: long_chunks chunks of long_pieces pieces each, then short_chunks of one piece. A piece, what a
-/// block of the first pass takes, is piece_tiles long; the row's last may be shorter. piece_tiles 0: not cut.
-struct TimeCut {
-  int64_t piece_tiles = 0, long_pieces = 1, long_chunks = 1, short_chunks = 0;
+inline constexpr int64_t kMostPieces = 64;
 
-  int64_t pieces() const { return long_chunks * long_pieces + short_chunks; }
-  int64_t chunks() const { return long_chunks + short_chunks; }
+/// Of a row's tiles: long_chunks chunks of long_tiles each, the last of which may be shorter, then the rest. A long
+/// chunk is long_pieces pieces for the first pass, the rest rest_pieces, each as evenly as it goes, the longer ones
+/// first. The rest is one chunk in the first joined_pairs of the pairs that are cut, and in the others a chunk a piece:
+/// so places that are too few for all rests take one each and then a part of one that is left. long_tiles 0: not cut.
+struct TimeCut {
+  int64_t long_tiles = 0, long_pieces = 1, long_chunks = 1, rest_pieces = 0, joined_pairs = 0;
+
+  int64_t pieces() const { return long_chunks * long_pieces + rest_pieces; }
+  int64_t chunks() const { return long_chunks + rest_pieces; }
 };
 
 /// Multiprocessors, and for how many blocks of the main pass and of the first they have places. (Where shared memory is
@@ -34,22 +38,25 @@ struct CutDevice {
 
 namespace detail {
 
-// In units of what the main pass takes for a tile of a block that shares its multiprocessor with another: 4.6 us of an
-// H200. Fitted to the times of 1,997 cuts of 22 shapes: what they choose takes 0.6 % longer than the best cut of a
-// shape on average, 3.5 % at most (README.md, what was tried), with a first pass a little slower than today's.
-inline constexpr double kAlone = 0.9;        ///< a tile of a block that has a multiprocessor to itself
-inline constexpr double kBlockStart = 0.88;  ///< begin and end of a block
-inline constexpr double kLaunch = 3.;        ///< one more launch, the first pass, and what it leaves to be read
-/// Of a block of the first pass: its begin; what a tile takes at least; and how much of its multiprocessor's time.
-inline constexpr double kFirstPassStart = 0.3, kFirstPassTile = 0.22, kFirstPassShare = 0.1;
-/// The partials that one more chunk leaves to the sums, for each round of blocks.
-inline constexpr double kChunk = 0.15;
+// In units of what the main pass takes for a tile of a block that shares its multiprocessor with another: 4.4 us of an
+// H200. Fitted to the times of 3,900 cuts of 172 shapes: what they choose takes 0.3 % longer than the best cut of a
+// shape on average, 2.6 % at most (README.md, what was tried).
+inline constexpr double kAlone = 0.69;        ///< a tile of a block that has a multiprocessor to itself
+inline constexpr double kBlockStart = 0.645;  ///< begin and end of a block
+inline constexpr double kLaunch = 0.54;       ///< one more launch, the first pass
+/// Of the first pass: the begin of a block; what a tile takes at least; and how much of its multiprocessor's time.
+inline constexpr double kFirstPassStart = 0.18, kFirstPassTile = 0.147, kFirstPassShare = 0.069;
+/// What a piece leaves for the chunks before it to read when they begin.
+inline constexpr double kPiece = 0.053;
+/// As many blocks of later chunks as there are places.
+inline constexpr double kLaterBlocks = 0.089;
 /// Blocks that begin together do not end together; of their length, from the first to the last.
-inline constexpr double kSpread = 0.135;
+inline constexpr double kSpread = 0.065;
 
-/// The least that cutting adds to the longest chunk.
-inline constexpr double kLeastCut = kLaunch + kFirstPassStart + kFirstPassTile;
-static_assert(kUncutTiles * kAlone < 1 + kLeastCut && kUncutTiles * (1 + kSpread / 2) < 2 + kLeastCut);
+/// Of `tiles` tiles shared evenly by `pieces` pieces, those of piece i.
+inline int64_t share_of(int64_t tiles, int64_t pieces, int64_t i) {
+  return tiles / pieces + (i < tiles % pieces ? 1 : 0);
+}
 
 /// When the last chunk is done: of each chunk the blocks of `pairs` pairs take the places, in the order of the chunks,
 /// as soon as there are any. after_whole: behind the blocks of pairs that are not cut.
@@ -59,38 +66,46 @@ inline double finish(const TimeCut& cut, int64_t pairs, int64_t tiles, int64_t p
     int64_t places;
   };
   std::vector<Free> free;
+  free.reserve(32);
   const int64_t groups = after_whole ? std::min(places, int64_t{6}) : 1;
   for (int64_t i = 0; i < groups; ++i) {
     free.push_back({kSpread * static_cast<double>(tiles * i) / static_cast<double>(groups),
                     places * (i + 1) / groups - places * i / groups});
   }
   double end = 0.;
-  for (int64_t chunk = 0; chunk < cut.chunks(); ++chunk) {
-    const int64_t first =
-        chunk < cut.long_chunks ? chunk * cut.long_pieces : cut.long_chunks * (cut.long_pieces - 1) + chunk;
-    const int64_t pieces = chunk < cut.long_chunks ? cut.long_pieces : 1;
-    const double takes = kBlockStart + static_cast<double>(std::min(tiles, (first + pieces) * cut.piece_tiles) -
-                                                           first * cut.piece_tiles);
-    for (int64_t left = pairs; left > 0;) {
+  const auto take = [&](int64_t blocks, int64_t of_tiles) {
+    const double takes = kBlockStart + static_cast<double>(of_tiles);
+    while (blocks > 0) {
       const auto soonest = std::min_element(free.begin(), free.end(), [](auto& a, auto& b) { return a.from < b.from; });
-      const Free taken = {soonest->from + takes, std::min(left, soonest->places)};
-      left -= taken.places;
+      const Free taken = {soonest->from + takes, std::min(blocks, soonest->places)};
+      blocks -= taken.places;
       if ((soonest->places -= taken.places) == 0) free.erase(soonest);
       free.push_back(taken);
       end = std::max(end, taken.from);
     }
+  };
+  int64_t rest = tiles;
+  for (int64_t chunk = 0; chunk < cut.long_chunks; ++chunk) {
+    take(pairs, std::min(rest, cut.long_tiles));
+    rest -= std::min(rest, cut.long_tiles);
   }
+  if (cut.rest_pieces > 0) take(cut.joined_pairs, rest);
+  for (int64_t i = 0; i < cut.rest_pieces; ++i) take(pairs - cut.joined_pairs, share_of(rest, cut.rest_pieces, i));
   return end;
 }
 
-/// How long the first pass takes, of all pieces behind the first chunk: as long as the pieces of one place in the
-/// rounds of what the device holds together, or as all of a multiprocessor's.
-inline double first_pass(const TimeCut& cut, int64_t pairs, const CutDevice& device) {
-  const int64_t blocks = pairs * (cut.pieces() - cut.long_pieces);
-  const auto rounds_of = [&](int64_t together) { return static_cast<double>((blocks + together - 1) / together); };
-  const double rounds = rounds_of(device.first_pass_places), shared = rounds_of(device.multiprocessors);
-  return rounds * kFirstPassStart +
-         static_cast<double>(cut.piece_tiles) * std::max(kFirstPassTile * rounds, kFirstPassShare * shared);
+/// How long the first pass takes, of all pieces behind the first chunk, and the reading of what it leaves: its work
+/// shared by the multiprocessors, and as they do not all end at once, its longest piece.
+inline double first_pass(const TimeCut& cut, int64_t pairs, int64_t tiles, const CutDevice& device) {
+  const int64_t rest = tiles - cut.long_chunks * cut.long_tiles, blocks = pairs * (cut.pieces() - cut.long_pieces);
+  if (blocks == 0) return 0.;
+  const int64_t longest = std::max(cut.long_chunks > 1 ? share_of(cut.long_tiles, cut.long_pieces, 0) : 0,
+                                   cut.rest_pieces > 0 ? share_of(rest, cut.rest_pieces, 0) : 0);
+  const double rounds = std::ceil(static_cast<double>(blocks) / static_cast<double>(device.first_pass_places));
+  const double work =
+      static_cast<double>(pairs * (tiles - cut.long_tiles)) / static_cast<double>(device.multiprocessors);
+  return kFirstPassStart * rounds + kFirstPassTile * static_cast<double>(longest) + kFirstPassShare * work +
+         kPiece * static_cast<double>(cut.pieces());
 }
 
 inline double time_uncut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
@@ -99,10 +114,48 @@ inline double time_uncut(int64_t pairs, int64_t all_pairs, int64_t tiles, const 
          (all_pairs > pairs ? kSpread * length / 2 : 0.);
 }
 
+/// What cutting adds but for the first pass itself: its launch, and for all blocks of the later chunks what they begin
+/// with and leave to the sums, beside what the last to end waits for.
+inline double overhead(const TimeCut& cut, int64_t pairs, const CutDevice& device) {
+  const int64_t of_rest = cut.rest_pieces == 0 ? 0 : cut.joined_pairs + (pairs - cut.joined_pairs) * cut.rest_pieces;
+  const int64_t blocks = pairs * (cut.long_chunks - 1) + of_rest;
+  return kLaunch + kLaterBlocks * static_cast<double>(blocks) / static_cast<double>(device.places);
+}
+
 inline double time_of(const TimeCut& cut, int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
-  const double rounds = static_cast<double>(all_pairs) / static_cast<double>(device.places);
-  return kLaunch + first_pass(cut, pairs, device) + finish(cut, pairs, tiles, device.places, all_pairs > pairs) +
-         kChunk * static_cast<double>(cut.chunks() - 1) * rounds;
+  return overhead(cut, pairs, device) + first_pass(cut, pairs, tiles, device) +
+         finish(cut, pairs, tiles, device.places, all_pairs > pairs);
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// Calls consider(cut) for cuts that differ in what the main pass does (long_pieces is 1): long chunks from as long as
+/// what a place has to do on average, as many as there are places for or a few less, the rest in each pair in some
+/// pieces or joined in as many pairs as the places left over take one after the other.
+template <typename F>
+void for_each_cut(int64_t pairs, int64_t tiles, int64_t places, const F& consider) {
+  constexpr int64_t kMostRest = 8, kMostPartsOfJoined = 24, kFewerLong = 3;
+  const int64_t average = std::max({int64_t{1}, pairs * tiles / places, (tiles + kMostPieces - 1) / kMostPieces});
+  for (int64_t more = 0; more <= 2 + average / 4 && average + more < tiles; more += std::max(int64_t{1}, more / 2)) {
+    const int64_t length = average + more, most_chunks = std::min(places / pairs, (tiles + length - 1) / length);
+    for (int64_t chunks = most_chunks; chunks > std::max(int64_t{0}, most_chunks - kFewerLong); --chunks) {
+      TimeCut cut = {.long_tiles = length, .long_chunks = chunks};
+      const int64_t rest = tiles - chunks * length;
+      if (rest <= 0) {
+        if (chunks > 1) consider(cut);
+        continue;
+      }
+      for (cut.rest_pieces = 1; cut.rest_pieces <= std::min(rest, kMostRest); ++cut.rest_pieces) consider(cut);
+      const int64_t left_over = places - chunks * pairs;
+      if (left_over <= 0 || left_over >= pairs || pairs % left_over == 0) continue;
+      const int64_t split = pairs % left_over;
+      cut.rest_pieces = std::min({left_over / split, rest, kMostPartsOfJoined});
+      cut.joined_pairs = pairs - split;
+      if (cut.rest_pieces > 1) consider(cut);
+    }
+  }
 }
 
 }  // namespace detail
@@ -110,27 +163,22 @@ inline double time_of(const TimeCut& cut, int64_t pairs, int64_t all_pairs, int6
 /// How to cut the time, `tiles` tiles, of `pairs` of all_pairs (row, block of channels) pairs so that the last is done
 /// soonest; the others, not cut, come first. pairs: 1 to device.places - 1.
 inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
-  constexpr int64_t kMostPieces = 64, kMostLongPieces = 8, kTries = 64, kFewerLong = 3, kMostShort = 24;
+  constexpr int64_t kMostLongPieces = 8;
+  constexpr double kWorthCutting = 0.985;  // a gain of less is less than what the estimates are off by
   TimeCut best;
-  double least = detail::time_uncut(pairs, all_pairs, tiles, device);
-  for (int64_t long_pieces = 1; long_pieces <= kMostLongPieces; ++long_pieces) {
-    const int64_t shortest = std::max({int64_t{1}, pairs * tiles / (device.places * long_pieces), tiles / kMostPieces});
-    const int64_t longest = shortest + 2 + shortest / 8;
-    for (int64_t piece = shortest; piece <= longest; piece += std::max(int64_t{1}, shortest / kTries)) {
-      const int64_t pieces = (tiles + piece - 1) / piece;
-      if (pieces < 2 || pieces > kMostPieces) continue;
-      const int64_t most_long = std::min(device.places / pairs, pieces / long_pieces);
-      const int64_t fewer = long_pieces == 1 ? 1 : kFewerLong;  // long chunks of one piece are short ones
-      for (int64_t long_chunks = most_long; long_chunks > std::max(int64_t{0}, most_long - fewer); --long_chunks) {
-        const TimeCut cut = {piece, long_pieces, long_chunks, pieces - long_chunks * long_pieces};
-        if (cut.short_chunks > kMostShort) break;
-        const double time = detail::time_of(cut, pairs, all_pairs, tiles, device);
-        if (time >= least) continue;
-        least = time;
-        best = cut;
-      }
+  if (tiles <= kUncutTiles) return best;
+  double least = kWorthCutting * detail::time_uncut(pairs, all_pairs, tiles, device);
+  detail::for_each_cut(pairs, tiles, device.places, [&](TimeCut cut) {
+    const double main_pass =
+        detail::overhead(cut, pairs, device) + detail::finish(cut, pairs, tiles, device.places, all_pairs > pairs);
+    for (; cut.long_pieces <= std::min(cut.long_tiles, kMostLongPieces) && cut.pieces() <= kMostPieces;
+         ++cut.long_pieces) {
+      const double time = main_pass + detail::first_pass(cut, pairs, tiles, device);
+      if (time >= least) continue;
+      least = time;
+      best = cut;
     }
-  }
+  });
   return best;
 }
 

@@ -42,15 +42,16 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int64_t part_number = block.row;
   const BwdPart part = plan.part(p.batch, part_number);
   const int64_t row = part.row;
-  const int chunk = part.chunk;
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
-  const bool whole = plan.is_whole(row * gridDim.x + blockIdx.x, span.length);
-  // where a pair is not cut chunk 0 does all the work, and the others leave zeros for the sums: without loading
+  const int64_t pair = row * gridDim.x + blockIdx.x;
+  const bool whole = plan.is_whole(pair, span.length);
+  // where a pair has fewer chunks than others of its row, the blocks of those leave zeros for the sums: without loading
   // anything, because they keep a place from a block that has work
-  const bool idle = whole && chunk > 0;
-  const int first = static_cast<int>(idle ? span.stored : plan.first_piece(chunk) * plan.piece_steps);
-  const int64_t chunk_end = whole ? span.stored : min(span.stored, plan.end_piece(chunk) * plan.piece_steps);
+  const bool idle = part.chunk >= plan.chunks_of(pair, whole);
+  const int next_chunk = plan.next_chunk(pair, whole, part.chunk);
+  const int first = static_cast<int>(idle ? span.stored : plan.chunk_first_step(part.chunk));
+  const int64_t chunk_end = whole || idle ? span.stored : min(span.stored, plan.chunk_first_step(next_chunk));
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
   auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
@@ -133,7 +134,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   let_successor_start();
   if constexpr (!kSavedY) {
     // for bwd_expand.cuh; where time is cut it was complete before the first pass began (launch_tiled)
-    if (plan.chunks == 1) wait_for_predecessor();
+    if (plan.chunks() == 1) wait_for_predecessor();
   }
   if (first < end) {
     s.checkpoints[threadIdx.x] =
@@ -152,9 +153,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     if constexpr (kWithTerms) s.offset[threadIdx.x] = offset_own;
   }
   if (lane.channel < block.channels && !idle) {
-    if (plan.chunks > 1 && !whole) wait_for_predecessor();
-    const int end_piece = whole ? plan.pieces : plan.end_piece(chunk);
-    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace, end_piece, row, channel_of(lane), lane.group);
+    if (plan.chunks() > 1 && !whole) wait_for_predecessor();
+    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace, plan.first_piece(next_chunk), row,
+                     channel_of(lane), lane.group);
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
   using Half = BwdHalf<scalar_t, Shape, kSavedY, kWithTerms>;

@@ -76,28 +76,16 @@ inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks
   const int64_t count = multiprocessors();
   const CutDevice device = {count, count * blocks, count * carry_blocks};
   const int64_t cut_pairs = pairs % device.places;
-  plan.piece_steps = tiles;
-  plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
-  plan.whole = pairs;
   if (cut_pairs == 0) return;
-  enter_cut(plan, remembered_cut(cut_pairs, pairs, tiles, device), pairs, cut_pairs, kMaxGridRows);
+  enter_cut(plan, remembered_cut(cut_pairs, pairs, tiles, device), pairs, cut_pairs, tiles, kMaxGridRows);
 }
 
 /// channels: of a block; blocks, carry_blocks: of a multiprocessor; tile: 0 when time is not divided.
 template <typename scalar_t>
 BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t blocks, int64_t carry_blocks,
                   int64_t tile) {
-  BwdPlan plan{};
-  plan.channels = channels;
-  plan.channel_blocks = (p.d_inner + channels - 1) / channels;
-  plan.pieces = plan.chunk_pieces = plan.long_chunks = plan.chunks = 1;
-  plan.whole = p.batch * plan.channel_blocks;
-  plan.piece_steps = p.seqlen;
-  plan.uncut_steps = kUncutTiles * tile;
-  if (tile > 0 && p.seqlen > 0) {
-    cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks, carry_blocks);
-    plan.piece_steps *= tile;
-  }
+  BwdPlan plan = plan_without_cut(p.batch, channels, (p.d_inner + channels - 1) / channels, p.seqlen, tile);
+  if (tile > 0 && p.seqlen > 0) cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks, carry_blocks);
   auto take = [&](int64_t floats) {
     const int64_t at = plan.floats;
     plan.floats += (floats + 63) / 64 * 64;
@@ -116,9 +104,9 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.dD = take_if(p.dD, p.d_inner);
   plan.dbias = take_if(p.ddelta_bias, p.d_inner);
   plan.dout_offset = take_if(p.dout_offset, p.d_inner);
-  if (plan.chunks > 1) {
-    plan.carry = take(plan.pieces * p.batch * p.d_inner * p.d_state);
-    plan.delta_sum = take(plan.pieces * p.batch * p.d_inner);
+  if (plan.chunks() > 1) {
+    plan.carry = take(plan.pieces() * p.batch * p.d_inner * p.d_state);
+    plan.delta_sum = take(plan.pieces() * p.batch * p.d_inner);
   }
   return plan;
 }
@@ -144,9 +132,9 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
     p.checkpoints = expanded;
     p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
-  if (plan.chunks > 1) {
+  if (plan.chunks() > 1) {
     // A plain launch: it begins when all before it is complete, the expansion too, and the main pass relies on that.
-    const dim3 grid = scan_grid(plan.cut_rows, p.d_inner, Shape::kChannels, plan.pieces - plan.chunk_pieces);
+    const dim3 grid = scan_grid(plan.cut.count, p.d_inner, Shape::kChannels, plan.pieces() - plan.of_long.count);
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
@@ -158,7 +146,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
   const dim3 grid = scan_grid(plan.parts(p.batch), p.d_inner, Shape::kChannels);
   // Early behind the first pass; behind the expansion where this kernel waits for it, which it does without y.
-  if (plan.chunks > 1 || (compact && !kSavedY))
+  if (plan.chunks() > 1 || (compact && !kSavedY))
     return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);
   kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
   return cudaGetLastError();

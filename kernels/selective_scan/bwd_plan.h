@@ -5,7 +5,7 @@
 #include "kernels/common/sequence.h"
 #include "kernels/selective_scan/bwd_cut.h"
 
-// defines: BwdPart, BwdPlan, enter_cut
+// defines: BwdPart, BwdLastRows, BwdPieces, BwdPlan, plan_without_cut, enter_cut
 //
 // Selective scan, backward: what its kernels know of how a launch divides the work. Arithmetic alone, like bwd_cut.h.
 
@@ -17,20 +17,44 @@ struct BwdPart {
   int chunk;
 };
 
+/// The last rows of a batch. A multiplication by the inverse, 2^32 / count rounded up, divides exactly below 2^16.
+struct BwdLastRows {
+  int64_t first, count, inverse;
+
+  /// The number-th of several chunks of them, chunk after chunk.
+  MPEFT_INLINE BwdPart part(int64_t number) const {
+    const int64_t chunk = number * inverse >> 32;
+    return {first + number - chunk * count, static_cast<int>(chunk)};
+  }
+};
+
+/// Tiles shared evenly by pieces, the longer ones first.
+struct BwdPieces {
+  int64_t steps;  ///< of the shorter ones, a multiple of the tile
+  int count, longer;
+
+  /// Where piece i begins, or for i = count where the last ends.
+  MPEFT_INLINE int64_t first_step(int i, int64_t tile_steps) const {
+    return i * steps + (i < longer ? i : longer) * tile_steps;
+  }
+};
+
 /// How one launch divides time, and where its partial results lie in the workspace (floats): a row of their array for
-/// each part. Time is a number of pieces, for the first pass. For the main pass the first long_chunks chunks are
-/// chunk_pieces of them each, the others one.
+/// each part. Time is a number of pieces, for the first pass: those of long_chunks chunks of the same length, then
+/// those of the rest. The rest is one chunk, or a chunk a piece.
 struct BwdPlan {
   int64_t channels;        ///< of a block
   int64_t channel_blocks;  ///< of a row
-  int64_t piece_steps;     ///< a multiple of the tile
-  int pieces, chunk_pieces, long_chunks, chunks;
-  int64_t whole;                    ///< of the (row, block of channels) pairs, the first so many are not cut
-  int64_t first_cut_row, cut_rows;  ///< the rows that have a pair that is cut: of the others there is only chunk 0
-  int64_t cut_rows_inverse;         ///< 2^32 / cut_rows, rounded up: a multiplication divides exactly below 2^16
-  int64_t uncut_steps;              ///< nor is a row of at most so many steps, be it alone or packed with longer ones
-  int64_t expanded;                 ///< the states that the forward did not keep: bwd_expand.cuh
-  int64_t dBC;                      ///< [channel_block][token][2 d_state]
+  int64_t tile_steps, long_steps;
+  BwdPieces of_long, of_rest;  ///< of a long chunk and of the rest
+  int long_chunks;
+  int64_t whole;        ///< of the (row, block of channels) pairs, the first so many are not cut
+  int64_t joined;       ///< of the first so many the rest is at most one chunk
+  BwdLastRows cut;      ///< the rows that have a pair that is cut: of the others there is only chunk 0
+  BwdLastRows split;    ///< the rows that have a pair whose rest is a chunk a piece
+  int64_t uncut_steps;  ///< nor is a row of at most so many steps cut, be it alone or packed with longer ones
+  int64_t expanded;     ///< the states that the forward did not keep: bwd_expand.cuh
+  int64_t dBC;          ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [part][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [part][d_inner]
   int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
@@ -39,34 +63,87 @@ struct BwdPlan {
 
   /// pair: of a row of `length` steps and a block of channels.
   MPEFT_INLINE bool is_whole(int64_t pair, int64_t length) const { return pair < whole || length <= uncut_steps; }
-  MPEFT_INLINE int first_piece(int chunk) const {
-    return chunk < long_chunks ? chunk * chunk_pieces : long_chunks * chunk_pieces + chunk - long_chunks;
+  MPEFT_INLINE int pieces() const { return long_chunks * of_long.count + of_rest.count; }
+  /// Where a piece begins, in steps, be the row that long or not; pieces(): where the last ends.
+  MPEFT_INLINE int64_t first_step(int piece) const {
+    const int chunk = piece / of_long.count;
+    if (chunk < long_chunks) return chunk * long_steps + of_long.first_step(piece - chunk * of_long.count, tile_steps);
+    return long_chunks * long_steps + of_rest.first_step(piece - long_chunks * of_long.count, tile_steps);
   }
-  MPEFT_INLINE int end_piece(int chunk) const { return first_piece(chunk) + (chunk < long_chunks ? chunk_pieces : 1); }
-  MPEFT_INLINE int64_t parts(int64_t batch) const { return batch + (chunks - 1) * cut_rows; }
+  /// Of pairs whose rest is split: of no pair are there more.
+  MPEFT_INLINE int chunks() const { return long_chunks + of_rest.count; }
+  /// Of every pair that is cut.
+  MPEFT_INLINE int common_chunks() const { return of_rest.count == 0 ? long_chunks : long_chunks + 1; }
+  /// uncut: is_whole.
+  MPEFT_INLINE int chunks_of(int64_t pair, bool uncut) const {
+    return uncut ? 1 : pair < joined ? common_chunks() : chunks();
+  }
+  /// The chunk of those numbered as where the rest is split that begins where a chunk of this pair ends.
+  MPEFT_INLINE int next_chunk(int64_t pair, bool uncut, int chunk) const {
+    return uncut || (chunk == long_chunks && pair < joined) ? chunks() : chunk + 1;
+  }
+  /// Of chunks so numbered; chunks(): the end.
+  MPEFT_INLINE int first_piece(int chunk) const {
+    return chunk < long_chunks ? chunk * of_long.count : long_chunks * of_long.count + chunk - long_chunks;
+  }
+  MPEFT_INLINE int64_t chunk_first_step(int chunk) const {
+    if (chunk < long_chunks) return chunk * long_steps;
+    return long_chunks * long_steps + of_rest.first_step(chunk - long_chunks, tile_steps);
+  }
+  MPEFT_INLINE int64_t parts(int64_t batch) const {
+    return batch + (common_chunks() - 1) * cut.count + (chunks() - common_chunks()) * split.count;
+  }
   /// First chunk 0 of all rows, then chunk 1 of those that are cut, and so on.
   MPEFT_INLINE BwdPart part(int64_t batch, int64_t number) const {
     if (number < batch) return {number, 0};
-    const int64_t later = number - batch, chunks_before = later * cut_rows_inverse >> 32;
-    return {first_cut_row + later - chunks_before * cut_rows, static_cast<int>(1 + chunks_before)};
+    const int64_t later = number - batch, common = (common_chunks() - 1) * cut.count;
+    BwdPart part = later < common ? cut.part(later) : split.part(later - common);
+    part.chunk += later < common ? 1 : common_chunks();
+    return part;
   }
 };
 
-/// Cuts the last cut_pairs of `pairs` pairs of a plan that is not cut; where that would make more than most_parts parts
-/// it stays as it is. most_parts: below 2^16, or cut_rows_inverse does not divide exactly. piece_steps is then a number
-/// of tiles.
-inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int64_t cut_pairs, int64_t most_parts) {
-  const int64_t rows = pairs / plan.channel_blocks, first_cut_row = (pairs - cut_pairs) / plan.channel_blocks;
-  if (cut.piece_tiles == 0 || rows + (cut.chunks() - 1) * (rows - first_cut_row) > most_parts) return;
-  plan.piece_steps = cut.piece_tiles;
-  plan.pieces = static_cast<int>(cut.pieces());
-  plan.chunk_pieces = static_cast<int>(cut.long_pieces);
-  plan.long_chunks = static_cast<int>(cut.long_chunks);
-  plan.chunks = static_cast<int>(cut.chunks());
-  plan.whole = pairs - cut_pairs;
-  plan.first_cut_row = first_cut_row;
-  plan.cut_rows = rows - first_cut_row;
-  plan.cut_rows_inverse = ((int64_t{1} << 32) + plan.cut_rows - 1) / plan.cut_rows;
+/// A plan that cuts no pair of `rows` rows.
+inline BwdPlan plan_without_cut(int64_t rows, int64_t channels, int64_t channel_blocks, int64_t seqlen,
+                                int64_t tile_steps) {
+  BwdPlan plan{};
+  plan.channels = channels;
+  plan.channel_blocks = channel_blocks;
+  plan.tile_steps = tile_steps;
+  plan.long_steps = seqlen;
+  plan.of_long = {seqlen, 1, 0};
+  plan.of_rest = {};
+  plan.long_chunks = 1;
+  plan.whole = plan.joined = rows * channel_blocks;
+  plan.uncut_steps = bwd::kUncutTiles * tile_steps;
+  return plan;
+}
+
+/// Cuts the last cut_pairs of `pairs` pairs of `tiles` tiles of a plan that is not cut; where that would make more than
+/// most_parts parts it stays as it is. most_parts: below 2^16, or BwdLastRows does not divide exactly.
+inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int64_t cut_pairs, int64_t tiles,
+                      int64_t most_parts) {
+  if (cut.long_tiles == 0) return;
+  const auto share = [&](int64_t of_tiles, int64_t pieces) {
+    if (pieces == 0) return BwdPieces{};
+    return BwdPieces{of_tiles / pieces * plan.tile_steps, static_cast<int>(pieces),
+                     static_cast<int>(of_tiles % pieces)};
+  };
+  const int64_t rows = pairs / plan.channel_blocks;
+  const auto rows_from = [&](int64_t pair) {
+    const int64_t first = pair / plan.channel_blocks, count = rows - first;
+    return BwdLastRows{first, count, count == 0 ? 0 : ((int64_t{1} << 32) + count - 1) / count};
+  };
+  BwdPlan with_cut = plan;
+  with_cut.long_steps = cut.long_tiles * plan.tile_steps;
+  with_cut.of_long = share(cut.long_tiles, cut.long_pieces);
+  with_cut.of_rest = share(tiles - cut.long_chunks * cut.long_tiles, cut.rest_pieces);
+  with_cut.long_chunks = static_cast<int>(cut.long_chunks);
+  with_cut.whole = pairs - cut_pairs;
+  with_cut.joined = with_cut.whole + cut.joined_pairs;
+  with_cut.cut = rows_from(with_cut.whole);
+  with_cut.split = rows_from(with_cut.joined);
+  if (with_cut.parts(rows) <= most_parts) plan = with_cut;
 }
 
 }  // namespace mpeft::kernels

@@ -6,8 +6,9 @@
 
 #include "tests/cuda/comparison.h"
 
-// defines: Op, DType, ScanCase, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, check_scan,
-// check_scan_repeats, check_scan_math, check_scan_far_apart, conv_cases, check_conv, check_norm, time_all
+// defines: Op, DType, ScanCase, ScanJob, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, channels_for,
+// scan_cut_cases, check_scan, check_scan_repeats, check_scan_math, check_scan_far_apart, conv_cases, check_conv,
+// check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -30,8 +31,13 @@ struct ScanCase {
   int packed = 0;                   ///< rows packed into a batch of 1, some empty or of one step
   unsigned wanted = kAllGradients;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state, then those of terms
   int cut_rows = 0;                 ///< of so many rows the backward is to cut the time; 0: of any number
+  bool joined_rests = false;        ///< it is to cut some blocks of channels more often than others
   int roles_shape = -1;             ///< bfloat16: this one of the forward's shapes (roles_choices); -1: what it chooses
   static constexpr unsigned kAllGradients = (1u << 15) - 1;
+};
+struct ScanJob {
+  ScanCase c;
+  DType dtype;
 };
 struct ConvCase {
   int64_t batch = 2, seqlen = 37, d_inner = 24, width = 4;
@@ -61,6 +67,12 @@ inline std::vector<int32_t> packed_starts(int rows, int64_t seqlen) {
   }
   return starts;
 }
+
+/// Of each of `rows` rows so many channels, a multiple of 8, that a multiprocessor gets some `load` of them: by that
+/// the forward chooses its shape (roles_choices in fwd_launch.cuh), and the backward how it cuts time.
+int64_t channels_for(int64_t load, int64_t rows);
+/// Of the backward where it cuts time.
+std::vector<ScanJob> scan_cut_cases();
 
 void check_scan(const ScanCase& c, DType dtype, Report& report);
 /// 100 repeats, and replays of a captured graph, bitwise.

@@ -78,38 +78,7 @@ ScanCase with_terms(ScanCase c, int i) {
   return c;
 }
 
-/// Of each of `rows` rows so many channels, a multiple of 8, that a multiprocessor gets some `load` of them: by that
-/// the forward chooses its shape (roles_choices in fwd_launch.cuh).
-int64_t channels_for(int64_t load, int64_t rows) { return load * kernels::multiprocessors() / rows / 8 * 8; }
-constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape each
-
-/// The backward of a few more blocks of channels than this device holds together: of the last row some are cut in time,
-/// of the others none. Rows of one length, and packed with some of 0, 1 and few steps. At last so many more that three
-/// rows are cut, the first of them in part.
-void add_little_more_than_fits(std::vector<Job>& jobs) {
-  const auto add_rows = [&](int64_t d_state, int64_t load,
-                            std::initializer_list<DType> dtypes) {  // channels a multiprocessor
-    ScanCase c;
-    c.d_state = d_state, c.batch = 3, c.seqlen = 130, c.d_inner = channels_for(load, 3), c.initial_state = 2;
-    c.dlast_state = true;
-    add(jobs, c, dtypes);
-    c.batch = 1, c.packed = 5, c.seqlen = 390, c.d_inner = channels_for(load, 5);
-    add(jobs, c, dtypes);
-  };
-  // two blocks a multiprocessor, of 64, 32 or 16 channels
-  add_rows(16, 136, {DType::kBFloat16, DType::kFloat16});
-  add_rows(16, 68, {DType::kFloat32});
-  add_rows(8, 136, kBf16);
-  add_rows(32, 68, kBf16);
-  add_rows(64, 34, kBf16);
-  ScanCase rows_cut;
-  rows_cut.batch = 9, rows_cut.seqlen = 310, rows_cut.d_inner = channels_for(176, 9), rows_cut.initial_state = 1;
-  rows_cut.lengths = true, rows_cut.dlast_state = true,
-  rows_cut.cut_rows = 3;  // of the rows that are cut: 264, 308 and 41 steps
-  add(jobs, rows_cut, kBf16);
-  rows_cut.batch = 1, rows_cut.lengths = false, rows_cut.packed = 9, rows_cut.seqlen = 1400;
-  add(jobs, rows_cut, kBf16);
-}
+constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape of the forward each
 
 /// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them
 /// (4), rows packed, with options.
@@ -256,7 +225,7 @@ std::vector<Job> all_jobs() {
   ScanCase dense;  // short rows that just fill the device, without y from the forward
   dense.batch = 4, dense.d_inner = 1536, dense.seqlen = 130, dense.compact = true;
   add(jobs, dense, kBf16);
-  add_little_more_than_fits(jobs);
+  for (const auto& [c, dtype] : scan_cut_cases()) add(jobs, c, {dtype});
   option = 0;
   for (const int64_t d_state : {16, 8, 32, 64, 12, 200}) {
     for (const int64_t seqlen : {9, 16, 33, 61, 130, 600}) {
@@ -401,6 +370,10 @@ std::vector<Job> repeat_jobs() {
   repeat(c);
   c.d_state = 20;
   repeat(c);
+  for (const auto& [cut, dtype] : scan_cut_cases()) {
+    if (!cut.joined_rests) continue;
+    jobs.push_back({Op::kScan, [cut = cut, dtype = dtype](Report& report) { check_scan_repeats(cut, dtype, report); }});
+  }
   std::vector<ScanCase> by_roles = roles_cases();
   for (const int64_t load : kLoads) {
     for (const int64_t seqlen : {90, 300}) {

@@ -393,8 +393,12 @@ class ScanCheck {
   }
   void check_cut_rows() {
     const int64_t further = backward_parts() - rows_;
-    report_.require(further > 0 && further % c_.cut_rows == 0,
-                    name() + ": not cut in " + std::to_string(c_.cut_rows) + " rows");
+    if (c_.cut_rows > 0) {
+      report_.require(further > 0 && further % c_.cut_rows == 0,
+                      name() + ": not cut in " + std::to_string(c_.cut_rows) + " rows");
+    }
+    // every block is cut, so that as many chunks of each row would be a multiple of the rows
+    if (c_.joined_rests) report_.require(further % rows_ != 0, name() + ": all blocks are cut alike");
   }
   void launch_backward() {
     for (Tensor<scalar_t>* x : {&du, &ddelta, &dz, &dB, &dC}) x->array().poison();
@@ -405,7 +409,7 @@ class ScanCheck {
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
   }
   void backward() {
-    if (c_.cut_rows > 0) check_cut_rows();
+    check_cut_rows();
     launch_backward();
     SelectiveScanBwdParams<double> p;
     host_inputs(p);

@@ -1,6 +1,8 @@
 // How the backward of the selective scan cuts time: arithmetic alone, so without a GPU.
+#include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -12,25 +14,26 @@ namespace {
 
 constexpr CutDevice kDevice = {132, 264, 528};
 
-/// Every tile of a row belongs to one chunk, none of which is empty.
+/// No chunk is empty, and none is longer than the row.
 void expect_covers(const TimeCut& cut, int64_t tiles) {
-  EXPECT_GE(cut.pieces() * cut.piece_tiles, tiles);
-  EXPECT_LT((cut.pieces() - 1) * cut.piece_tiles, tiles);
+  const int64_t rest = tiles - cut.long_chunks * cut.long_tiles;
+  EXPECT_GT(tiles, (cut.long_chunks - 1) * cut.long_tiles);
+  EXPECT_EQ(cut.rest_pieces > 0, rest > 0);
+  EXPECT_GE(std::max(int64_t{0}, rest), cut.rest_pieces);
   EXPECT_GE(cut.long_pieces, 1);
-  EXPECT_GE(cut.long_chunks, 1);
-  EXPECT_GE(cut.short_chunks, 0);
+  EXPECT_GE(cut.long_tiles, cut.long_pieces);
   EXPECT_GE(cut.chunks(), 2);
-  EXPECT_LE(cut.pieces(), 64);
+  EXPECT_LE(cut.pieces(), kMostPieces);
 }
 
 TEST(SelectiveScanCutTest, ChunksCoverEveryRow) {
-  int64_t cuts = 0;
+  int64_t cuts = 0, joined = 0;
   for (const CutDevice& device : {kDevice, CutDevice{1, 2, 4}, CutDevice{108, 324, 324}}) {
     for (int64_t pairs = 1; pairs < device.places; pairs += 1 + pairs / 3) {
       for (const int64_t whole : {int64_t{0}, device.places, 20 * device.places}) {
         for (int64_t tiles = 1; tiles < 3000; tiles += 1 + tiles / 2) {
           const TimeCut cut = best_cut(pairs, pairs + whole, tiles, device);
-          if (cut.piece_tiles == 0) continue;
+          if (cut.long_tiles == 0) continue;
           SCOPED_TRACE(::testing::Message() << pairs << " pairs behind " << whole << ", " << tiles << " tiles");
           ++cuts;
           expect_covers(cut, tiles);
@@ -38,11 +41,20 @@ TEST(SelectiveScanCutTest, ChunksCoverEveryRow) {
           EXPECT_LT(detail::time_of(cut, pairs, pairs + whole, tiles, device),
                     detail::time_uncut(pairs, pairs + whole, tiles, device));
           EXPECT_GT(tiles, kUncutTiles);  // short rows rely on it: BwdPlan::uncut_steps
+          if (cut.joined_pairs == 0) continue;
+          ++joined;
+          EXPECT_LT(cut.joined_pairs, pairs);
+          EXPECT_GE(cut.rest_pieces, 2);
+          // each place that is left over takes as many rests, and there is one for each part of those that are split
+          const int64_t left_over = device.places - cut.long_chunks * pairs;
+          EXPECT_EQ(cut.joined_pairs % left_over, 0);
+          EXPECT_LE((pairs - cut.joined_pairs) * cut.rest_pieces, left_over);
         }
       }
     }
   }
   EXPECT_GT(cuts, 500);
+  EXPECT_GT(joined, 20);
 }
 
 TEST(SelectiveScanCutTest, FewRowsAreSpreadOverTheDevice) {
@@ -52,120 +64,193 @@ TEST(SelectiveScanCutTest, FewRowsAreSpreadOverTheDevice) {
   // the first of two equal parts of the time of half of the places
   const TimeCut half = best_cut(132, 132, 64, kDevice);
   EXPECT_EQ(half.chunks(), 2);
-  EXPECT_EQ(half.long_chunks * half.long_pieces * half.piece_tiles, 64);
+  EXPECT_EQ(half.long_chunks * half.long_tiles, 64);
 }
 
 TEST(SelectiveScanCutTest, AFullDeviceIsNotCut) {
-  EXPECT_EQ(best_cut(263, 263, 128, kDevice).piece_tiles, 0);
-  EXPECT_EQ(best_cut(256, 256, 32, kDevice).piece_tiles, 0);
+  EXPECT_EQ(best_cut(263, 263, 128, kDevice).long_tiles, 0);
+  EXPECT_EQ(best_cut(256, 256, 32, kDevice).long_tiles, 0);
 }
 
 TEST(SelectiveScanCutTest, ChunksTakePlacesAsTheyGetFree) {
   constexpr double kStart = detail::kBlockStart;
-  const TimeCut equal = {.piece_tiles = 4, .long_pieces = 1, .long_chunks = 2};
+  const TimeCut equal = {.long_tiles = 4, .long_chunks = 2};
   EXPECT_DOUBLE_EQ(detail::finish(equal, 2, 8, 4, false), 4 + kStart);          // side by side
   EXPECT_DOUBLE_EQ(detail::finish(equal, 2, 8, 2, false), 2 * 4 + 2 * kStart);  // one behind the other
-  // two long chunks of 6 on 2 of 3 places, two short ones of 3 after each other on the third
-  const TimeCut mixed = {.piece_tiles = 3, .long_pieces = 2, .long_chunks = 2, .short_chunks = 2};
+  EXPECT_DOUBLE_EQ(detail::finish(equal, 2, 7, 2, false), 4 + 3 + 2 * kStart);  // the last is shorter
+  // two long chunks of 6 on 2 of 3 places, two of the rest after each other on the third
+  const TimeCut mixed = {.long_tiles = 6, .long_chunks = 2, .rest_pieces = 2};
   EXPECT_DOUBLE_EQ(detail::finish(mixed, 1, 18, 3, false), 2 * 3 + 2 * kStart);
-  // the last piece is shorter
-  EXPECT_DOUBLE_EQ(detail::finish(mixed, 1, 16, 3, false), std::max(6 + kStart, 3 + 1 + 2 * kStart));
   EXPECT_GT(detail::finish(mixed, 1, 18, 3, true), detail::finish(mixed, 1, 18, 3, false));
+  // four rests on three places: one each, and then a third of the last
+  const TimeCut joined = {.long_tiles = 12, .long_chunks = 2, .rest_pieces = 3, .joined_pairs = 3};
+  EXPECT_DOUBLE_EQ(detail::finish(joined, 4, 24 + 8, 11, false), std::max(12 + kStart, 8 + 3 + 2 * kStart));
+  TimeCut split = joined;
+  split.joined_pairs = 0;
+  EXPECT_GT(detail::finish(split, 4, 24 + 8, 11, false), detail::finish(joined, 4, 24 + 8, 11, false));
 }
 
-TEST(SelectiveScanCutTest, TheFirstPassRunsInRounds) {
-  const TimeCut cut = {.piece_tiles = 2, .long_pieces = 1, .long_chunks = 3};
-  const double alone = detail::first_pass(cut, 1, {1000, 1000, 1000}),
-               full = detail::first_pass(cut, 264, {132, 264, 528}),
-               twice = detail::first_pass(cut, 528, {132, 264, 528});
-  EXPECT_LT(alone, full);
-  EXPECT_DOUBLE_EQ(twice, 2 * full);
-  EXPECT_EQ(detail::first_pass({.piece_tiles = 8, .long_pieces = 1, .long_chunks = 1}, 5, kDevice), 0.);
+TEST(SelectiveScanCutTest, TheFirstPassCountsWhatItHasToDo) {
+  const TimeCut cut = {.long_tiles = 2, .long_chunks = 3};
+  const CutDevice half = {66, 132, 264};
+  const double all = detail::first_pass(cut, 264, 6, kDevice), on_half = detail::first_pass(cut, 264, 6, half);
+  EXPECT_LT(detail::first_pass(cut, 1, 6, kDevice), all);
+  EXPECT_GT(on_half, all + detail::kFirstPassShare * 264 * 4 / 132 - 1e-9);  // each has twice the work, and more rounds
+  // shorter pieces end sooner, but each costs
+  TimeCut pieces = {.long_tiles = 60, .long_chunks = 2};
+  const double long_piece = detail::first_pass(pieces, 24, 120, kDevice);
+  pieces.long_pieces = 4;
+  EXPECT_LT(detail::first_pass(pieces, 24, 120, kDevice), long_piece);
+  pieces.long_pieces = 60;
+  EXPECT_GT(detail::first_pass(pieces, 24, 120, kDevice),
+            detail::first_pass({.long_tiles = 60, .long_pieces = 15, .long_chunks = 2}, 24, 120, kDevice));
+  // nothing behind the first chunk
+  EXPECT_EQ(detail::first_pass({.long_tiles = 8}, 5, 8, kDevice), 0.);
 }
 
 TEST(SelectiveScanCutTest, WhatACutCostsIsCounted) {
-  const TimeCut two = {.piece_tiles = 16, .long_pieces = 1, .long_chunks = 2};
+  const TimeCut two = {.long_tiles = 16, .long_chunks = 2};
   const double alone = detail::time_of(two, 24, 24, 32, kDevice);
   // a launch, a first pass, a start and half of the row
   EXPECT_GT(alone, detail::kLaunch + detail::kFirstPassStart + detail::kBlockStart + 16);
   EXPECT_LT(alone, 32);
-  // behind rounds of pairs that are not cut, each of which leaves partials of one more chunk
-  const auto behind = [&](int64_t rounds) {
-    return detail::time_of(two, 24, 24 + rounds * kDevice.places, 32, kDevice);
-  };
-  EXPECT_GT(behind(1), alone);
-  EXPECT_NEAR(behind(9) - behind(1), 8 * detail::kChunk, 1e-9);
-  EXPECT_GT(behind(9), behind(1));
+  EXPECT_GT(detail::time_of(two, 24, 24 + kDevice.places, 32, kDevice), alone);  // places get free one after another
+  // blocks of later chunks cost beside what the longest place takes
+  const TimeCut parts = {.long_tiles = 16, .long_chunks = 1, .rest_pieces = 2};
+  EXPECT_NEAR(detail::overhead(parts, 24, kDevice) - detail::overhead(two, 24, kDevice),
+              detail::kLaterBlocks * 24 / 264, 1e-12);
+  const TimeCut joined = {.long_tiles = 16, .long_chunks = 1, .rest_pieces = 2, .joined_pairs = 20};
+  EXPECT_NEAR(detail::overhead(joined, 24, kDevice) - detail::overhead(two, 24, kDevice),
+              detail::kLaterBlocks * 4 / 264, 1e-12);
   // a row that is not cut begins and ends too
   EXPECT_DOUBLE_EQ(detail::time_uncut(24, 24, 32, kDevice), detail::kBlockStart + 32 * detail::kAlone);
   EXPECT_DOUBLE_EQ(detail::time_uncut(200, 200, 32, kDevice), detail::kBlockStart + 32);
 }
 
-/// What was fastest among the plans tried on an H200, or within 1 %: a change of the model is to be measured again.
+/// What was fastest among the cuts tried on an H200, or within 1 %: a change of the model is to be measured again.
 TEST(SelectiveScanCutTest, MeasuredShapesAreCutAsMeasured) {
-  const auto expect = [](int64_t pairs, int64_t all_pairs, int64_t tiles, int64_t longest, int64_t chunks) {
+  const auto expect = [](int64_t pairs, int64_t all_pairs, int64_t tiles, const TimeCut& measured) {
     SCOPED_TRACE(::testing::Message() << pairs << " of " << all_pairs << " pairs, " << tiles << " tiles");
     const TimeCut cut = best_cut(pairs, all_pairs, tiles, kDevice);
-    EXPECT_EQ(cut.piece_tiles * cut.long_pieces, longest);
-    EXPECT_EQ(cut.chunks(), chunks);
+    EXPECT_EQ(cut.long_tiles, measured.long_tiles);
+    EXPECT_EQ(cut.long_pieces, measured.long_pieces);
+    EXPECT_EQ(cut.long_chunks, measured.long_chunks);
+    EXPECT_EQ(cut.rest_pieces, measured.rest_pieces);
+    EXPECT_EQ(cut.joined_pairs, measured.joined_pairs);
   };
-  expect(24, 24, 32, 3, 11);    // (1, 1536, 512)
-  expect(96, 96, 16, 6, 4);     // (4, 1536, 256)
-  expect(96, 96, 32, 12, 4);    // (4, 1536, 512)
-  expect(96, 96, 38, 14, 4);    // (4, 1536, 600)
-  expect(96, 96, 128, 48, 5);   // (4, 1536, 2048)
-  expect(128, 128, 32, 16, 2);  // (4, 2048, 512)
-  expect(56, 320, 32, 9, 7);    // (4, 5120, 512)
-  expect(80, 80, 512, 156, 5);  // (1, 5120, 8192)
+  expect(24, 24, 32, {3, 1, 11, 0, 0});     // (1, 1536, 512)
+  expect(96, 96, 16, {6, 2, 2, 3, 72});     // (4, 1536, 256)
+  expect(96, 96, 32, {12, 4, 2, 3, 72});    // (4, 1536, 512)
+  expect(96, 96, 38, {14, 4, 2, 3, 72});    // (4, 1536, 600)
+  expect(96, 96, 128, {47, 4, 2, 3, 72});   // (4, 1536, 2048)
+  expect(128, 128, 32, {16, 4, 2, 0, 0});   // (4, 2048, 512)
+  expect(56, 320, 32, {8, 2, 2, 5, 0});     // (4, 5120, 512)
+  expect(80, 80, 512, {156, 8, 3, 3, 72});  // (1, 5120, 8192)
+  expect(24, 24, 5, {1, 1, 5, 0, 0});       // (1, 1536, 80)
+  expect(256, 256, 128, {0, 1, 1, 0, 0});   // (4, 4096, 2048)
 }
 
-TEST(SelectiveScanCutTest, EveryPartIsOneChunkOfOneRow) {
-  for (const int64_t batch : {1, 4, 9}) {
-    for (const int64_t channel_blocks : {1, 3, 24}) {
-      for (int64_t cut_pairs = 1; cut_pairs <= batch * channel_blocks; cut_pairs += 1 + cut_pairs / 2) {
-        BwdPlan plan{};
-        plan.channel_blocks = channel_blocks;
-        plan.chunks = 1;
-        EXPECT_EQ(plan.parts(batch), batch);
-        enter_cut(plan, {.piece_tiles = 2, .long_pieces = 2, .long_chunks = 2, .short_chunks = 3},
-                  batch * channel_blocks, cut_pairs, 65535);
-        ASSERT_EQ(plan.chunks, 5);
-        std::set<std::pair<int64_t, int>> seen;
-        for (int64_t number = 0; number < plan.parts(batch); ++number) {
-          const BwdPart part = plan.part(batch, number);
-          EXPECT_LT(part.row, batch);
-          EXPECT_LT(part.chunk, 5);
-          // later chunks: of the rows alone that have a pair that is cut
-          EXPECT_TRUE(part.chunk == 0 || plan.whole < (part.row + 1) * channel_blocks);
-          EXPECT_TRUE(seen.emplace(part.row, part.chunk).second);
+/// What the kernels do with a plan: the chunks of a pair share the steps of its row, each ends where a piece does, and
+/// the first pass has all pieces behind the first chunk.
+void expect_shares_time(const BwdPlan& plan, int64_t batch, int64_t length) {
+  std::set<std::pair<int64_t, int>> seen;
+  std::vector<std::map<int64_t, int64_t>> spans(static_cast<size_t>(batch * plan.channel_blocks));  // first step: end
+  for (int64_t number = 0; number < plan.parts(batch); ++number) {
+    const BwdPart part = plan.part(batch, number);
+    ASSERT_LT(part.row, batch);
+    ASSERT_LT(part.chunk, plan.chunks());
+    EXPECT_TRUE(seen.emplace(part.row, part.chunk).second);
+    int64_t idle = 0;
+    for (int64_t pair = part.row * plan.channel_blocks; pair < (part.row + 1) * plan.channel_blocks; ++pair) {
+      const bool whole = plan.is_whole(pair, length);
+      if (part.chunk >= plan.chunks_of(pair, whole)) {
+        ++idle;
+        continue;
+      }
+      const int next = plan.next_chunk(pair, whole, part.chunk);
+      const int64_t first = plan.chunk_first_step(part.chunk), end = whole ? length : plan.chunk_first_step(next);
+      ASSERT_LT(first, end);
+      EXPECT_EQ(first, plan.first_step(plan.first_piece(part.chunk)));
+      EXPECT_TRUE(whole || end == plan.first_step(plan.first_piece(next)));
+      EXPECT_TRUE(spans[static_cast<size_t>(pair)].emplace(first, end).second);
+    }
+    EXPECT_LT(idle, plan.channel_blocks);  // no row of blocks without work
+  }
+  for (const auto& chunks : spans) {
+    int64_t step = 0;
+    for (const auto& [first, end] : chunks) {
+      EXPECT_EQ(first, step);
+      step = end;
+    }
+    EXPECT_GE(step, length);
+  }
+  for (int piece = 0; piece < plan.pieces(); ++piece) {
+    EXPECT_LT(plan.first_step(piece), plan.first_step(piece + 1));
+    EXPECT_EQ(plan.first_step(piece) % plan.tile_steps, 0);
+  }
+}
+
+TEST(SelectiveScanCutTest, TheChunksOfEveryPairShareItsTime) {
+  constexpr int64_t kTile = 16;
+  for (const TimeCut& cut :
+       {TimeCut{.long_tiles = 5, .long_pieces = 2, .long_chunks = 2, .rest_pieces = 3},
+        TimeCut{.long_tiles = 8, .long_pieces = 3, .long_chunks = 1, .rest_pieces = 1},
+        TimeCut{.long_tiles = 6, .long_pieces = 1, .long_chunks = 3},
+        TimeCut{.long_tiles = 5, .long_pieces = 5, .long_chunks = 2, .rest_pieces = 3, .joined_pairs = 2}}) {
+    const int64_t tiles = 17;
+    for (const int64_t batch : {1, 4, 9}) {
+      for (const int64_t channel_blocks : {1, 3, 24}) {
+        const int64_t pairs = batch * channel_blocks;
+        for (int64_t cut_pairs = 1; cut_pairs <= pairs; cut_pairs += 1 + cut_pairs / 2) {
+          for (int64_t joined = cut.joined_pairs; joined < cut_pairs; joined += 1 + joined / 2) {
+            BwdPlan plan = plan_without_cut(batch, 64, channel_blocks, tiles * kTile - 3, kTile);
+            expect_shares_time(plan, batch, tiles * kTile - 3);
+            EXPECT_EQ(plan.parts(batch), batch);
+            TimeCut some_joined = cut;
+            some_joined.joined_pairs = joined;
+            enter_cut(plan, some_joined, pairs, cut_pairs, tiles, 65535);
+            ASSERT_EQ(plan.chunks(), cut.chunks());
+            expect_shares_time(plan, batch, tiles * kTile - 3);
+            EXPECT_GE(plan.first_step(plan.pieces()), tiles * kTile);
+            if (cut.joined_pairs == 0) break;
+          }
         }
-        const int64_t cut_rows = (cut_pairs + channel_blocks - 1) / channel_blocks;
-        EXPECT_EQ(static_cast<int64_t>(seen.size()), batch + 4 * cut_rows);
       }
     }
   }
 }
 
+TEST(SelectiveScanCutTest, LaterChunksAreOfTheRowsAloneThatHaveThem) {
+  BwdPlan plan = plan_without_cut(4, 64, 24, 512, 16);
+  const TimeCut cut = {.long_tiles = 12, .long_pieces = 2, .long_chunks = 2, .rest_pieces = 3, .joined_pairs = 40};
+  enter_cut(plan, cut, 96, 60, 32, 65535);  // pairs 36 to 95 are cut, of rows 1 to 3; 76 to 95, of row 3, are split
+  EXPECT_EQ(plan.parts(4), 4 + 2 * 3 + 2 * 1);
+  int64_t number = 0;
+  for (const auto& [row, chunk] : std::vector<std::pair<int64_t, int>>{
+           {0, 0}, {1, 0}, {2, 0}, {3, 0}, {1, 1}, {2, 1}, {3, 1}, {1, 2}, {2, 2}, {3, 2}, {3, 3}, {3, 4}}) {
+    const BwdPart part = plan.part(4, number++);
+    EXPECT_EQ(part.row, row) << number;
+    EXPECT_EQ(part.chunk, chunk) << number;
+  }
+}
+
 TEST(SelectiveScanCutTest, MorePartsThanAGridHoldsAreNotMade) {
-  const TimeCut cut = {.piece_tiles = 1, .long_pieces = 1, .long_chunks = 3};
-  BwdPlan plan{};
-  plan.channel_blocks = plan.chunks = 1;
-  enter_cut(plan, cut, 65000, 200, 65399);  // 65,000 rows, and two more chunks of 200
-  EXPECT_EQ(plan.chunks, 1);
+  const TimeCut cut = {.long_tiles = 1, .long_chunks = 3};
+  BwdPlan plan = plan_without_cut(65000, 64, 1, 48, 16);
+  enter_cut(plan, cut, 65000, 200, 3, 65399);  // 65,000 rows, and two more chunks of 200
+  EXPECT_EQ(plan.chunks(), 1);
   EXPECT_EQ(plan.parts(65000), 65000);
-  enter_cut(plan, cut, 65000, 200, 65400);
-  EXPECT_EQ(plan.chunks, 3);
+  enter_cut(plan, cut, 65000, 200, 3, 65400);
+  EXPECT_EQ(plan.chunks(), 3);
   EXPECT_EQ(plan.parts(65000), 65400);
 }
 
 TEST(SelectiveScanCutTest, ThePartsOfAFullGridAreFoundByMultiplication) {
   for (const int64_t cut_rows : {1, 3, 7, 200, 1021, 20000, 21845}) {
-    const int64_t later_chunks = 65535 / cut_rows - 1;
-    BwdPlan plan{};
-    plan.channel_blocks = plan.chunks = 1;
-    const TimeCut cut = {.piece_tiles = 1, .long_pieces = 1, .long_chunks = 1, .short_chunks = later_chunks};
-    enter_cut(plan, cut, cut_rows, cut_rows, 65535);
-    ASSERT_EQ(plan.chunks, 1 + later_chunks);
+    const int64_t chunks = 65535 / cut_rows;
+    BwdPlan plan = plan_without_cut(cut_rows, 64, 1, chunks * 16, 16);
+    enter_cut(plan, {.long_tiles = 1, .long_chunks = chunks}, cut_rows, cut_rows, chunks, 65535);
+    ASSERT_EQ(plan.chunks(), chunks);
     for (int64_t number = 0; number < plan.parts(cut_rows); ++number) {
       const BwdPart part = plan.part(cut_rows, number);
       ASSERT_EQ(part.row, number % cut_rows) << number << " of " << cut_rows << " rows";
@@ -176,8 +261,8 @@ TEST(SelectiveScanCutTest, ThePartsOfAFullGridAreFoundByMultiplication) {
 
 TEST(SelectiveScanCutTest, TheRememberedAnswerIsTheQuestionsOwn) {
   const auto equal = [](const TimeCut& a, const TimeCut& b) {
-    return a.piece_tiles == b.piece_tiles && a.long_pieces == b.long_pieces && a.long_chunks == b.long_chunks &&
-           a.short_chunks == b.short_chunks;
+    return a.long_tiles == b.long_tiles && a.long_pieces == b.long_pieces && a.long_chunks == b.long_chunks &&
+           a.rest_pieces == b.rest_pieces && a.joined_pairs == b.joined_pairs;
   };
   // questions that differ in one thing: where the answers do too, a wrong one shows
   int64_t different = 0;
