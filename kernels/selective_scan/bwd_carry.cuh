@@ -42,12 +42,13 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
   ScanBlock block = locate_block<kChannels>(p);
   block.row += plan.cut.first;
   const int64_t row = block.row;
-  const int piece = plan.of_long.count + static_cast<int>(blockIdx.z);
+  const uint32_t piece = plan.of_long.count + blockIdx.z;
   const RowSpan span = row_span(p, row);
   if (plan.is_whole(row * gridDim.x + blockIdx.x, span.length)) return;
-  const int length = static_cast<int>(span.length);
-  const int first = static_cast<int>(plan.first_step(piece));
-  const int end = min(length, static_cast<int>(plan.first_step(piece + 1)));
+  const auto length = static_cast<uint32_t>(span.length);
+  const BwdSteps steps_of_piece = plan.steps_of(piece);
+  const int first = static_cast<int>(min(length, steps_of_piece.first));
+  const int end = static_cast<int>(min(length, steps_of_piece.end));
   const BwdLane<Shape> lane(threadIdx.x);
   const bool exists = lane.channel < block.channels;
   const int64_t channel = block.first_channel + lane.channel, state_start = channel * kDState + lane.group * 4;
@@ -183,7 +184,7 @@ __device__ __forceinline__ void carry_into_chunk(float (&v)[kLane][4], const flo
     }
   }
   constexpr int kTogether = 8;  // pieces whose loads wait together: a chunk begins by waiting for them
-  for (int after = plan.pieces(); after > next_piece; after -= kTogether) {
+  for (int after = static_cast<int>(plan.pieces()); after > next_piece; after -= kTogether) {
     float carry[kTogether][kLane][4] = {}, delta_sum[kTogether][kLane] = {};  // no piece: v stays as it is
 #pragma unroll
     for (int k = 0; k < kTogether; ++k) {

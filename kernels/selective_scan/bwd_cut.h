@@ -110,8 +110,11 @@ inline double first_pass(const TimeCut& cut, int64_t pairs, int64_t tiles, const
 
 inline double time_uncut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
   const double length = static_cast<double>(tiles);
-  return kBlockStart + length * (pairs <= device.multiprocessors ? kAlone : 1.) +
-         (all_pairs > pairs ? kSpread * length / 2 : 0.);
+  // beside a block on its multiprocessor, and at most
+  const auto others = static_cast<double>((pairs - 1) / device.multiprocessors),
+             most = static_cast<double>(device.places / device.multiprocessors - 1);
+  const double a_tile = most > 0. ? kAlone + (1. - kAlone) * others / most : kAlone;
+  return kBlockStart + length * a_tile + (all_pairs > pairs ? kSpread * length / 2 : 0.);
 }
 
 /// What cutting adds but for the first pass itself: its launch, and for all blocks of the later chunks what they begin

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   const ScanBlock block = locate_block<kChannels>(p);
   const int64_t part_number = block.row;
-  const BwdPart part = plan.part(p.batch, part_number);
+  const BwdPart part = plan.part(static_cast<uint32_t>(p.batch), blockIdx.y);
   const int64_t row = part.row;
   const RowSpan span = row_span(p, row);
   const int length = static_cast<int>(span.length);
@@ -49,9 +49,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   // where a pair has fewer chunks than others of its row, the blocks of those leave zeros for the sums: without loading
   // anything, because they keep a place from a block that has work
   const bool idle = part.chunk >= plan.chunks_of(pair, whole);
-  const int next_chunk = plan.next_chunk(pair, whole, part.chunk);
-  const int first = static_cast<int>(idle ? span.stored : plan.chunk_first_step(part.chunk));
-  const int64_t chunk_end = whole || idle ? span.stored : min(span.stored, plan.chunk_first_step(next_chunk));
+  const uint32_t next_chunk = plan.next_chunk(pair, whole, part.chunk);
+  const int first = idle ? static_cast<int>(span.stored) : static_cast<int>(plan.chunk_first_step(part.chunk));
+  const int64_t chunk_end = whole || idle ? span.stored : min(span.stored, int64_t{plan.chunk_first_step(next_chunk)});
   const int end = min(length, static_cast<int>(chunk_end));
   const BwdLane<Shape> lane(threadIdx.x);
   auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
@@ -154,8 +154,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   }
   if (lane.channel < block.channels && !idle) {
     if (plan.chunks() > 1 && !whole) wait_for_predecessor();
-    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace, plan.first_piece(next_chunk), row,
-                     channel_of(lane), lane.group);
+    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace, static_cast<int>(plan.first_piece(next_chunk)),
+                     row, channel_of(lane), lane.group);
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
   using Half = BwdHalf<scalar_t, Shape, kSavedY, kWithTerms>;

@@ -91,7 +91,7 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
     plan.floats += (floats + 63) / 64 * 64;
     return at;
   };
-  const int64_t parts = plan.parts(p.batch);
+  const int64_t parts = plan.parts(static_cast<uint32_t>(p.batch));
   plan.expanded = take(expanded_floats(p));
   plan.dBC = take(plan.channel_blocks * n_tokens(p) * 2 * p.d_state);
   auto take_if = [&](const float* gradient, int64_t floats) { return gradient == nullptr ? 0 : take(parts * floats); };
@@ -134,7 +134,8 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   }
   if (plan.chunks() > 1) {
     // A plain launch: it begins when all before it is complete, the expansion too, and the main pass relies on that.
-    const dim3 grid = scan_grid(plan.cut.count, p.d_inner, Shape::kChannels, plan.pieces() - plan.of_long.count);
+    const dim3 grid =
+        scan_grid(plan.cut.count, p.d_inner, Shape::kChannels, static_cast<int>(plan.pieces() - plan.of_long.count));
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
@@ -144,7 +145,7 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>;
   static SharedMemoryGrant grant;
   if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
-  const dim3 grid = scan_grid(plan.parts(p.batch), p.d_inner, Shape::kChannels);
+  const dim3 grid = scan_grid(plan.parts(static_cast<uint32_t>(p.batch)), p.d_inner, Shape::kChannels);
   // Early behind the first pass; behind the expansion where this kernel waits for it, which it does without y.
   if (plan.chunks() > 1 || (compact && !kSavedY))
     return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);

@@ -5,36 +5,43 @@
 #include "kernels/common/sequence.h"
 #include "kernels/selective_scan/bwd_cut.h"
 
-// defines: BwdPart, BwdLastRows, BwdPieces, BwdPlan, plan_without_cut, enter_cut
+// defines: BwdPart, BwdLastRows, BwdSteps, BwdPieces, BwdPlan, plan_without_cut, enter_cut
 //
 // Selective scan, backward: what its kernels know of how a launch divides the work. Arithmetic alone, like bwd_cut.h.
 
 namespace mpeft::kernels {
 
-/// A row of a batch and a chunk of its time.
+/// A row of a batch and a chunk of its time. (32-bit numbers without sign wherever they suffice: every block begins
+/// with this arithmetic, and steps count to the end of a chunk that a row of 2^31 steps does not fill.)
 struct BwdPart {
-  int64_t row;
-  int chunk;
+  uint32_t row, chunk;
 };
 
-/// The last rows of a batch. A multiplication by the inverse, 2^32 / count rounded up, divides exactly below 2^16.
+/// The last rows of a batch. A multiplication by the inverse, 2^31 / count rounded up, divides exactly where the number
+/// divided and `count` together are below 2^16.
 struct BwdLastRows {
-  int64_t first, count, inverse;
+  uint32_t first, count, inverse;
 
   /// The number-th of several chunks of them, chunk after chunk.
-  MPEFT_INLINE BwdPart part(int64_t number) const {
-    const int64_t chunk = number * inverse >> 32;
-    return {first + number - chunk * count, static_cast<int>(chunk)};
+  MPEFT_INLINE BwdPart part(uint32_t number) const {
+    const auto chunk = static_cast<uint32_t>(uint64_t{number} * inverse >> 31);
+    return {first + number - chunk * count, chunk};
   }
 };
 
-/// Tiles shared evenly by pieces, the longer ones first.
+/// Steps of a row.
+struct BwdSteps {
+  uint32_t first, end;
+};
+
+/// Tiles shared evenly by pieces, the longer ones first. (Steps are 32-bit numbers without sign: they count to the end
+/// of a chunk that a row of 2^31 steps does not fill, and every block begins with them.)
 struct BwdPieces {
-  int64_t steps;  ///< of the shorter ones, a multiple of the tile
-  int count, longer;
+  uint32_t steps, longer, count;  ///< steps: of the shorter ones, a multiple of the tile
+  uint32_t inverse;               ///< 2^16 / count rounded up: divides up to kMostPieces exactly
 
   /// Where piece i begins, or for i = count where the last ends.
-  MPEFT_INLINE int64_t first_step(int i, int64_t tile_steps) const {
+  MPEFT_INLINE uint32_t first_step(uint32_t i, uint32_t tile_steps) const {
     return i * steps + (i < longer ? i : longer) * tile_steps;
   }
 };
@@ -43,18 +50,17 @@ struct BwdPieces {
 /// each part. Time is a number of pieces, for the first pass: those of long_chunks chunks of the same length, then
 /// those of the rest. The rest is one chunk, or a chunk a piece.
 struct BwdPlan {
-  int64_t channels;        ///< of a block
-  int64_t channel_blocks;  ///< of a row
-  int64_t tile_steps, long_steps;
+  int64_t whole;   ///< of the (row, block of channels) pairs, the first so many are not cut
+  int64_t joined;  ///< of the first so many the rest is at most one chunk
+  uint32_t tile_steps, long_steps, long_chunks;
+  uint32_t uncut_steps;        ///< nor is a row of at most so many steps cut, be it alone or packed with longer ones
   BwdPieces of_long, of_rest;  ///< of a long chunk and of the rest
-  int long_chunks;
-  int64_t whole;        ///< of the (row, block of channels) pairs, the first so many are not cut
-  int64_t joined;       ///< of the first so many the rest is at most one chunk
-  BwdLastRows cut;      ///< the rows that have a pair that is cut: of the others there is only chunk 0
-  BwdLastRows split;    ///< the rows that have a pair whose rest is a chunk a piece
-  int64_t uncut_steps;  ///< nor is a row of at most so many steps cut, be it alone or packed with longer ones
-  int64_t expanded;     ///< the states that the forward did not keep: bwd_expand.cuh
-  int64_t dBC;          ///< [channel_block][token][2 d_state]
+  BwdLastRows cut;             ///< the rows that have a pair that is cut: of the others there is only chunk 0
+  BwdLastRows split;           ///< the rows that have a pair whose rest is a chunk a piece
+  int64_t channels;            ///< of a block
+  int64_t channel_blocks;      ///< of a row
+  int64_t expanded;            ///< the states that the forward did not keep: bwd_expand.cuh
+  int64_t dBC;                 ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [part][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [part][d_inner]
   int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
@@ -63,59 +69,59 @@ struct BwdPlan {
 
   /// pair: of a row of `length` steps and a block of channels.
   MPEFT_INLINE bool is_whole(int64_t pair, int64_t length) const { return pair < whole || length <= uncut_steps; }
-  MPEFT_INLINE int pieces() const { return long_chunks * of_long.count + of_rest.count; }
-  /// Where a piece begins, in steps, be the row that long or not; pieces(): where the last ends.
-  MPEFT_INLINE int64_t first_step(int piece) const {
-    const int chunk = piece / of_long.count;
-    if (chunk < long_chunks) return chunk * long_steps + of_long.first_step(piece - chunk * of_long.count, tile_steps);
-    return long_chunks * long_steps + of_rest.first_step(piece - long_chunks * of_long.count, tile_steps);
+  MPEFT_INLINE uint32_t pieces() const { return long_chunks * of_long.count + of_rest.count; }
+  /// Of a piece, be the row that long or not.
+  MPEFT_INLINE BwdSteps steps_of(uint32_t piece) const {
+    const uint32_t before = piece * of_long.inverse >> 16, chunk = before < long_chunks ? before : long_chunks;
+    const BwdPieces& pieces = before < long_chunks ? of_long : of_rest;
+    const uint32_t i = piece - chunk * of_long.count, first = chunk * long_steps + pieces.first_step(i, tile_steps);
+    return {first, first + pieces.steps + (i < pieces.longer ? tile_steps : 0)};
   }
   /// Of pairs whose rest is split: of no pair are there more.
-  MPEFT_INLINE int chunks() const { return long_chunks + of_rest.count; }
+  MPEFT_INLINE uint32_t chunks() const { return long_chunks + of_rest.count; }
   /// Of every pair that is cut.
-  MPEFT_INLINE int common_chunks() const { return of_rest.count == 0 ? long_chunks : long_chunks + 1; }
+  MPEFT_INLINE uint32_t common_chunks() const { return of_rest.count == 0 ? long_chunks : long_chunks + 1; }
   /// uncut: is_whole.
-  MPEFT_INLINE int chunks_of(int64_t pair, bool uncut) const {
+  MPEFT_INLINE uint32_t chunks_of(int64_t pair, bool uncut) const {
     return uncut ? 1 : pair < joined ? common_chunks() : chunks();
   }
   /// The chunk of those numbered as where the rest is split that begins where a chunk of this pair ends.
-  MPEFT_INLINE int next_chunk(int64_t pair, bool uncut, int chunk) const {
+  MPEFT_INLINE uint32_t next_chunk(int64_t pair, bool uncut, uint32_t chunk) const {
     return uncut || (chunk == long_chunks && pair < joined) ? chunks() : chunk + 1;
   }
   /// Of chunks so numbered; chunks(): the end.
-  MPEFT_INLINE int first_piece(int chunk) const {
+  MPEFT_INLINE uint32_t first_piece(uint32_t chunk) const {
     return chunk < long_chunks ? chunk * of_long.count : long_chunks * of_long.count + chunk - long_chunks;
   }
-  MPEFT_INLINE int64_t chunk_first_step(int chunk) const {
+  MPEFT_INLINE uint32_t chunk_first_step(uint32_t chunk) const {
     if (chunk < long_chunks) return chunk * long_steps;
     return long_chunks * long_steps + of_rest.first_step(chunk - long_chunks, tile_steps);
   }
-  MPEFT_INLINE int64_t parts(int64_t batch) const {
+  MPEFT_INLINE uint32_t parts(uint32_t batch) const {
     return batch + (common_chunks() - 1) * cut.count + (chunks() - common_chunks()) * split.count;
   }
   /// First chunk 0 of all rows, then chunk 1 of those that are cut, and so on.
-  MPEFT_INLINE BwdPart part(int64_t batch, int64_t number) const {
+  MPEFT_INLINE BwdPart part(uint32_t batch, uint32_t number) const {
     if (number < batch) return {number, 0};
-    const int64_t later = number - batch, common = (common_chunks() - 1) * cut.count;
+    const uint32_t later = number - batch, common = (common_chunks() - 1) * cut.count;
     BwdPart part = later < common ? cut.part(later) : split.part(later - common);
     part.chunk += later < common ? 1 : common_chunks();
     return part;
   }
 };
 
-/// A plan that cuts no pair of `rows` rows.
+/// A plan that cuts no pair of `rows` rows of at most seqlen steps.
 inline BwdPlan plan_without_cut(int64_t rows, int64_t channels, int64_t channel_blocks, int64_t seqlen,
                                 int64_t tile_steps) {
   BwdPlan plan{};
+  plan.whole = plan.joined = rows * channel_blocks;
+  plan.tile_steps = static_cast<uint32_t>(tile_steps);
+  plan.long_steps = static_cast<uint32_t>(seqlen);
+  plan.long_chunks = 1;
+  plan.uncut_steps = static_cast<uint32_t>(bwd::kUncutTiles * tile_steps);
+  plan.of_long = {.steps = plan.long_steps, .longer = 0, .count = 1, .inverse = 1u << 16};
   plan.channels = channels;
   plan.channel_blocks = channel_blocks;
-  plan.tile_steps = tile_steps;
-  plan.long_steps = seqlen;
-  plan.of_long = {seqlen, 1, 0};
-  plan.of_rest = {};
-  plan.long_chunks = 1;
-  plan.whole = plan.joined = rows * channel_blocks;
-  plan.uncut_steps = bwd::kUncutTiles * tile_steps;
   return plan;
 }
 
@@ -126,24 +132,28 @@ inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int
   if (cut.long_tiles == 0) return;
   const auto share = [&](int64_t of_tiles, int64_t pieces) {
     if (pieces == 0) return BwdPieces{};
-    return BwdPieces{of_tiles / pieces * plan.tile_steps, static_cast<int>(pieces),
-                     static_cast<int>(of_tiles % pieces)};
+    return BwdPieces{.steps = static_cast<uint32_t>(of_tiles / pieces) * plan.tile_steps,
+                     .longer = static_cast<uint32_t>(of_tiles % pieces),
+                     .count = static_cast<uint32_t>(pieces),
+                     .inverse = static_cast<uint32_t>(((int64_t{1} << 16) + pieces - 1) / pieces)};
   };
   const int64_t rows = pairs / plan.channel_blocks;
+  if (rows > most_parts) return;
   const auto rows_from = [&](int64_t pair) {
     const int64_t first = pair / plan.channel_blocks, count = rows - first;
-    return BwdLastRows{first, count, count == 0 ? 0 : ((int64_t{1} << 32) + count - 1) / count};
+    return BwdLastRows{static_cast<uint32_t>(first), static_cast<uint32_t>(count),
+                       count == 0 ? 0 : static_cast<uint32_t>(((int64_t{1} << 31) + count - 1) / count)};
   };
   BwdPlan with_cut = plan;
-  with_cut.long_steps = cut.long_tiles * plan.tile_steps;
-  with_cut.of_long = share(cut.long_tiles, cut.long_pieces);
-  with_cut.of_rest = share(tiles - cut.long_chunks * cut.long_tiles, cut.rest_pieces);
-  with_cut.long_chunks = static_cast<int>(cut.long_chunks);
   with_cut.whole = pairs - cut_pairs;
   with_cut.joined = with_cut.whole + cut.joined_pairs;
+  with_cut.long_steps = static_cast<uint32_t>(cut.long_tiles) * plan.tile_steps;
+  with_cut.long_chunks = static_cast<uint32_t>(cut.long_chunks);
+  with_cut.of_long = share(cut.long_tiles, cut.long_pieces);
+  with_cut.of_rest = share(tiles - cut.long_chunks * cut.long_tiles, cut.rest_pieces);
   with_cut.cut = rows_from(with_cut.whole);
   with_cut.split = rows_from(with_cut.joined);
-  if (with_cut.parts(rows) <= most_parts) plan = with_cut;
+  if (with_cut.parts(static_cast<uint32_t>(rows)) <= most_parts) plan = with_cut;
 }
 
 }  // namespace mpeft::kernels

@@ -88,15 +88,16 @@ cudaError_t launch_bwd_sums(const SelectiveScanBwdParams<scalar_t>& p, const Bwd
   const detail::SharedSum dBC =
       with_dBC ? detail::share_sum(n_tokens(p) * 2 * p.d_state, vec) : detail::SharedSum{1, 0};
   const int64_t states = p.d_inner * p.d_state;
-  const RowSums rows = plan_row_sums(plan.parts(p.batch), {{workspace + plan.dA, states, p.dA},
-                                                           {workspace + plan.dstate_offset, states, p.dstate_offset},
-                                                           {workspace + plan.dB_scale, states, p.dB_scale},
-                                                           {workspace + plan.dB_bias, states, p.dB_bias},
-                                                           {workspace + plan.dC_scale, states, p.dC_scale},
-                                                           {workspace + plan.dC_bias, states, p.dC_bias},
-                                                           {workspace + plan.dD, p.d_inner, p.dD},
-                                                           {workspace + plan.dbias, p.d_inner, p.ddelta_bias},
-                                                           {workspace + plan.dout_offset, p.d_inner, p.dout_offset}});
+  const RowSums rows = plan_row_sums(plan.parts(static_cast<uint32_t>(p.batch)),
+                                     {{workspace + plan.dA, states, p.dA},
+                                      {workspace + plan.dstate_offset, states, p.dstate_offset},
+                                      {workspace + plan.dB_scale, states, p.dB_scale},
+                                      {workspace + plan.dB_bias, states, p.dB_bias},
+                                      {workspace + plan.dC_scale, states, p.dC_scale},
+                                      {workspace + plan.dC_bias, states, p.dC_bias},
+                                      {workspace + plan.dD, p.d_inner, p.dD},
+                                      {workspace + plan.dbias, p.d_inner, p.ddelta_bias},
+                                      {workspace + plan.dout_offset, p.d_inner, p.dout_offset}});
   const int64_t blocks = dBC.blocks + rows.blocks;
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
