@@ -183,7 +183,8 @@ __device__ __forceinline__ void carry_into_chunk(float (&v)[kLane][4], const flo
       load_floats(v[c], p.dlast_state + (row * p.d_inner + channel + c) * p.d_state + group * 4);
     }
   }
-  constexpr int kTogether = 8;  // pieces whose loads wait together: a chunk begins by waiting for them
+  // pieces whose loads wait together: a chunk begins by waiting for them
+  constexpr int kTogether = kHasSpareRegisters ? 8 : 4;
   for (int after = static_cast<int>(plan.pieces()); after > next_piece; after -= kTogether) {
     float carry[kTogether][kLane][4] = {}, delta_sum[kTogether][kLane] = {};  // no piece: v stays as it is
 #pragma unroll

@@ -53,6 +53,23 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   const int first = idle ? static_cast<int>(span.stored) : static_cast<int>(plan.chunk_first_step(part.chunk));
   const int64_t chunk_end = whole || idle ? span.stored : min(span.stored, int64_t{plan.chunk_first_step(next_chunk)});
   const int end = min(length, static_cast<int>(chunk_end));
+  auto clear_padding = [&] {  // of this chunk
+    constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec;
+    const int c = static_cast<int>(threadIdx.x) % kRow * kVec;
+    for (int64_t t = max(end, first) + static_cast<int>(threadIdx.x) / kRow; t < chunk_end; t += kThreads / kRow) {
+      auto clear = [&](const Sequence<scalar_t>& gradient) {
+        if (gradient.data == nullptr || c >= block.channels) return;
+        scalar_t* to =
+            gradient.data + row_offset(gradient, row, span) + t * gradient.time_stride + block.first_channel + c;
+        *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+      };
+      clear(p.du);
+      clear(p.ddelta);
+      clear(p.dz);
+    }
+  };
+  if constexpr (!kHasSpareRegisters) clear_padding();
+
   const BwdLane<Shape> lane(threadIdx.x);
   auto channel_of = [&](const BwdLane<Shape>& place) { return static_cast<int>(block.first_channel) + place.channel; };
   auto state_start_of = [&](const BwdLane<Shape>& place) {  // in a row's (d_inner, d_state)
@@ -318,20 +335,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     }
   }
 
-  // padding of this chunk
-  constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec;
-  const int c = static_cast<int>(threadIdx.x) % kRow * kVec;
-  for (int64_t t = max(end, first) + static_cast<int>(threadIdx.x) / kRow; t < chunk_end; t += kThreads / kRow) {
-    auto clear = [&](const Sequence<scalar_t>& gradient) {
-      if (gradient.data == nullptr || c >= block.channels) return;
-      scalar_t* to =
-          gradient.data + row_offset(gradient, row, span) + t * gradient.time_stride + block.first_channel + c;
-      *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
-    };
-    clear(p.du);
-    clear(p.ddelta);
-    clear(p.dz);
-  }
+  if constexpr (kHasSpareRegisters) clear_padding();
 
   const BwdLane<Shape> place(fresh_thread_index());
 #pragma unroll

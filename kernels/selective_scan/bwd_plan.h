@@ -11,8 +11,7 @@
 
 namespace mpeft::kernels {
 
-/// A row of a batch and a chunk of its time. (32-bit numbers without sign wherever they suffice: every block begins
-/// with this arithmetic, and steps count to the end of a chunk that a row of 2^31 steps does not fill.)
+/// A row of a batch and a chunk of its time.
 struct BwdPart {
   uint32_t row, chunk;
 };
@@ -29,13 +28,13 @@ struct BwdLastRows {
   }
 };
 
-/// Steps of a row.
+/// Steps of a row. (32-bit numbers without sign, as elsewhere here: every block begins with this arithmetic, and a row
+/// of 2^31 steps need not fill its last chunk.)
 struct BwdSteps {
   uint32_t first, end;
 };
 
-/// Tiles shared evenly by pieces, the longer ones first. (Steps are 32-bit numbers without sign: they count to the end
-/// of a chunk that a row of 2^31 steps does not fill, and every block begins with them.)
+/// Tiles shared evenly by pieces, the longer ones first.
 struct BwdPieces {
   uint32_t steps, longer, count;  ///< steps: of the shorter ones, a multiple of the tile
   uint32_t inverse;               ///< 2^16 / count rounded up: divides up to kMostPieces exactly
@@ -126,7 +125,8 @@ inline BwdPlan plan_without_cut(int64_t rows, int64_t channels, int64_t channel_
 }
 
 /// Cuts the last cut_pairs of `pairs` pairs of `tiles` tiles of a plan that is not cut; where that would make more than
-/// most_parts parts it stays as it is. most_parts: below 2^16, or BwdLastRows does not divide exactly.
+/// most_parts parts it stays as it is. most_parts: below 2^16, or BwdLastRows does not divide exactly. cut: of at most
+/// kMostPieces pieces, its joined_pairs fewer than cut_pairs, its rest at least as many tiles as pieces.
 inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int64_t cut_pairs, int64_t tiles,
                       int64_t most_parts) {
   if (cut.long_tiles == 0) return;

@@ -5,9 +5,17 @@
 #include "kernels/selective_scan/bwd_plan.h"
 #include "kernels/selective_scan/scan_tile.cuh"
 
-// defines: BwdShape, BwdLane, column_channel, BwdPreparation, store_pairs
+// defines: kHasSpareRegisters, BwdShape, BwdLane, column_channel, BwdPreparation, store_pairs
 
 namespace mpeft::kernels {
+
+/// Whether registers are left for what a block of the main pass wants again at its end, and for many loads at once. For
+/// sm_90 the assembler keeps what all threads of a block share elsewhere; for the others it would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 900
+inline constexpr bool kHasSpareRegisters = false;
+#else
+inline constexpr bool kHasSpareRegisters = true;
+#endif
 
 /// The backward's mapping: 4 states of kLaneChannels neighbouring channels a lane, so d_state / 4 state groups a
 /// channel. Of a lane's number, the two low bits (tig) and the three high ones (g) are coordinates of a matrix

@@ -31,7 +31,7 @@ TEST(SelectiveScanCutTest, ChunksCoverEveryRow) {
   for (const CutDevice& device : {kDevice, CutDevice{1, 2, 4}, CutDevice{108, 324, 324}}) {
     for (int64_t pairs = 1; pairs < device.places; pairs += 1 + pairs / 3) {
       for (const int64_t whole : {int64_t{0}, device.places, 20 * device.places}) {
-        for (int64_t tiles = 1; tiles < 3000; tiles += 1 + tiles / 2) {
+        for (int64_t tiles = 1; tiles < 3000; tiles += 1 + tiles / 3) {  // 1, 2, 3, 5 and so on
           const TimeCut cut = best_cut(pairs, pairs + whole, tiles, device);
           if (cut.long_tiles == 0) continue;
           SCOPED_TRACE(::testing::Message() << pairs << " pairs behind " << whole << ", " << tiles << " tiles");
@@ -104,6 +104,15 @@ TEST(SelectiveScanCutTest, TheFirstPassCountsWhatItHasToDo) {
   pieces.long_pieces = 60;
   EXPECT_GT(detail::first_pass(pieces, 24, 120, kDevice),
             detail::first_pass({.long_tiles = 60, .long_pieces = 15, .long_chunks = 2}, 24, 120, kDevice));
+  // of 96 pairs, 3 pieces each behind the first chunk: one round, the longest of 4 tiles, 20 tiles in all
+  const TimeCut rests = {.long_tiles = 12, .long_pieces = 3, .long_chunks = 2, .rest_pieces = 2, .joined_pairs = 72};
+  EXPECT_DOUBLE_EQ(detail::first_pass(rests, 96, 32, kDevice), detail::kFirstPassStart + 4 * detail::kFirstPassTile +
+                                                                   detail::kFirstPassShare * 96 * 20 / 132 +
+                                                                   8 * detail::kPiece);
+  // one long chunk: the pieces of the rest alone
+  EXPECT_DOUBLE_EQ(detail::first_pass({.long_tiles = 12, .long_chunks = 1, .rest_pieces = 2}, 96, 20, kDevice),
+                   detail::kFirstPassStart + 4 * detail::kFirstPassTile + detail::kFirstPassShare * 96 * 8 / 132 +
+                       3 * detail::kPiece);
   // nothing behind the first chunk
   EXPECT_EQ(detail::first_pass({.long_tiles = 8}, 5, 8, kDevice), 0.);
 }
@@ -124,7 +133,10 @@ TEST(SelectiveScanCutTest, WhatACutCostsIsCounted) {
               detail::kLaterBlocks * 4 / 264, 1e-12);
   // a row that is not cut begins and ends too
   EXPECT_DOUBLE_EQ(detail::time_uncut(24, 24, 32, kDevice), detail::kBlockStart + 32 * detail::kAlone);
+  EXPECT_DOUBLE_EQ(detail::time_uncut(132, 132, 32, kDevice), detail::kBlockStart + 32 * detail::kAlone);
+  EXPECT_DOUBLE_EQ(detail::time_uncut(133, 133, 32, kDevice), detail::kBlockStart + 32);
   EXPECT_DOUBLE_EQ(detail::time_uncut(200, 200, 32, kDevice), detail::kBlockStart + 32);
+  EXPECT_DOUBLE_EQ(detail::time_uncut(200, 464, 32, kDevice), detail::kBlockStart + 32 + 16 * detail::kSpread);
   const CutDevice three_a_multiprocessor = {132, 396, 528};
   EXPECT_DOUBLE_EQ(detail::time_uncut(200, 200, 32, three_a_multiprocessor),
                    detail::kBlockStart + 32 * (1 + detail::kAlone) / 2);
@@ -171,6 +183,7 @@ void expect_shares_time(const BwdPlan& plan, int64_t batch, int64_t length) {
         continue;
       }
       const uint32_t next = plan.next_chunk(pair, whole, part.chunk);
+      EXPECT_TRUE(!whole || next == plan.chunks());  // what no first pass left is not read
       const int64_t first = plan.chunk_first_step(part.chunk), end = whole ? length : plan.chunk_first_step(next);
       ASSERT_LT(first, end);
       EXPECT_EQ(first, plan.steps_of(plan.first_piece(part.chunk)).first);
@@ -196,6 +209,8 @@ void expect_shares_time(const BwdPlan& plan, int64_t batch, int64_t length) {
     step = steps.end;
   }
   EXPECT_GE(step, length);
+  const bool overhangs = plan.chunk_first_step(plan.long_chunks) > length;  // the last long chunk
+  EXPECT_TRUE(overhangs || step < length + plan.tile_steps);
 }
 
 TEST(SelectiveScanCutTest, TheChunksOfEveryPairShareItsTime) {
@@ -225,6 +240,25 @@ TEST(SelectiveScanCutTest, TheChunksOfEveryPairShareItsTime) {
       }
     }
   }
+}
+
+TEST(SelectiveScanCutTest, ShortRowsOfACutPlanAreNotCut) {
+  constexpr int64_t kTile = 16, kShort = kUncutTiles * kTile;
+  BwdPlan plan = plan_without_cut(4, 64, 3, 20 * kTile, kTile);
+  enter_cut(plan, {.long_tiles = 2, .long_chunks = 5, .rest_pieces = 5, .joined_pairs = 6}, 12, 12, 20, 65535);
+  ASSERT_EQ(plan.chunks(), 10);
+  for (int64_t pair = 0; pair < 12; ++pair) {
+    EXPECT_TRUE(plan.is_whole(pair, kShort));
+    EXPECT_FALSE(plan.is_whole(pair, kShort + 1));
+  }
+}
+
+TEST(SelectiveScanCutTest, NoCutLeavesThePlanAsItIs) {
+  BwdPlan plan = plan_without_cut(4, 64, 3, 320, 16);
+  enter_cut(plan, TimeCut{}, 12, 12, 20, 65535);
+  EXPECT_EQ(plan.chunks(), 1);
+  EXPECT_EQ(plan.whole, 12);
+  expect_shares_time(plan, 4, 320);
 }
 
 TEST(SelectiveScanCutTest, LaterChunksAreOfTheRowsAloneThatHaveThem) {
