@@ -36,9 +36,8 @@ JsonProblem placed(std::string reason, std::string_view text, size_t offset, int
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const size_t newline = before.rfind('\n');
   const std::string_view in_line = newline == std::string_view::npos ? before : before.substr(newline + 1);
-  return {.line = first_line + std::ranges::count(before, '\n'),
-          .column = 1 + std::ranges::count_if(in_line, begins_character),
-          .reason = std::move(reason)};
+  return JsonProblem(std::move(reason), first_line + std::ranges::count(before, '\n'),
+                     1 + std::ranges::count_if(in_line, begins_character));
 }
 
 // Where the bracket is that opens one level too many, of a text that is JSON up to there.
@@ -59,12 +58,37 @@ size_t offset_of_level(std::string_view text, int level) {
 JsonProblem problem_of(const nlohmann::json::exception& e, std::string_view text, int64_t first_line) {
   std::string reason = "not valid JSON: " + reason_of(e);
   const auto* error = dynamic_cast<const nlohmann::json::parse_error*>(&e);
-  if (error == nullptr) return {.line = 0, .column = 0, .reason = std::move(reason)};
+  if (error == nullptr) return JsonProblem(std::move(reason));
   // `byte` counts the bytes read so far, the one that does not fit among them.
   return placed(std::move(reason), text, error->byte > 0 ? error->byte - 1 : 0, first_line);
 }
 
+template <typename Json>
+Json parse(std::string_view text, int64_t first_line, int max_depth,
+           const std::function<bool(int depth, typename Json::parse_event_t event, Json& value)>& keep) {
+  using Event = typename Json::parse_event_t;
+  const auto guard = [&](int depth, Event event, Json& value) {
+    const bool opens = event == Event::object_start || event == Event::array_start;
+    if (opens && max_depth > 0 && depth >= max_depth)
+      throw placed(str("nested deeper than ", max_depth, " levels"), text, offset_of_level(text, max_depth + 1),
+                   first_line);
+    return !keep || keep(depth, event, value);
+  };
+  using Callback = typename Json::parser_callback_t;
+  try {
+    return Json::parse(text.begin(), text.end(), max_depth > 0 || keep ? Callback(guard) : Callback());
+  } catch (const nlohmann::json::exception& e) {
+    throw problem_of(e, text, first_line);
+  }
+}
+
 }  // namespace
+
+JsonProblem::JsonProblem(std::string why, int64_t line_number, int64_t column_number)
+    : std::runtime_error(line_number == 0 ? why : str(line_number, ":", column_number, ": ", why)),
+      line(line_number),
+      column(column_number),
+      reason(std::move(why)) {}
 
 std::string JsonProblem::at(const std::string& name) const {
   return line == 0 ? str(name, ": ", reason) : str(name, ":", line, ":", column, ": ", reason);
@@ -77,19 +101,11 @@ std::string json_reason(const nlohmann::json::exception& e) {
 }
 
 nlohmann::json parse_json(std::string_view text, const JsonRules& rules) {
-  using nlohmann::json;
-  const json::parser_callback_t guard = [&](int depth, json::parse_event_t event, json& value) {
-    const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
-    if (opens && rules.max_depth > 0 && depth >= rules.max_depth)
-      throw placed(str("nested deeper than ", rules.max_depth, " levels"), text,
-                   offset_of_level(text, rules.max_depth + 1), rules.first_line);
-    return !rules.keep || rules.keep(depth, event, value);
-  };
-  try {
-    return json::parse(text.begin(), text.end(), rules.max_depth > 0 || rules.keep ? guard : nullptr);
-  } catch (const json::exception& e) {
-    throw problem_of(e, text, rules.first_line);
-  }
+  return parse<nlohmann::json>(text, rules.first_line, rules.max_depth, rules.keep);
+}
+
+nlohmann::ordered_json parse_ordered_json(std::string_view text, int64_t first_line) {
+  return parse<nlohmann::ordered_json>(text, first_line, JsonRules().max_depth, nullptr);
 }
 
 }  // namespace mpeft

@@ -66,9 +66,12 @@ std::string to_yaml_item(const Prediction& prediction) {
 
 class JsonRecord {
  public:
-  JsonRecord(const std::string& line, const std::string& path, int64_t number) : place_(str(path, ":", number)) {
-    parse_json_or_throw<DataError>(line, path, {.first_line = number});  // says where it is none
-    object_ = ordered_json::parse(line);
+  JsonRecord(const std::string& line, const std::string& path, int64_t number) : path_(path), number_(number) {
+    try {
+      object_ = parse_ordered_json(line, number);
+    } catch (const JsonProblem& problem) {
+      throw DataError(problem.at(path));
+    }
     if (!object_.is_object()) fail("expected a JSON object");
   }
   std::string string(const char* key) const {
@@ -117,10 +120,11 @@ class JsonRecord {
     if (it == object_.end()) fail(str("'", key, "' is missing"));
     return *it;
   }
-  [[noreturn]] void fail(const std::string& reason) const { throw DataError(str(place_, ": ", reason)); }
+  [[noreturn]] void fail(const std::string& reason) const { throw DataError(str(path_, ":", number_, ": ", reason)); }
 
   ordered_json object_;
-  std::string place_;
+  const std::string& path_;
+  int64_t number_;
 };
 
 std::vector<Prediction> read_yaml(const std::string& content, const std::string& path) {

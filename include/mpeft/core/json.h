@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,12 +12,14 @@
 namespace mpeft {
 
 /// What is wrong with a text that should be JSON, and where.
-struct JsonProblem {
-  int64_t line = 0;    ///< from 1; 0: of no one place (a number too large)
-  int64_t column = 0;  ///< from 1, in characters
+struct JsonProblem : std::runtime_error {
+  explicit JsonProblem(std::string why, int64_t line_number = 0, int64_t column_number = 0);
+
+  int64_t line;        ///< from 1; 0: of no one place (a number too large)
+  int64_t column;      ///< from 1, in characters
   std::string reason;  ///< "not valid JSON: unexpected end of input; expected '}'", "nested deeper than 64 levels"
 
-  /// "name:line:column: reason"; without a place "name: reason".
+  /// "name:line:column: reason"; without a place "name: reason". what() is the same without a name.
   std::string at(const std::string& name) const;
 };
 
@@ -32,6 +35,9 @@ std::string json_reason(const nlohmann::json::exception& e);
 
 /// Parses a document from outside. Throws JsonProblem.
 nlohmann::json parse_json(std::string_view text, const JsonRules& rules = {});
+
+/// As parse_json, with the keys of objects in the order of the text, which is the file's from `first_line` on.
+nlohmann::ordered_json parse_ordered_json(std::string_view text, int64_t first_line = 1);
 
 /// As parse_json. Throws an E that names the place in `name`, the file.
 template <typename E>

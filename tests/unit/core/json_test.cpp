@@ -28,6 +28,25 @@ TEST(JsonTest, ReadsWhatIsJson) {
   EXPECT_EQ(problem_of("7"), "");
 }
 
+TEST(JsonTest, KeepsTheOrderOfKeysWhereAsked) {
+  EXPECT_EQ(parse_ordered_json(R"({"b": 1, "a": {"d": 2, "c": 3}})").dump(), R"({"b":1,"a":{"d":2,"c":3}})");
+  try {
+    parse_ordered_json(std::string(65, '['), 7);
+    ADD_FAILURE() << "accepted";
+  } catch (const JsonProblem& problem) {
+    EXPECT_EQ(problem.at("a.jsonl"), "a.jsonl:7:65: nested deeper than 64 levels");
+  }
+}
+
+TEST(JsonTest, AForgottenProblemIsReadable) {
+  try {
+    parse_json("{\"r\": 8,}");
+    ADD_FAILURE() << "accepted";
+  } catch (const std::exception& e) {
+    EXPECT_THAT(e.what(), StartsWith("1:9: not valid JSON: syntax error"));
+  }
+}
+
 TEST(JsonTest, NamesLineAndColumnOfTheError) {
   EXPECT_EQ(problem_of("{\n  \"r\": 8,\n  \"alpha\" 16\n}\n"),
             "a.json:3:12: not valid JSON: syntax error while parsing object separator - unexpected number literal; "
