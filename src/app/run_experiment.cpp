@@ -204,17 +204,6 @@ void load_weights(Subject& subject, const sfs::path& folder) {
   peft::load_parameters(*subject.method, adapter.tensors, (folder / "adapter").string());
 }
 
-// What the run in a folder was asked for. None of what an older version wrote, or nobody: that cannot be compared.
-std::optional<config::ExperimentConfig> saved_config(const sfs::path& output_dir) {
-  const sfs::path saved = output_dir / "cfg.yaml";
-  if (!sfs::exists(saved)) return std::nullopt;
-  try {
-    return config::load_experiment(saved.string(), {}, {.check_files = false, .data_problem = nullptr});
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 // A run that goes on under other settings would be neither experiment.
 void require_settings_to_resume(const config::ExperimentConfig& before, const config::ExperimentConfig& now) {
   const auto changes = config::changes_against_resume(before, now);
@@ -238,19 +227,20 @@ bool finished_before(const train::RunFolder& folder, const config::ExperimentCon
     folder.require_ours();
     return false;
   }
-  const auto before = saved_config(folder.path());
-  const bool goes_on = config.resume && folder.has_checkpoint();
+  const auto before = config::saved_experiment(config.output_dir);
   if (folder.is_finished()) {
-    if (goes_on && before && config::is_extension(*before, config)) return false;
+    const bool can_go_on = folder.has_checkpoint() && before && config::is_extension(*before, config);
+    if (can_go_on && config.resume) return false;
     const auto changes = before ? config::changed_settings(*before, config) : std::vector<std::string>();
     if (!changes.empty())
-      throw ConfigError(name + ": already finished, with other settings (" + join(changes, ", ") + ")" + remedy);
+      throw ConfigError(name + ": already finished, with other settings (" + join(changes, ", ") + ")" +
+                        (can_go_on ? "; --resume trains it longer" : "") + remedy);
     const char* const result = config.peft.empty() ? "model" : "adapter";
     if (!config.no_save && !sfs::exists(folder.path() / result))
       throw ConfigError(mpeft::str(name, ": already finished, but ", result, "/ is not there any more", remedy));
     return true;
   }
-  if (goes_on && before) require_settings_to_resume(*before, config);
+  if (config.resume && folder.has_checkpoint() && before) require_settings_to_resume(*before, config);
   if (folder.has_checkpoint() && !config.resume) {
     throw ConfigError(name +
                       ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");

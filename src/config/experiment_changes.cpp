@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include <yaml-cpp/yaml.h>
 
 #include "mpeft/config/experiment.h"
+#include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 
 namespace mpeft::config {
@@ -132,9 +135,22 @@ std::vector<std::string> changes_against_resume(const ExperimentConfig& before, 
 
 bool is_extension(const ExperimentConfig& before, const ExperimentConfig& now) {
   const auto not_before = [](int64_t end, int64_t old_end) { return end == 0 || (old_end != 0 && end >= old_end); };
-  return may_end_elsewhere(before, now) && now.num_epochs >= before.num_epochs &&
-         not_before(now.max_steps, before.max_steps) && !changed_settings(before, now).empty() &&
-         differences(named_as(before, now), now, [](std::string_view key) { return is_among(key, kOfTheEnd); }).empty();
+  const bool ends_elsewhere = now.num_epochs != before.num_epochs || now.max_steps != before.max_steps;
+  const auto is_free = [](std::string_view key) { return is_among(key, kOfTheEnd) || is_among(key, kOfTheWay); };
+  return may_end_elsewhere(before, now) && ends_elsewhere && now.num_epochs >= before.num_epochs &&
+         not_before(now.max_steps, before.max_steps) && (before.no_save || !now.no_save) &&
+         differences(named_as(before, now), now, is_free).empty();
+}
+
+std::optional<ExperimentConfig> saved_experiment(const std::string& output_dir) {
+  const auto path = std::filesystem::path(output_dir) / "cfg.yaml";
+  std::error_code hidden;
+  if (!std::filesystem::exists(path, hidden)) return std::nullopt;
+  try {
+    return load_experiment(path.string(), {}, {.check_files = false, .data_problem = nullptr});
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace mpeft::config

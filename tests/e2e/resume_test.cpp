@@ -97,14 +97,28 @@ TEST(ResumeProgram, AConstantLearningRateTrainsOnToTheLongerRunBitForBit) {
   ASSERT_EQ(run(kTrain + " --cfg " + cfg).exit_code, 0);
   const auto unasked = run(kTrain + " --cfg " + cfg + " --set num_epochs=3");
   EXPECT_EQ(unasked.exit_code, 2) << unasked.output;
-  EXPECT_THAT(unasked.output, HasSubstr("already finished, with other settings (num_epochs: 2 → 3)"));
-  const auto longer = run(kTrain + " --resume --cfg " + cfg + " --set num_epochs=3");
+  EXPECT_THAT(unasked.output, HasSubstr("already finished, with other settings (num_epochs: 2 → 3); --resume trains it "
+                                        "longer; --overwrite starts anew"));
+  const auto longer = run(kTrain + " --resume --cfg " + cfg + " --set num_epochs=3 --set eval_batch_size=1");
   ASSERT_EQ(longer.exit_code, 0) << longer.output;
   EXPECT_THAT(longer.output, HasSubstr("resuming from"));
   EXPECT_TRUE(read(whole / "out/model/model.safetensors") == read(extended / "out/model/model.safetensors"));
-  const auto shorter = run(kTrain + " --resume --cfg " + cfg);
+  const auto shorter = run(kTrain + " --resume --cfg " + cfg + " --set eval_batch_size=1");
   EXPECT_EQ(shorter.exit_code, 2) << shorter.output;
-  EXPECT_THAT(shorter.output, HasSubstr("already finished, with other settings (num_epochs: 3 → 2)"));
+  EXPECT_THAT(shorter.output, HasSubstr("already finished, with other settings (num_epochs: 3 → 2); --overwrite"));
+}
+
+// Its end lies within an epoch, whose remaining batches are those that the longer run takes.
+TEST(ResumeProgram, ARunThatStepsEndedWithinAnEpochTrainsOnBitForBit) {
+  const test::TemporaryFolder whole, extended;
+  const std::string constant = "lr_scheduler: constant\n";
+  ASSERT_EQ(run(kTrain + " --cfg " + tiny_experiment(whole, constant) + " --set max_steps=9").exit_code, 0);
+  const std::string cfg = tiny_experiment(extended, constant);
+  ASSERT_EQ(run(kTrain + " --cfg " + cfg + " --set max_steps=3").exit_code, 0);  // of five an epoch
+  const auto longer = run(kTrain + " --resume --cfg " + cfg + " --set max_steps=9");
+  ASSERT_EQ(longer.exit_code, 0) << longer.output;
+  EXPECT_THAT(longer.output, HasSubstr("(epoch 0, step 3)"));
+  EXPECT_TRUE(read(whole / "out/model/model.safetensors") == read(extended / "out/model/model.safetensors"));
 }
 
 }  // namespace

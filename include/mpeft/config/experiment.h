@@ -109,8 +109,13 @@ std::vector<std::string> changed_settings(const ExperimentConfig& before, const 
 /// does not hang on it (`lr_scheduler: constant`). Files may have moved: their contents are for others to compare.
 std::vector<std::string> changes_against_resume(const ExperimentConfig& before, const ExperimentConfig& now);
 
-/// Whether `now` is the experiment `before`, trained longer, so that its first steps are those of `before`.
+/// Whether `now` is the experiment `before`, trained longer, so that its first steps are those of `before`. How it is
+/// measured may differ too, but not that it leaves a result: else that of `before` would stand for it.
 bool is_extension(const ExperimentConfig& before, const ExperimentConfig& now);
+
+/// What the run in an output folder was asked for: its cfg.yaml. None where an older version, or nobody, left one that
+/// can be read: that cannot be compared.
+std::optional<ExperimentConfig> saved_experiment(const std::string& output_dir);
 
 /// Where an experiment writes when nothing else is said: `cfg/exps/A/b.yaml` -> `weights/A/b`, `cfg/b.yaml` ->
 /// `weights/b`, `x/y.yaml` -> `weights/x/y`; for a file outside the working folder `weights/<stem>`.

@@ -359,6 +359,11 @@ TEST(ExperimentTest, ARunOfConstantLearningRateMayBecomeLonger) {
   EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nmax_steps: 8\n")));
   EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nseed: 1\n")));
   EXPECT_FALSE(is_extension(load("num_epochs: 2\n"), load("num_epochs: 3\n")));
+  // Measured otherwise on the way, which alone makes it no longer; but a result that is not written is the old one.
+  EXPECT_TRUE(
+      is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nskip_eval: true\neval_batch_size: 2\n")));
+  EXPECT_FALSE(is_extension(longer, load("lr_scheduler: constant\nnum_epochs: 3\nskip_eval: true\n")));
+  EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nno_save: true\n")));
   EXPECT_FALSE(is_extension(load("num_epochs: 2\n"), load("lr_scheduler: constant\nnum_epochs: 3\n")));
 }
 
