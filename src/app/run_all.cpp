@@ -88,7 +88,7 @@ void print_plan(const Options& options, const std::vector<Experiment>& experimen
   int64_t n_finished = 0;
   const bool overwrite = options.overrides.flags.contains("overwrite");
   for (const auto& experiment : experiments) {
-    const bool is_finished = !overwrite && is_finished_run(experiment);
+    const bool is_finished = !overwrite && is_finished_as_asked(experiment);
     n_finished += is_finished ? 1 : 0;
     std::printf("%-9s %s  →  %s\n", is_finished ? "finished" : "to run", experiment.cfg.c_str(),
                 experiment.output_dir.c_str());

@@ -82,6 +82,23 @@ TEST_F(RunAllProgram, SkipsWhatIsFinishedUnlessAskedToOverwrite) {
   EXPECT_THAT(arguments("a"), HasSubstr("--overwrite"));
 }
 
+// What train does with other settings is its own: it may say that the run is finished, or train on.
+TEST_F(RunAllProgram, AFinishedRunOfOtherSettingsIsHandedToTheProgram) {
+  experiment("a", "if [ -e \"$out/asked\" ]; then echo 'already finished'; exit 0; fi");
+  experiment("b");
+  ASSERT_EQ(run_all().exit_code, 0);
+  for (const char* name : {"a", "b"})
+    folder_.write("out/" + std::string(name) + "/cfg.yaml", read(folder_ / ("cfg/" + std::string(name) + ".yaml")));
+  folder_.write("out/a/asked", "");
+  EXPECT_THAT(run(command("--resume")).output, HasSubstr("skipped 2"));
+  const std::string longer = command("--resume") + " -- --set num_epochs=20";
+  const auto outcome = run(longer);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("done 1   skipped 1"));
+  EXPECT_THAT(outcome.output, HasSubstr("a  skipped: finished before"));
+  EXPECT_THAT(arguments("b"), HasSubstr("--set num_epochs=20 --lock --resume"));
+}
+
 TEST_F(RunAllProgram, PassesFlagsOnToEveryChild) {
   experiment("a");
   experiment("b");
@@ -215,6 +232,18 @@ TEST_F(RunAllProgram, ChildrenOnFewCoresSpinBrieflyUnlessTheUserSaysOtherwise) {
   EXPECT_EQ(read(folder_ / "out/a/spins"), "spins 7\n");
 }
 
+TEST_F(RunAllProgram, TheDeviceAutoIsTheProcessorWhereThereIsNoGpu) {
+  experiment("a", "echo \"spins ${GOMP_SPINCOUNT:-long}, threads ${OMP_NUM_THREADS:-all}\" > \"$out/spins\"");
+  const unsigned n_cores = std::thread::hardware_concurrency();
+  const std::string start = "unset GOMP_SPINCOUNT OMP_WAIT_POLICY OMP_NUM_THREADS; CUDA_VISIBLE_DEVICES= " + kRunAll +
+                            " " + fake_ + " --interval 0.05 --cfg " + (folder_ / "cfg").string();
+  const std::string spins = n_cores <= 4 ? "spins 1000" : "spins long";
+  EXPECT_EQ(run(start).exit_code, 0);
+  EXPECT_EQ(read(folder_ / "out/a/spins"), spins + ", threads all\n");
+  EXPECT_EQ(run(start + " --overwrite --device auto cpu").exit_code, 0);
+  EXPECT_EQ(read(folder_ / "out/a/spins"), spins + ", threads " + std::to_string(std::max(1U, n_cores / 2)) + "\n");
+}
+
 TEST_F(RunAllProgram, WaitsForAGpuThatSomebodyElseUses) {
   experiment("a");
   const std::string busy = folder_.write("busy", "").string();
@@ -268,6 +297,19 @@ TEST_F(RunAllTrain, TrainsAndSkipsWhatIsFinished) {
   const auto again = run(command_);
   EXPECT_EQ(again.exit_code, 0);
   EXPECT_THAT(again.output, HasSubstr("skipped 2"));
+}
+
+TEST_F(RunAllTrain, TrainsAFinishedRunLonger) {
+  const std::string constant = " -- --set lr_scheduler=constant";
+  ASSERT_EQ(run(command_ + constant).exit_code, 0);
+  const auto refused = run(command_ + constant + " --set num_epochs=3");
+  EXPECT_EQ(refused.exit_code, 2) << refused.output;
+  EXPECT_THAT(refused.output, HasSubstr("already finished, with other settings (num_epochs: 2 → 3); --resume trains"));
+  const auto longer = run(command_ + " --resume" + constant + " --set num_epochs=3");
+  EXPECT_EQ(longer.exit_code, 0) << longer.output;
+  EXPECT_THAT(longer.output, HasSubstr("done 2"));
+  for (const char* name : {"one", "two"}) EXPECT_THAT(log(name), HasSubstr("resuming from"));
+  EXPECT_THAT(run(command_ + " --resume" + constant + " --set num_epochs=3").output, HasSubstr("skipped 2"));
 }
 
 TEST_F(RunAllTrain, StartedTwiceTrainsEverythingOnce) {

@@ -33,12 +33,13 @@ bool is_number(const std::string& device) {
 
 }  // namespace
 
-int64_t count_gpus() {
+std::optional<int64_t> count_gpus() {
   const pid_t child = ::fork();
-  if (child < 0) return ask_driver();
+  if (child < 0) return std::nullopt;
   if (child == 0) ::_exit(ask_driver());
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return std::nullopt;  // a parent that ignores SIGCHLD: the kernel keeps no status
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
 }
@@ -59,7 +60,7 @@ void check_device_names(std::vector<std::string>& devices) {
   }
 }
 
-void require_devices(const std::vector<std::string>& devices, bool with_cuda, int64_t (*count)()) {
+void require_devices(const std::vector<std::string>& devices, bool with_cuda, std::optional<int64_t> (*count)()) {
   std::vector<std::string> gpus;
   for (const auto& device : devices) {
     if (is_number(device) && std::ranges::find(gpus, device) == gpus.end()) gpus.push_back(device);
@@ -70,7 +71,9 @@ void require_devices(const std::vector<std::string>& devices, bool with_cuda, in
                                  ": this build has no CUDA kernels; build with scripts/build.sh cuda, or use "
                                  "--device cpu"));
   }
-  const int64_t n = count();
+  const auto counted = count();
+  if (!counted) return;
+  const int64_t n = *counted;
   std::erase_if(gpus, [&](const std::string& gpu) { return std::stoll(gpu) < n; });
   if (gpus.empty()) return;
   const std::string there = n == 0   ? "no GPU is usable here (nvidia-smi shows what the driver sees)"
@@ -78,6 +81,8 @@ void require_devices(const std::vector<std::string>& devices, bool with_cuda, in
                                      : mpeft::str("there are ", n, " GPUs, 0 to ", n - 1);
   throw ConfigError(mpeft::str("--device ", join(gpus, " "), ": ", there, "; --device cpu runs on the processor"));
 }
+
+bool auto_is_processor(bool with_cuda, std::optional<int64_t> (*count)()) { return !with_cuda || count() == 0; }
 
 std::vector<std::string> processor_environment(unsigned n_cores, unsigned n_workers,
                                                const std::function<bool(const char* name)>& is_set) {

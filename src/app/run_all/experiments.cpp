@@ -118,7 +118,7 @@ std::vector<Experiment> load_experiments(const std::vector<std::string>& files,
                                       " does: give each its own output_dir"));
       }
       experiments.push_back(
-          {file, short_name(file), config.output_dir, config.num_epochs, config.no_save, config.debug});
+          {file, short_name(file), config.output_dir, config.num_epochs, config.no_save, config.debug, config});
     } catch (const ConfigError& e) {
       problems.emplace_back(e.what());
     }

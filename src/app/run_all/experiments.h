@@ -14,8 +14,9 @@ struct Experiment {
   std::string name;                  ///< what the table calls it: the path below cfg/exps without ".yaml"
   std::filesystem::path output_dir;  ///< where its run lies
   int64_t num_epochs = 0;
-  bool no_save = false;  ///< leaves no checkpoint: a second attempt starts anew
-  bool debug = false;    ///< a few steps of everything
+  bool no_save = false;                  ///< leaves no checkpoint: a second attempt starts anew
+  bool debug = false;                    ///< a few steps of everything
+  config::ExperimentConfig config = {};  ///< all of its settings, with the flags that every child gets
 };
 
 /// The experiment files that `--cfg` names: paths, folders (every .yaml below) and patterns (* ? [a-z] {a,b}), sorted

@@ -54,6 +54,12 @@ bool is_finished_run(const Experiment& experiment) {
   return is_true("finished") && is_true("debug") == experiment.debug;
 }
 
+bool is_finished_as_asked(const Experiment& experiment) {
+  if (!is_finished_run(experiment)) return false;
+  const auto before = config::saved_experiment(experiment.output_dir.string());
+  return !before || config::changed_settings(*before, experiment.config).empty();
+}
+
 RunFollower::RunFollower(std::filesystem::path output_dir)
     : output_dir_(std::move(output_dir)),
       old_manifest_(state_of(output_dir_ / "manifest.json")),

@@ -26,6 +26,10 @@ struct RunProgress {
 /// experiment is one, or neither is: a few steps are not what the whole experiment leaves.
 bool is_finished_run(const Experiment& experiment);
 
+/// Whether is_finished_run, and the run was asked for with the experiment's settings, as far as its folder says: then
+/// `train` would find nothing to do. With others it trains longer, or says what differs.
+bool is_finished_as_asked(const Experiment& experiment);
+
 /// Follows the files of one attempt at a run, whose process is about to start: what lies in the folder already is not
 /// its progress. Reads only what was added since the last look.
 class RunFollower {
@@ -35,6 +39,8 @@ class RunFollower {
   /// Looks again; true when something is new.
   bool poll();
   const RunProgress& progress() const { return progress_; }
+  /// Whether the attempt has written a manifest: what it found finished it leaves alone.
+  bool has_begun() const { return manifest_.inode != 0; }
 
  private:
   bool poll_manifest();

@@ -60,6 +60,7 @@ struct Child {
   sfs::path console;
   uint64_t console_begin;  // size of the console file before: an earlier attempt's output
   RunFollower follower;
+  bool was_finished;        // by an earlier run, of other settings or to be replaced
   int64_t first_step = -1;  // the step that its files showed first, and when: what a resumed run did is not its pace
   Run::Clock::time_point first_seen;
 };
@@ -92,8 +93,8 @@ class Supervisor {
  public:
   Supervisor(Schedule& schedule, const SupervisorOptions& options)
       : schedule_(schedule), options_(options), display_(schedule) {
+    look_for_processor_workers();
     if (options.wait_gpu_free) open_gpus();
-    n_processor_workers_ = std::count(schedule.devices().begin(), schedule.devices().end(), "cpu");
     if (options.check_only) {
       std::string name = (sfs::temp_directory_path() / "run_all-XXXXXX").string();
       if (::mkdtemp(name.data()) == nullptr) throw DataError(name + ": cannot be created: " + std::strerror(errno));
@@ -126,6 +127,22 @@ class Supervisor {
     for (const auto& device : schedule_.devices()) user_of(device);
   }
 
+  // Of the devices auto that are none of a GPU the driver knows, which takes its time to answer: it is asked only where
+  // an experiment on the processor would get something.
+  void look_for_processor_workers() {
+    const auto n_workers_on = [&](const char* device) { return std::ranges::count(schedule_.devices(), device); };
+    const int64_t n_auto = n_workers_on("auto");
+    n_processor_workers_ = n_workers_on("cpu") + n_auto;
+    auto_is_processor_ =
+        n_auto > 0 && !environment_on_processor().empty() && auto_is_processor(built_with_cuda(), count_gpus);
+    if (!auto_is_processor_) n_processor_workers_ -= n_auto;
+  }
+
+  std::vector<std::string> environment_on_processor() const {
+    return processor_environment(std::thread::hardware_concurrency(), static_cast<unsigned>(n_processor_workers_),
+                                 [](const char* name) { return ::getenv(name) != nullptr; });
+  }
+
   // Who uses a worker's device; "" when it is free.
   std::string user_of(const std::string& device) const {
     return device == "cpu" ? "" : gpus_->used_by(device == "auto" ? "0" : device);
@@ -135,7 +152,7 @@ class Supervisor {
     if (options_.overwrite || options_.check_only) return;
     auto& runs = schedule_.runs();
     for (size_t i = 0; i < runs.size(); ++i) {
-      if (!is_finished_run(runs[i].experiment)) continue;
+      if (!is_finished_as_asked(runs[i].experiment)) continue;
       schedule_.skip(i, RunState::kFinishedBefore);
       display_.event(runs[i], state_text(runs[i]));
     }
@@ -165,7 +182,7 @@ class Supervisor {
     while (const auto assignment = schedule_.next([&](size_t worker) { return is_usable(worker); })) {
       Run& run = schedule_.runs()[assignment->run];
       // Another run_all may have finished it since the beginning.
-      if (!options_.overwrite && !options_.check_only && run.n_attempts == 1 && is_finished_run(run.experiment)) {
+      if (!options_.overwrite && !options_.check_only && run.n_attempts == 1 && is_finished_as_asked(run.experiment)) {
         schedule_.end(assignment->run, RunState::kFinishedBefore, {}, "");
         display_.event(run, state_text(run));
         continue;
@@ -199,16 +216,13 @@ class Supervisor {
     std::error_code error;
     sfs::create_directories(folder, error);
     if (error) throw DataError(mpeft::str(folder.string(), ": cannot create the output folder: ", error.message()));
-    std::vector<std::string> environment;
-    if (run.device == "cpu") {
-      environment =
-          processor_environment(std::thread::hardware_concurrency(), static_cast<unsigned>(n_processor_workers_),
-                                [](const char* name) { return ::getenv(name) != nullptr; });
-    }
+    const bool on_processor = run.device == "cpu" || (run.device == "auto" && auto_is_processor_);
+    const auto environment = on_processor ? environment_on_processor() : std::vector<std::string>();
     RunFollower follower(run.experiment.output_dir);
+    const bool was_finished = is_finished_run(run.experiment);
     const uint64_t console_begin = size_of(console);
     const pid_t pid = start_child(options_.program, arguments_for(run), environment, console);
-    children_.emplace(pid, Child{pid, index, console, console_begin, std::move(follower), -1, {}});
+    children_.emplace(pid, Child{pid, index, console, console_begin, std::move(follower), was_finished, -1, {}});
     display_.event(run, mpeft::str("started on ", run.device,
                                    run.n_attempts > 1 ? mpeft::str(" (attempt ", run.n_attempts, ")") : ""));
   }
@@ -251,6 +265,8 @@ class Supervisor {
       if (options_.check_only) run.error = error;
     } else if (!options_.check_only && !is_finished_run(run.experiment)) {
       state = RunState::kTaken;  // `train --lock` steps back from a run that another process holds
+    } else if (!options_.check_only && child.was_finished && !child.follower.has_begun()) {
+      state = RunState::kFinishedBefore;  // as `train` said
     }
     schedule_.end(child.run, state, exit, note);
     const std::string progress = state == RunState::kDone ? progress_text(run) : "";
@@ -292,6 +308,7 @@ class Supervisor {
   std::map<std::string, std::string> said_;  // device -> who used it when it was last looked at
   sfs::path scratch_;
   int64_t n_processor_workers_ = 0;
+  bool auto_is_processor_ = false;
   int n_interrupts_ = 0;
 };
 

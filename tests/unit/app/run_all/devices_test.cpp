@@ -1,5 +1,7 @@
 #include "app/run_all/devices.h"
 
+#include <csignal>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,7 +12,7 @@ namespace {
 
 using testing::ElementsAre;
 
-std::string refusal(const std::vector<std::string>& devices, bool with_cuda, int64_t (*count)()) {
+std::string refusal(const std::vector<std::string>& devices, bool with_cuda, std::optional<int64_t> (*count)()) {
   try {
     require_devices(devices, with_cuda, count);
   } catch (const ConfigError& e) {
@@ -19,7 +21,7 @@ std::string refusal(const std::vector<std::string>& devices, bool with_cuda, int
   return "";
 }
 
-int64_t never() {
+std::optional<int64_t> never() {
   ADD_FAILURE() << "the driver is asked for nothing";
   return 0;
 }
@@ -36,9 +38,10 @@ TEST(DevicesTest, NamesAreNumbersOfGpusOrTheProcessor) {
 }
 
 TEST(DevicesTest, EveryGpuThatIsNotThereIsNamedOnce) {
-  const auto none = []() -> int64_t { return 0; };
-  const auto one = []() -> int64_t { return 1; };
-  const auto four = []() -> int64_t { return 4; };
+  const auto none = []() -> std::optional<int64_t> { return 0; };
+  const auto one = []() -> std::optional<int64_t> { return 1; };
+  const auto four = []() -> std::optional<int64_t> { return 4; };
+  const auto unknown = []() -> std::optional<int64_t> { return std::nullopt; };
   EXPECT_EQ(refusal({"0", "3", "3", "cpu"}, true, four), "");
   EXPECT_EQ(refusal({"0", "7", "4", "7"}, true, four),
             "--device 7 4: there are 4 GPUs, 0 to 3; --device cpu runs on the processor");
@@ -48,6 +51,7 @@ TEST(DevicesTest, EveryGpuThatIsNotThereIsNamedOnce) {
             "processor");
   EXPECT_EQ(refusal({"0", "1"}, false, never),
             "--device 0 1: this build has no CUDA kernels; build with scripts/build.sh cuda, or use --device cpu");
+  EXPECT_EQ(refusal({"9"}, true, unknown), "");
   EXPECT_EQ(refusal({"cpu", "auto"}, true, never), "");
   EXPECT_EQ(refusal({"cpu", "auto"}, false, never), "");
 }
@@ -66,9 +70,22 @@ TEST(DevicesTest, ThreadsAreSharedAndSpinBrieflyWhereCoresAreFew) {
 }
 
 TEST(DevicesTest, TheDriverIsAskedInAnotherProcess) {
-  const int64_t n = count_gpus();
+  const auto n = count_gpus();
   EXPECT_GE(n, 0);
   EXPECT_EQ(count_gpus(), n);
+}
+
+TEST(DevicesTest, WithoutAStatusOfThatProcessTheNumberIsNotKnown) {
+  const auto before = std::signal(SIGCHLD, SIG_IGN);  // as some parents leave it
+  EXPECT_EQ(count_gpus(), std::nullopt);
+  std::signal(SIGCHLD, before);
+}
+
+TEST(DevicesTest, AutoIsTheProcessorWhereThereIsNoGpu) {
+  EXPECT_TRUE(auto_is_processor(false, never));
+  EXPECT_TRUE(auto_is_processor(true, []() -> std::optional<int64_t> { return 0; }));
+  EXPECT_FALSE(auto_is_processor(true, []() -> std::optional<int64_t> { return 1; }));
+  EXPECT_FALSE(auto_is_processor(true, []() -> std::optional<int64_t> { return std::nullopt; }));
 }
 
 }  // namespace

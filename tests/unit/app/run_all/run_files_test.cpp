@@ -38,6 +38,26 @@ TEST(IsFinishedRunTest, AFewStepsAreNotTheExperiment) {
   EXPECT_FALSE(is_finished_run(few_steps));
 }
 
+TEST(IsFinishedRunTest, OtherSettingsAreForTrainToJudge) {
+  const test::TemporaryFolder folder;
+  const auto asked = [&](const std::vector<std::string>& set) {
+    config::ExperimentOverrides overrides;
+    overrides.set = set;
+    const auto file = folder.write("x.yaml", "model: m\ndata: dart\noutput_dir: " + folder.path().string() + "\n");
+    return load_experiments({file.string()}, overrides).front();
+  };
+  const Experiment same = asked({}), longer = asked({"num_epochs=20"}), elsewhere = asked({"log_steps=7"});
+  folder.write("cfg.yaml", config::dump_yaml(same.config));
+  EXPECT_FALSE(is_finished_as_asked(same));
+  folder.write("manifest.json", R"({"finished": true})");
+  EXPECT_TRUE(is_finished_as_asked(same));
+  EXPECT_TRUE(is_finished_as_asked(elsewhere));
+  EXPECT_FALSE(is_finished_as_asked(longer));
+  EXPECT_TRUE(is_finished_run(longer));
+  folder.write("cfg.yaml", "mode: [");  // nothing to compare
+  EXPECT_TRUE(is_finished_as_asked(longer));
+}
+
 class RunFollowerTest : public ::testing::Test {
  protected:
   void append(const std::string& text) { std::ofstream(folder_ / "metrics.jsonl", std::ios::app) << text; }
