@@ -337,6 +337,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 
   if constexpr (kHasSpareRegisters) clear_padding();
 
+  const int64_t own_part = kHasSpareRegisters ? part_number : fresh_block_row();
   const BwdLane<Shape> place(fresh_thread_index());
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
@@ -344,7 +345,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
 #pragma unroll
       for (int bit = 0; (1 << bit) < Shape::kGroupsInG; ++bit) sum += __shfl_xor_sync(0xffffffffu, sum, 4 << bit);
       if (gradient == nullptr || place.group != 0 || place.channel >= block.channels) return;
-      workspace[partial + part_number * p.d_inner + channel_of(place) + c] = sum;
+      workspace[partial + own_part * p.d_inner + channel_of(place) + c] = sum;
     };
     store(p.dD, plan.dD, dD[c]);
     store(p.ddelta_bias, plan.dbias, dbias[c]);
@@ -358,11 +359,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       float scaled[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) scaled[i] = own_states.dA[c][i] * kDeltaUnit<scalar_t>;
-      store_floats(workspace + plan.dA + part_number * row_states + state_start, scaled);
+      store_floats(workspace + plan.dA + own_part * row_states + state_start, scaled);
     }
     if constexpr (kWithTerms) {
       auto store = [&](const float* gradient, int64_t partial, const float(&sums)[4]) {
-        if (gradient != nullptr) store_floats(workspace + partial + part_number * row_states + state_start, sums);
+        if (gradient != nullptr) store_floats(workspace + partial + own_part * row_states + state_start, sums);
       };
       store(p.dstate_offset, plan.dstate_offset, own_states.dstate_offset[c]);
       store(p.dB_scale, plan.dB_scale, own_states.dB_scale[c]);
@@ -370,8 +371,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       store(p.dC_scale, plan.dC_scale, own_states.dC_scale[c]);
       store(p.dC_bias, plan.dC_bias, own_states.dC_bias[c]);
     }
-    if (p.dinitial_state != nullptr && part_number < p.batch) {  // chunk 0: then it is the row's number too
-      store_floats(p.dinitial_state + part_number * row_states + state_start, own_states.v[c]);
+    if (p.dinitial_state != nullptr && own_part < p.batch) {  // chunk 0: then it is the row's number too
+      store_floats(p.dinitial_state + own_part * row_states + state_start, own_states.v[c]);
     }
   }
 }

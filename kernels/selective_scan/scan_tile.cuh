@@ -6,7 +6,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/selective_scan_params.h"
 
-// defines: fresh_thread_index, TileCopy, fetch_channels, fetch_sequence, StateSource,
+// defines: fresh_thread_index, fresh_block_row, TileCopy, fetch_channels, fetch_sequence, StateSource,
 // fetch_states, widen_states, ScanBlock, locate_block, scan_grid,
 // has_tile_shape, is_tile_aligned
 //
@@ -20,6 +20,13 @@ __device__ __forceinline__ int fresh_thread_index() {
   int index;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
   return index;
+}
+
+/// blockIdx.y, read anew.
+__device__ __forceinline__ uint32_t fresh_block_row() {
+  uint32_t row;
+  asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(row));
+  return row;
 }
 
 /// Where a block works: blockIdx.x is the block of channels, blockIdx.y the row. (Not one number that is divided here:
