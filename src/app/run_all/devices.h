@@ -13,7 +13,7 @@ namespace mpeft::app {
 /// nothing of it stays in this one: a fork, to be called before there are threads.
 std::optional<int64_t> count_gpus();
 
-/// Whether the `train` of this build can use a GPU.
+/// Whether the `train` of this build can use a GPU. (ops::built_with_cuda says it to those who link LibTorch.)
 bool built_with_cuda();
 
 /// `devices` as --device names them; none is "auto". Throws ConfigError for what is neither the number of a GPU, nor

@@ -356,6 +356,7 @@ TEST(ExperimentTest, ARunOfConstantLearningRateMayBecomeLonger) {
   EXPECT_TRUE(is_extension(before, longer));
   EXPECT_FALSE(is_extension(before, before));
   EXPECT_FALSE(is_extension(longer, before));
+  EXPECT_FALSE(is_extension(longer, load("lr_scheduler: constant\nnum_epochs: 2\n")));
   EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nmax_steps: 8\n")));
   EXPECT_FALSE(is_extension(before, load("lr_scheduler: constant\nnum_epochs: 3\nseed: 1\n")));
   EXPECT_FALSE(is_extension(load("num_epochs: 2\n"), load("num_epochs: 3\n")));

@@ -75,6 +75,11 @@ TEST(JsonTest, SpeaksToPeople) {
   const std::string unended = problem_of("[\"" + std::string(100'000, 'x'));
   EXPECT_LT(unended.size(), 300U);
   EXPECT_THAT(unended, HasSubstr("last read: '…xxx"));
+  // the excerpt begins with a whole character, wherever it is cut
+  std::string wide;
+  for (int i = 0; i < 100; ++i) wide += "€";
+  for (const char* end : {"", "x", "xx"})
+    EXPECT_THAT(problem_of("[\"" + wide + end), HasSubstr("last read: '…€€")) << end;
 }
 
 TEST(JsonTest, LimitsDepthAndKeepsWhatIsAskedFor) {
