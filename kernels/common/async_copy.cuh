@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-// defines: copy_async, copy_async_commit, copy_async_wait, prefetch_to_second_level
+// defines: copy_async, copy_async_8, copy_async_commit, copy_async_wait, prefetch_to_second_level
 //
 // Copies from global to shared memory that pass no registers: any number of bytes on their way at no cost of them.
 
@@ -12,6 +12,12 @@ namespace mpeft::kernels {
 __device__ __forceinline__ void copy_async(void* shared, const void* source, bool valid) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(source), "r"(valid ? 16 : 0));
+}
+
+/// The same with 8 bytes.
+__device__ __forceinline__ void copy_async_8(void* shared, const void* source, bool valid) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(address), "l"(source), "r"(valid ? 8 : 0));
 }
 
 /// Ends the group of the copies since the last one.

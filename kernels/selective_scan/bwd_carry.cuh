@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kCarryBlocks<Shape>)
   if (!exists) return;
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
-    const int64_t at = (piece * p.batch + row) * p.d_inner + channel + c;
+    const int64_t at = plan.carry_row(piece, static_cast<uint32_t>(row)) * p.d_inner + channel + c;
     store_floats(workspace + plan.carry + at * kDState + lane.group * 4, v[c]);
     if (lane.group == 0) workspace[plan.delta_sum + at] = delta_sum[c];
   }
@@ -193,7 +193,8 @@ __device__ __forceinline__ void carry_into_chunk(float (&v)[kLane][4], const flo
       if (piece < next_piece) continue;
 #pragma unroll
       for (int c = 0; c < kLane; ++c) {
-        const int64_t at = (piece * p.batch + row) * p.d_inner + channel + c;
+        const int64_t at =
+            plan.carry_row(static_cast<uint32_t>(piece), static_cast<uint32_t>(row)) * p.d_inner + channel + c;
         load_floats(carry[k][c], workspace + plan.carry + at * p.d_state + group * 4);
         delta_sum[k][c] = workspace[plan.delta_sum + at];
       }

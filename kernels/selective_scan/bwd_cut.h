@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-// defines: kUncutTiles, TimeCut, CutDevice, best_cut, remembered_cut
+// defines: kUncutTiles, TimeCut, CutCosts, CutDevice, best_cut, remembered_cut, estimated_us
 //
 // Selective scan, backward: how the time of rows is cut where their blocks alone would leave a device half empty.
 // Nothing of CUDA here: what comes out is arithmetic on numbers of blocks, and is tested as such.
@@ -31,28 +31,56 @@ struct TimeCut {
   int64_t chunks() const { return long_chunks + rest_pieces; }
 };
 
+/// What the parts of a main pass and its first pass cost, in units of what the main pass takes for a tile where all
+/// places are taken. Fitted to measured cuts: what they choose takes 0.3 to 0.4 % longer than the best known cut of a
+/// shape on average, 4 % at most (README.md, what was tried).
+struct CutCosts {
+  double unit_us;      ///< of an H200
+  double alone;        ///< a tile of a block that is not cut and has a multiprocessor to itself
+  double block_start;  ///< begin and end of a block
+  double launch;       ///< one more launch, the first pass
+  /// Of the first pass: the begin of a block; what a tile takes at least; and how much of its multiprocessor's time.
+  double first_pass_start, first_pass_tile, first_pass_share;
+  double piece;         ///< what a piece leaves for the chunks before it to read when they begin
+  double later_blocks;  ///< what as many blocks of later chunks as there are places cost beside the last to end
+  double spread;        ///< blocks that begin together do not end together; of their length, from the first to the last
+};
+
+/// bwd_kernel.cuh, by 3,900 cuts of 172 shapes, and bwd_roles.cuh, by 1,000 cuts of 84.
+inline constexpr CutCosts kTilesCosts = {.unit_us = 4.7,
+                                         .alone = 0.69,
+                                         .block_start = 0.645,
+                                         .launch = 0.54,
+                                         .first_pass_start = 0.18,
+                                         .first_pass_tile = 0.147,
+                                         .first_pass_share = 0.069,
+                                         .piece = 0.053,
+                                         .later_blocks = 0.089,
+                                         .spread = 0.065};
+inline constexpr CutCosts kRolesCosts = {.unit_us = 3.85,
+                                         .alone = 1.02,
+                                         .block_start = 1.385,
+                                         .launch = 1.584,
+                                         .first_pass_start = 0.123,
+                                         .first_pass_tile = 0.165,
+                                         .first_pass_share = 0.298,
+                                         .piece = 0.043,
+                                         .later_blocks = 0.033,
+                                         .spread = 0.045};
+
 /// Multiprocessors, and for how many blocks of the main pass and of the first they have places. (Where shared memory is
 /// short fewer fit: the choice is then less good.)
 struct CutDevice {
   int64_t multiprocessors, places, first_pass_places;
+  const CutCosts* costs = &kTilesCosts;
+
+  bool operator==(const CutDevice& other) const {
+    return multiprocessors == other.multiprocessors && places == other.places &&
+           first_pass_places == other.first_pass_places && costs == other.costs;
+  }
 };
 
 namespace detail {
-
-// In units of what the main pass takes for a tile of a block that shares its multiprocessor with another: 4.4 us of an
-// H200. Fitted to the times of 3,900 cuts of 172 shapes: what they choose takes 0.4 % longer than the best known cut
-// of a shape on average, 4 % at most (README.md, what was tried).
-inline constexpr double kAlone = 0.69;        ///< a tile of a block that has a multiprocessor to itself
-inline constexpr double kBlockStart = 0.645;  ///< begin and end of a block
-inline constexpr double kLaunch = 0.54;       ///< one more launch, the first pass
-/// Of the first pass: the begin of a block; what a tile takes at least; and how much of its multiprocessor's time.
-inline constexpr double kFirstPassStart = 0.18, kFirstPassTile = 0.147, kFirstPassShare = 0.069;
-/// What a piece leaves for the chunks before it to read when they begin.
-inline constexpr double kPiece = 0.053;
-/// What as many blocks of later chunks as there are places cost beside the time of the last to end.
-inline constexpr double kLaterBlocks = 0.089;
-/// Blocks that begin together do not end together; of their length, from the first to the last.
-inline constexpr double kSpread = 0.065;
 
 /// Of `tiles` tiles shared evenly by `pieces` pieces, those of piece i.
 inline int64_t share_of(int64_t tiles, int64_t pieces, int64_t i) {
@@ -61,7 +89,8 @@ inline int64_t share_of(int64_t tiles, int64_t pieces, int64_t i) {
 
 /// When the last chunk is done: of each chunk the blocks of `pairs` pairs take the places, in the order of the chunks,
 /// as soon as there are any. after_whole: behind the blocks of pairs that are not cut.
-inline double finish(const TimeCut& cut, int64_t pairs, int64_t tiles, int64_t places, bool after_whole) {
+inline double finish(const TimeCut& cut, int64_t pairs, int64_t tiles, const CutDevice& device, bool after_whole) {
+  const int64_t places = device.places;
   struct Free {
     double from;
     int64_t places;
@@ -70,12 +99,12 @@ inline double finish(const TimeCut& cut, int64_t pairs, int64_t tiles, int64_t p
   free.reserve(32);
   const int64_t groups = after_whole ? std::min(places, int64_t{6}) : 1;
   for (int64_t i = 0; i < groups; ++i) {
-    free.push_back({kSpread * static_cast<double>(tiles * i) / static_cast<double>(groups),
+    free.push_back({device.costs->spread * static_cast<double>(tiles * i) / static_cast<double>(groups),
                     places * (i + 1) / groups - places * i / groups});
   }
   double end = 0.;
   const auto take = [&](int64_t blocks, int64_t of_tiles) {
-    const double takes = kBlockStart + static_cast<double>(of_tiles);
+    const double takes = device.costs->block_start + static_cast<double>(of_tiles);
     while (blocks > 0) {
       const auto soonest = std::min_element(free.begin(), free.end(), [](auto& a, auto& b) { return a.from < b.from; });
       const Free taken = {soonest->from + takes, std::min(blocks, soonest->places)};
@@ -105,17 +134,19 @@ inline double first_pass(const TimeCut& cut, int64_t pairs, int64_t tiles, const
   const double rounds = std::ceil(static_cast<double>(blocks) / static_cast<double>(device.first_pass_places));
   const double work =
       static_cast<double>(pairs * (tiles - cut.long_tiles)) / static_cast<double>(device.multiprocessors);
-  return kFirstPassStart * rounds + kFirstPassTile * static_cast<double>(longest) + kFirstPassShare * work +
-         kPiece * static_cast<double>(cut.pieces());
+  const CutCosts& costs = *device.costs;
+  return costs.first_pass_start * rounds + costs.first_pass_tile * static_cast<double>(longest) +
+         costs.first_pass_share * work + costs.piece * static_cast<double>(cut.pieces());
 }
 
 inline double time_uncut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  const CutCosts& costs = *device.costs;
   const double length = static_cast<double>(tiles);
   // other blocks on the fullest multiprocessor, and the most that fit beside one
   const auto others = static_cast<double>((pairs - 1) / device.multiprocessors),
              most = static_cast<double>(device.places / device.multiprocessors - 1);
-  const double a_tile = most > 0. ? kAlone + (1. - kAlone) * others / most : kAlone;
-  return kBlockStart + length * a_tile + (all_pairs > pairs ? kSpread * length / 2 : 0.);
+  const double a_tile = most > 0. ? costs.alone + (1. - costs.alone) * others / most : costs.alone;
+  return costs.block_start + length * a_tile + (all_pairs > pairs ? costs.spread * length / 2 : 0.);
 }
 
 /// What cutting adds but for the first pass itself: its launch, and for all blocks of the later chunks what they begin
@@ -123,12 +154,13 @@ inline double time_uncut(int64_t pairs, int64_t all_pairs, int64_t tiles, const 
 inline double overhead(const TimeCut& cut, int64_t pairs, const CutDevice& device) {
   const int64_t of_rest = cut.rest_pieces == 0 ? 0 : cut.joined_pairs + (pairs - cut.joined_pairs) * cut.rest_pieces;
   const int64_t blocks = pairs * (cut.long_chunks - 1) + of_rest;
-  return kLaunch + kLaterBlocks * static_cast<double>(blocks) / static_cast<double>(device.places);
+  return device.costs->launch +
+         device.costs->later_blocks * static_cast<double>(blocks) / static_cast<double>(device.places);
 }
 
 inline double time_of(const TimeCut& cut, int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
   return overhead(cut, pairs, device) + first_pass(cut, pairs, tiles, device) +
-         finish(cut, pairs, tiles, device.places, all_pairs > pairs);
+         finish(cut, pairs, tiles, device, all_pairs > pairs);
 }
 
 /// Calls consider(cut) for cuts that differ in what the main pass does (long_pieces is 1): long chunks from as long as
@@ -170,7 +202,7 @@ inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const C
   double least = kWorthCutting * detail::time_uncut(pairs, all_pairs, tiles, device);
   detail::for_each_cut(pairs, tiles, device.places, [&](TimeCut cut) {
     const double main_pass =
-        detail::overhead(cut, pairs, device) + detail::finish(cut, pairs, tiles, device.places, all_pairs > pairs);
+        detail::overhead(cut, pairs, device) + detail::finish(cut, pairs, tiles, device, all_pairs > pairs);
     for (; cut.long_pieces <= std::min(cut.long_tiles, kMostLongPieces) && cut.pieces() <= kMostPieces;
          ++cut.long_pieces) {
       const double time = main_pass + detail::first_pass(cut, pairs, tiles, device);
@@ -183,17 +215,39 @@ inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const C
 }
 
 /// The same. A training asks for the same shape at every launch, and the answer takes longer than a launch does (up
-/// to 0.1 ms for 2,048 steps, 1 ms for 65,536): so each thread remembers its last one.
+/// to 0.1 ms for 2,048 steps, 1 ms for 65,536): so each thread remembers its last one of each kernel.
 inline TimeCut remembered_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
-  using Question = std::array<int64_t, 6>;
-  const Question question = {pairs, all_pairs, tiles, device.multiprocessors, device.places, device.first_pass_places};
-  static thread_local Question last{};  // no question has 0 pairs
-  static thread_local TimeCut answer;
-  if (question != last) {
-    answer = best_cut(pairs, all_pairs, tiles, device);
-    last = question;
+  struct Question {
+    int64_t pairs = 0, all_pairs = 0, tiles = 0;  // no question has 0 pairs
+    CutDevice device{};
+
+    bool operator==(const Question& other) const {
+      return pairs == other.pairs && all_pairs == other.all_pairs && tiles == other.tiles && device == other.device;
+    }
+  };
+  const Question question = {pairs, all_pairs, tiles, device};
+  static thread_local std::array<Question, 2> last;
+  static thread_local std::array<TimeCut, 2> answer;
+  const size_t of_kernel = device.costs == &kRolesCosts ? 1 : 0;
+  if (!(question == last[of_kernel])) {
+    answer[of_kernel] = best_cut(pairs, all_pairs, tiles, device);
+    last[of_kernel] = question;
   }
-  return answer;
+  return answer[of_kernel];
+}
+
+/// What the whole backward of all_pairs pairs takes, in us of an H200, but for the launches that all have: rounds of
+/// blocks, then the pairs that are cut. To compare kernels by.
+inline double estimated_us(int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  const CutCosts& costs = *device.costs;
+  const int64_t pairs = all_pairs % device.places;
+  double time = static_cast<double>(all_pairs / device.places) * (costs.block_start + static_cast<double>(tiles));
+  if (pairs > 0) {
+    const TimeCut cut = remembered_cut(pairs, all_pairs, tiles, device);
+    time += cut.long_tiles == 0 ? detail::time_uncut(pairs, all_pairs, tiles, device)
+                                : detail::time_of(cut, pairs, all_pairs, tiles, device);
+  }
+  return time * costs.unit_us;
 }
 
 }  // namespace mpeft::kernels::bwd

@@ -20,6 +20,7 @@
 #include "kernels/selective_scan/bwd_carry.cuh"
 #include "kernels/selective_scan/bwd_half.cuh"
 #include "kernels/selective_scan/bwd_places.cuh"
+#include "kernels/selective_scan/bwd_work.cuh"
 
 // defines: selective_scan_bwd_kernel
 
@@ -38,21 +39,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   using Shared = BwdShared<scalar_t, Shape, kSavedY, kWithTerms>;
   auto& s = *reinterpret_cast<Shared*>(shared_bytes);
 
-  const ScanBlock block = locate_block<kChannels>(p);
-  const int64_t part_number = block.row;
-  const BwdPart part = plan.part(static_cast<uint32_t>(p.batch), blockIdx.y);
-  const int64_t row = part.row;
-  const RowSpan span = row_span(p, row);
-  const int length = static_cast<int>(span.length);
-  const int64_t pair = row * gridDim.x + blockIdx.x;
-  const bool whole = plan.is_whole(pair, span.length);
-  // where a pair has fewer chunks than others of its row, the blocks of those leave zeros for the sums: without loading
-  // anything, because they keep a place from a block that has work
-  const bool idle = part.chunk >= plan.chunks_of(pair, whole);
-  const uint32_t next_chunk = plan.next_chunk(pair, whole, part.chunk);
-  const int first = idle ? static_cast<int>(span.stored) : static_cast<int>(plan.chunk_first_step(part.chunk));
-  const int64_t chunk_end = whole || idle ? span.stored : min(span.stored, int64_t{plan.chunk_first_step(next_chunk)});
-  const int end = min(length, static_cast<int>(chunk_end));
+  const BwdWork work = locate_work<kChannels, kTile>(p, plan);
+  const ScanBlock& block = work.block;
+  const RowSpan& span = work.span;
+  const int64_t part_number = block.row, row = work.row, chunk_end = work.stored_end;
+  // blocks with nothing to walk leave zeros for the sums: without loading anything, because they keep a place from a
+  // block that has work
+  const bool idle = work.idle, whole = work.whole;
+  const int length = static_cast<int>(span.length), first = work.first, end = work.end, last_tile = work.last_tile;
   auto clear_padding = [&] {  // of this chunk
     constexpr int kVec = kVectorElements<scalar_t>, kRow = kChannels / kVec;
     const int c = static_cast<int>(threadIdx.x) % kRow * kVec;
@@ -127,7 +121,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
       copy_async(&s.h_before[half][c][thread], source + c * kDState, own != nullptr && wanted);
     }
   };
-  const int last_tile = first + (end - first - 1) / kTile * kTile;
 
   // The first tile is asked for as soon as its place is known; all other places are found while it is on its way.
   BwdPlaces<scalar_t>& places = s.places[fresh_thread_index()];
@@ -171,8 +164,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   }
   if (lane.channel < block.channels && !idle) {
     if (plan.chunks() > 1 && !whole) wait_for_predecessor();
-    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace, static_cast<int>(plan.first_piece(next_chunk)),
-                     row, channel_of(lane), lane.group);
+    carry_into_chunk(own_states.v, own_states.A, p, plan, workspace,
+                     static_cast<int>(plan.first_piece(work.next_chunk)), row, channel_of(lane), lane.group);
   }
   float dD[kLane] = {}, dbias[kLane] = {}, dout_offset[kLane] = {};
   using Half = BwdHalf<scalar_t, Shape, kSavedY, kWithTerms>;

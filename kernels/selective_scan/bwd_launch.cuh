@@ -8,6 +8,7 @@
 #include "kernels/selective_scan/bwd_any.cuh"
 #include "kernels/selective_scan/bwd_expand.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
+#include "kernels/selective_scan/bwd_roles.cuh"
 #include "kernels/selective_scan/bwd_sums.cuh"
 
 namespace mpeft::kernels {
@@ -46,6 +47,46 @@ bool packs_densely(const SelectiveScanBwdParams<scalar_t>& p) {
   return p.seqlen <= 13 * DState16Dense::kTile && blocks <= slots && 10 * blocks >= 9 * slots;
 }
 
+/// True where the program has code for the device that moves registers: else the kernel's bound is one warp.
+inline bool device_takes_bwd_roles() {
+  static OncePerDevice takes;
+  return takes.ask([] {
+    cudaFuncAttributes attributes{};
+    if (cudaFuncGetAttributes(&attributes, selective_scan_bwd_roles_kernel<BwdRolesShape, true>) != cudaSuccess) {
+      cudaGetLastError();  // no code for this device at all
+      return false;
+    }
+    return attributes.maxThreadsPerBlock >= BwdRolesShape::kAllThreads;
+  });
+}
+
+/// What the choice of a cut wants to know of the device.
+template <typename Shape>
+CutDevice cut_device() {
+  const int64_t count = multiprocessors();
+  return {count, count * Shape::kBlocks, count * kCarryBlocks<Shape>,
+          std::is_same_v<Shape, BwdRolesShape> ? &kRolesCosts : &kTilesCosts};
+}
+
+template <typename Shape, typename Params>
+double estimated_us(const Params& p, int64_t steps) {
+  const int64_t pairs = p.batch * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
+  return estimated_us(pairs, (steps + Shape::kTile - 1) / Shape::kTile, cut_device<Shape>());
+}
+
+/// Where the kernel by roles takes p (d_state 16, no terms) and is the faster one: not for rows of up to five tiles,
+/// whose ends count most, for few rows that hardly fill the device, nor where blocks of 128 channels divide badly.
+inline bool takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& p) {
+  if (p.kernel == ScanBwdKernel::kTiles || p.seqlen == 0 || !is_tile_aligned(p.B) || !is_tile_aligned(p.C) ||
+      !device_takes_bwd_roles()) {
+    return false;
+  }
+  if (p.kernel == ScanBwdKernel::kRoles) return true;
+  const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
+  return steps > 5 * BwdRolesShape::kTile && !packs_densely(p) &&
+         estimated_us<BwdRolesShape>(p, steps) < estimated_us<DState16<__nv_bfloat16>>(p, steps);
+}
+
 /// f(shape, whether y comes from the forward, with terms) of the kernel that takes p, where takes_tiles(p).
 template <typename scalar_t, typename F>
 auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
@@ -57,6 +98,7 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
     case 16:
       if (has_terms(p)) return f(DState16Terms{}, No{}, Yes{});
       if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
+        if (takes_roles(p)) return p.y != nullptr ? f(BwdRolesShape{}, Yes{}, No{}) : f(BwdRolesShape{}, No{}, No{});
         if (packs_densely(p)) return p.y != nullptr ? f(DState16Dense{}, Yes{}, No{}) : f(DState16Dense{}, No{}, No{});
       }
       if constexpr (sizeof(scalar_t) == 2) {
@@ -70,22 +112,18 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
   }
 }
 
-/// Cuts the time of the last `pairs % places` (row, block of channels) pairs, where each multiprocessor has places for
-/// `blocks` blocks of the main pass and `carry_blocks` of the first.
-inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, int64_t blocks, int64_t carry_blocks) {
-  const int64_t count = multiprocessors();
-  const CutDevice device = {count, count * blocks, count * carry_blocks};
+/// Cuts the time of the last `pairs % places` (row, block of channels) pairs.
+inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, const CutDevice& device) {
   const int64_t cut_pairs = pairs % device.places;
   if (cut_pairs == 0) return;
   enter_cut(plan, remembered_cut(cut_pairs, pairs, tiles, device), pairs, cut_pairs, tiles, kMaxGridRows);
 }
 
-/// channels: of a block; blocks, carry_blocks: of a multiprocessor; tile: 0 when time is not divided.
+/// channels: of a block; tile: 0 when time is not divided.
 template <typename scalar_t>
-BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t blocks, int64_t carry_blocks,
-                  int64_t tile) {
+BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile, const CutDevice& device) {
   BwdPlan plan = plan_without_cut(p.batch, channels, (p.d_inner + channels - 1) / channels, p.seqlen, tile);
-  if (tile > 0 && p.seqlen > 0) cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, blocks, carry_blocks);
+  if (tile > 0 && p.seqlen > 0) cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, device);
   auto take = [&](int64_t floats) {
     const int64_t at = plan.floats;
     plan.floats += (floats + 63) / 64 * 64;
@@ -105,19 +143,42 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
   plan.dbias = take_if(p.ddelta_bias, p.d_inner);
   plan.dout_offset = take_if(p.dout_offset, p.d_inner);
   if (plan.chunks() > 1) {
-    plan.carry = take(plan.pieces() * p.batch * p.d_inner * p.d_state);
-    plan.delta_sum = take(plan.pieces() * p.batch * p.d_inner);
+    plan.carry = take(plan.carry_rows() * p.d_inner * p.d_state);
+    plan.delta_sum = take(plan.carry_rows() * p.d_inner);
   }
   return plan;
 }
 
 template <typename scalar_t>
 BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
-  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 1, 1, 0);
+  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 0, {});
   return with_shape(p, [&](auto shape, auto, auto) {
     using Shape = decltype(shape);
-    return make_plan(p, Shape::kChannels, Shape::kBlocks, kCarryBlocks<Shape>, Shape::kTile);
+    return make_plan(p, Shape::kChannels, Shape::kTile, cut_device<Shape>());
   });
+}
+
+/// early: behind the first pass, or behind the expansion where this kernel waits for it, which it does without y.
+template <typename Shape, bool kSavedY, bool kWithTerms, typename scalar_t>
+cudaError_t launch_main_pass(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+                             bool state_vectors, bool early, cudaStream_t stream) {
+  const dim3 grid = scan_grid(plan.parts(static_cast<uint32_t>(p.batch)), p.d_inner, Shape::kChannels);
+  const auto launch = [&](auto kernel, int threads, int bytes, const auto&... arguments) {
+    static SharedMemoryGrant grant;
+    if (const cudaError_t error = grant.ask(kernel, bytes); error != cudaSuccess) return error;
+    if (early) return launch_early(kernel, grid, threads, bytes, stream, p, plan, workspace, arguments...);
+    kernel<<<grid, threads, bytes, stream>>>(p, plan, workspace, arguments...);
+    return cudaGetLastError();
+  };
+  if constexpr (std::is_same_v<Shape, BwdRolesShape>) {
+    return launch(selective_scan_bwd_roles_kernel<Shape, kSavedY>, Shape::kAllThreads,
+                  int{sizeof(bwd_roles::Shared<kSavedY>)});
+  } else {
+    constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape, kSavedY, kWithTerms>));
+    static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
+    return launch(selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>, Shape::kThreads, kBytes,
+                  state_vectors);
+  }
 }
 
 template <typename Shape, bool kSavedY, bool kWithTerms, typename scalar_t>
@@ -127,30 +188,21 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   const bool compact = p.checkpoint_every == kSelectiveScanCompactEvery;
   if (compact) {
     float* const expanded = workspace + plan.expanded;
-    const cudaError_t error = launch_bwd_expand<Shape, kWithTerms>(p, expanded, state_vectors, stream);
+    using Expansion = std::conditional_t<std::is_same_v<Shape, BwdRolesShape>, DState16<scalar_t>, Shape>;
+    const cudaError_t error = launch_bwd_expand<Expansion, kWithTerms>(p, expanded, state_vectors, stream);
     if (error != cudaSuccess) return error;
     p.checkpoints = expanded;
     p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
   if (plan.chunks() > 1) {
     // A plain launch: it begins when all before it is complete, the expansion too, and the main pass relies on that.
-    const dim3 grid =
-        scan_grid(plan.cut.count, p.d_inner, Shape::kChannels, static_cast<int>(plan.pieces() - plan.of_long.count));
+    const dim3 grid = scan_grid(plan.cut.count, p.d_inner, Shape::kChannels, static_cast<int>(plan.later_pieces()));
     selective_scan_bwd_carry_kernel<scalar_t, Shape, kWithTerms>
         <<<grid, Shape::kThreads, 0, stream>>>(p, plan, workspace, state_vectors);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   }
-  constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape, kSavedY, kWithTerms>));
-  static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
-  const auto kernel = selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>;
-  static SharedMemoryGrant grant;
-  if (const cudaError_t error = grant.ask(kernel, kBytes); error != cudaSuccess) return error;
-  const dim3 grid = scan_grid(plan.parts(static_cast<uint32_t>(p.batch)), p.d_inner, Shape::kChannels);
-  // Early behind the first pass; behind the expansion where this kernel waits for it, which it does without y.
-  if (plan.chunks() > 1 || (compact && !kSavedY))
-    return launch_early(kernel, grid, Shape::kThreads, kBytes, stream, p, plan, workspace, state_vectors);
-  kernel<<<grid, Shape::kThreads, kBytes, stream>>>(p, plan, workspace, state_vectors);
-  return cudaGetLastError();
+  return launch_main_pass<Shape, kSavedY, kWithTerms>(p, plan, workspace, state_vectors,
+                                                      plan.chunks() > 1 || (compact && !kSavedY), stream);
 }
 
 template <typename scalar_t>

@@ -37,7 +37,6 @@ struct BwdSteps {
 /// Tiles shared evenly by pieces, the longer ones first.
 struct BwdPieces {
   uint32_t steps, longer, count;  ///< steps: of the shorter ones, a multiple of the tile
-  uint32_t inverse;               ///< 2^16 / count rounded up: divides up to kMostPieces exactly
 
   /// Where piece i begins, or for i = count where the last ends.
   MPEFT_INLINE uint32_t first_step(uint32_t i, uint32_t tile_steps) const {
@@ -54,6 +53,7 @@ struct BwdPlan {
   uint32_t tile_steps, long_steps, long_chunks;
   uint32_t uncut_steps;        ///< nor is a row of at most so many steps cut, be it alone or packed with longer ones
   BwdPieces of_long, of_rest;  ///< of a long chunk and of the rest
+  uint32_t long_inverse;       ///< 2^16 / of_long.count rounded up: divides up to kMostPieces exactly
   BwdLastRows cut;             ///< the rows that have a pair that is cut: of the others there is only chunk 0
   BwdLastRows split;           ///< the rows that have a pair whose rest is a chunk a piece
   int64_t channels;            ///< of a block
@@ -62,16 +62,22 @@ struct BwdPlan {
   int64_t dBC;                 ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [part][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [part][d_inner]
-  int64_t carry;      ///< [piece * batch][d_inner][d_state]: what a piece hands to the one before it, entered with 0
-  int64_t delta_sum;  ///< [piece * batch][d_inner], in units of kDeltaUnit
+  int64_t carry;      ///< [carry_row][d_inner][d_state]: what a piece hands to the one before it, entered with 0
+  int64_t delta_sum;  ///< [carry_row][d_inner], in units of kDeltaUnit
   int64_t floats;     ///< in all
 
   /// pair: of a row of `length` steps and a block of channels.
   MPEFT_INLINE bool is_whole(int64_t pair, int64_t length) const { return pair < whole || length <= uncut_steps; }
   MPEFT_INLINE uint32_t pieces() const { return long_chunks * of_long.count + of_rest.count; }
+  /// Those behind the first chunk: what they hand on is kept, of rows that have a pair that is cut.
+  MPEFT_INLINE uint32_t later_pieces() const { return pieces() - of_long.count; }
+  MPEFT_INLINE int64_t carry_rows() const { return int64_t{later_pieces()} * cut.count; }
+  MPEFT_INLINE int64_t carry_row(uint32_t piece, uint32_t row) const {
+    return int64_t{piece - of_long.count} * cut.count + (row - cut.first);
+  }
   /// Of a piece, be the row that long or not.
   MPEFT_INLINE BwdSteps steps_of(uint32_t piece) const {
-    const uint32_t before = piece * of_long.inverse >> 16, chunk = before < long_chunks ? before : long_chunks;
+    const uint32_t before = piece * long_inverse >> 16, chunk = before < long_chunks ? before : long_chunks;
     const BwdPieces& pieces = before < long_chunks ? of_long : of_rest;
     const uint32_t i = piece - chunk * of_long.count, first = chunk * long_steps + pieces.first_step(i, tile_steps);
     return {first, first + pieces.steps + (i < pieces.longer ? tile_steps : 0)};
@@ -118,7 +124,8 @@ inline BwdPlan plan_without_cut(int64_t rows, int64_t channels, int64_t channel_
   plan.long_steps = static_cast<uint32_t>(seqlen);
   plan.long_chunks = 1;
   plan.uncut_steps = static_cast<uint32_t>(bwd::kUncutTiles * tile_steps);
-  plan.of_long = {.steps = plan.long_steps, .longer = 0, .count = 1, .inverse = 1u << 16};
+  plan.of_long = {.steps = plan.long_steps, .longer = 0, .count = 1};
+  plan.long_inverse = 1u << 16;
   plan.channels = channels;
   plan.channel_blocks = channel_blocks;
   return plan;
@@ -134,8 +141,7 @@ inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int
     if (pieces == 0) return BwdPieces{};
     return BwdPieces{.steps = static_cast<uint32_t>(of_tiles / pieces) * plan.tile_steps,
                      .longer = static_cast<uint32_t>(of_tiles % pieces),
-                     .count = static_cast<uint32_t>(pieces),
-                     .inverse = static_cast<uint32_t>(((int64_t{1} << 16) + pieces - 1) / pieces)};
+                     .count = static_cast<uint32_t>(pieces)};
   };
   const int64_t rows = pairs / plan.channel_blocks;
   if (rows > most_parts) return;
@@ -150,6 +156,7 @@ inline void enter_cut(BwdPlan& plan, const bwd::TimeCut& cut, int64_t pairs, int
   with_cut.long_steps = static_cast<uint32_t>(cut.long_tiles) * plan.tile_steps;
   with_cut.long_chunks = static_cast<uint32_t>(cut.long_chunks);
   with_cut.of_long = share(cut.long_tiles, cut.long_pieces);
+  with_cut.long_inverse = static_cast<uint32_t>(((int64_t{1} << 16) + cut.long_pieces - 1) / cut.long_pieces);
   with_cut.of_rest = share(tiles - cut.long_chunks * cut.long_tiles, cut.rest_pieces);
   with_cut.cut = rows_from(with_cut.whole);
   with_cut.split = rows_from(with_cut.joined);

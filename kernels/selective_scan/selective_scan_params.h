@@ -5,7 +5,8 @@
 #include "kernels/common/dtypes.h"
 #include "kernels/common/sequence.h"
 
-// defines: SelectiveScanInputs, SelectiveScanFwdParams, SelectiveScanBwdParams, has_state_terms, has_terms, move_to_row
+// defines: SelectiveScanInputs, SelectiveScanFwdParams, ScanBwdKernel, SelectiveScanBwdParams, has_state_terms,
+// has_terms, move_to_row
 //
 // The recurrence (Gu and Dao 2023), channels-last, per row and channel:
 //   delta'_t = softplus(delta_t + delta_bias)                           (bias, softplus optional)
@@ -57,6 +58,10 @@ struct SelectiveScanFwdParams : SelectiveScanInputs<scalar_t> {
                                  ///< steps k * checkpoint_every
 };
 
+/// CUDA: by which main pass the backward runs where there are two (bwd_kernel.cuh, bwd_roles.cuh): the one that would
+/// take less time, or for checks and benchmarks a given one (if it takes the params).
+enum class ScanBwdKernel { kFaster, kTiles, kRoles };
+
 template <typename scalar_t>
 struct SelectiveScanBwdParams : SelectiveScanInputs<scalar_t> {
   using acc_t = acc_type_t<scalar_t>;
@@ -65,6 +70,7 @@ struct SelectiveScanBwdParams : SelectiveScanInputs<scalar_t> {
   int64_t checkpoint_every = 0;
   const acc_t* checkpoints = nullptr;  ///< as the forward left them
   const scalar_t* y = nullptr;         ///< as the forward left it, optional
+  ScanBwdKernel kernel = ScanBwdKernel::kFaster;
   // Gradients; null: not wanted, not computed.
   Sequence<scalar_t> du, ddelta, dz;  ///< (batch, seqlen, d_inner)
   Sequence<scalar_t> dB, dC;          ///< (batch, seqlen, d_state)

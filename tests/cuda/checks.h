@@ -4,6 +4,8 @@
 #include <set>
 #include <vector>
 
+#include "kernels/selective_scan/selective_scan_params.h"
+
 #include "tests/cuda/comparison.h"
 
 // defines: Op, DType, ScanCase, ScanJob, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, channels_for,
@@ -32,7 +34,9 @@ struct ScanCase {
   unsigned wanted = kAllGradients;  ///< bits: du ddelta dz dB dC dA dD ddelta_bias dinitial_state, then those of terms
   int cut_rows = 0;                 ///< of so many rows the backward is to cut the time; 0: of any number
   bool joined_rests = false;        ///< it is to cut some blocks of channels more often than others
-  int roles_shape = -1;             ///< bfloat16: this one of the forward's shapes (roles_choices); -1: what it chooses
+  /// bfloat16 of 16 states without terms: by which main pass the backward; kFaster: by both.
+  kernels::ScanBwdKernel bwd_kernel = kernels::ScanBwdKernel::kFaster;
+  int roles_shape = -1;  ///< bfloat16: this one of the forward's shapes (roles_choices); -1: what it chooses
   static constexpr unsigned kAllGradients = (1u << 15) - 1;
 };
 struct ScanJob {

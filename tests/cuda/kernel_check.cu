@@ -1,10 +1,10 @@
 // Bare test of the CUDA kernels, without LibTorch: every output and gradient against the fp64 references at odd shapes,
 // each twice (the second run must be bitwise the first), then times.
-// Usage: kernel_check [only=OP,...] [check] [grid] [repeats] [small] [smallest] [time]
+// Usage: kernel_check [only=OP,...] [check] [grid] [repeats] [small] [smallest] [roles] [time]
 //   only: of scan, conv, norm, loss, decode; holds for what follows it
 //   check: every option and shape class; grid: the grids of the published kernels' tests and more; repeats: 100
-//   repeats, graph replay, rows far apart; small, smallest (bf16): a few cases, for compute-sanitizer; time: medians at
-//   the shapes of models.
+//   repeats, graph replay, rows far apart; small, smallest (bf16): a few cases, roles: of the backward by roles alone,
+//   for compute-sanitizer; time: medians at the shapes of models.
 #include <atomic>
 #include <functional>
 #include <set>
@@ -91,7 +91,7 @@ std::vector<ScanCase> roles_cases() {
       ScanCase c;
       c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
       if (seqlen > 18) c = with_options(c, option++);
-      c.lengths = false;
+      c.lengths = false, c.bwd_kernel = kernels::ScanBwdKernel::kRoles;  // whose blocks are walked in many tiles here
       if (seqlen == kPacked) c.packed = 5, c.compact = shape % 2 == 1;
       cases.push_back(c);
     }
@@ -141,6 +141,27 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
     if (dtypes.size() > 1 || d_model == 3080) add(jobs, c, dtypes);
   }
   add_loss_and_decode(jobs, /*all=*/false);
+  return jobs;
+}
+
+/// The backward by roles: rows of a part of a tile and of many, full blocks of channels and others, y from the forward
+/// and not, packed rows, with and without what is optional.
+std::vector<Job> backward_roles_jobs() {
+  std::vector<Job> jobs;
+  int option = 0;
+  for (const int64_t seqlen : {5, 37, 150}) {
+    for (const int64_t d_inner : {40, 136}) {
+      for (const bool compact : {false, true}) {
+        ScanCase c;
+        if (option % 3 != 0) c = with_options(c, 2 * option), c.rank = 8;
+        c.batch = 2, c.seqlen = seqlen, c.d_inner = d_inner, c.compact = compact, ++option;
+        c.bwd_kernel = kernels::ScanBwdKernel::kRoles;
+        add(jobs, c, kBf16);
+        c.batch = 1, c.lengths = false, c.packed = 4, c.seqlen += 120;
+        if (seqlen == 37) add(jobs, c, kBf16);
+      }
+    }
+  }
   return jobs;
 }
 
@@ -450,15 +471,18 @@ int main(int argc, char** argv) {
       ok = run(small_jobs(kAll), ops, 1) && ok;
     } else if (mode == "smallest") {
       ok = run(small_jobs(kBf16), ops, 1) && ok;
+    } else if (mode == "roles") {
+      ok = run(backward_roles_jobs(), ops, 1) && ok;
     } else if (mode == "time") {
       time_all(ops);
     } else {
       ops.clear();  // not a mode
     }
     if (ops.empty()) {
-      std::fprintf(stderr,
-                   "usage: kernel_check [only=OP,...] [check] [grid] [repeats] [small] [smallest] [time]; not '%s'\n",
-                   mode.c_str());
+      std::fprintf(
+          stderr,
+          "usage: kernel_check [only=OP,...] [check] [grid] [repeats] [small] [smallest] [roles] [time]; not '%s'\n",
+          mode.c_str());
       return 2;
     }
   }

@@ -14,6 +14,7 @@
 namespace mpeft::cuda_check {
 namespace {
 
+using kernels::ScanBwdKernel;
 using kernels::SelectiveScanBwdParams;
 using kernels::SelectiveScanFwdParams;
 using kernels::SelectiveScanInputs;
@@ -73,6 +74,25 @@ class ScanCheck {
 
   /// 100 repeats and a replay of a captured graph give the bits of the first run.
   void run_repeats() {
+    for (const ScanBwdKernel kernel : backward_kernels()) bwd_kernel_ = kernel, repeat();
+  }
+
+  void run() {
+    check_forward();
+    backward_reference();
+    for (const ScanBwdKernel kernel : backward_kernels()) bwd_kernel_ = kernel, check_backward();
+    if constexpr (sizeof(scalar_t) == 4) require_float_accuracy();
+  }
+
+ private:
+  /// Those that take the case.
+  std::vector<ScanBwdKernel> backward_kernels() const {
+    if (!std::is_same_v<scalar_t, __nv_bfloat16> || c_.d_state != 16 || c_.terms != 0) return {ScanBwdKernel::kFaster};
+    if (c_.bwd_kernel != ScanBwdKernel::kFaster) return {c_.bwd_kernel};
+    return {ScanBwdKernel::kTiles, ScanBwdKernel::kRoles};
+  }
+
+  void repeat() {
     launch_forward();
     launch_backward();
     const auto first = results();
@@ -93,21 +113,27 @@ class ScanCheck {
     }
   }
 
-  void run() {
+  template <typename T, typename Launch>
+  static bool same(Tensor<T>& tensor, const Launch& launch) {
+    const auto before = tensor.array().download();
+    launch();
+    const auto after = tensor.array().download();
+    return std::memcmp(before.data(), after.data(), before.size() * sizeof(before[0])) == 0;
+  }
+
+  void check_forward() {
     const auto tol = tolerance<scalar_t>();
-    auto same = [&](auto& tensor, auto&& launch) {
-      const auto before = tensor.array().download();
-      launch();
-      const auto after = tensor.array().download();
-      return std::memcmp(before.data(), after.data(), before.size() * sizeof(before[0])) == 0;
-    };
     forward();
     report_.compare("scan", "out", out, tol.stored, name());
     if (c_.last_state) report_.compare("scan", "last_state", last_state, tol.states, name());
     report_.require(same(out, [&] { launch_forward(); }), name() + ": out differs between two runs");
     report_.require(same(out, [&] { launch_inference(); }), name() + ": out differs when nothing is kept");
+  }
 
-    backward();
+  void check_backward() {
+    const auto tol = tolerance<scalar_t>();
+    check_cut_rows();
+    launch_backward();
     auto check = [&](const char* tensor_name, auto& tensor, double tol_of, bool wanted) {
       if (wanted) report_.compare("scan", tensor_name, tensor, tol_of, name());
       report_.require(same(tensor, [&] { launch_backward(); }),
@@ -126,10 +152,8 @@ class ScanCheck {
     for (int i = 0; i < kTerms; ++i) {
       if (has_term(i)) check(kTermGradients[i], dterms_[static_cast<size_t>(i)], tol.sums, w >> (9 + i) & 1);
     }
-    if constexpr (sizeof(scalar_t) == 4) require_float_accuracy();
   }
 
- private:
   /// The same numbers in float, for the plain loops in float.
   class InFloat {
    public:
@@ -375,6 +399,7 @@ class ScanCheck {
     p.checkpoint_every = every();
     p.checkpoints = checkpoints_->data();
     if (keeps_y()) p.y = y_.device_data();
+    p.kernel = bwd_kernel_;
     gradients(
         p, [](auto& x) { return x.device(); }, [](auto& x) { return x.device_data(); }, c_.wanted);
     return p;
@@ -391,11 +416,12 @@ class ScanCheck {
   DeviceArray<char> make_workspace() {
     return DeviceArray<char>(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(backward_params())));
   }
-  /// How this device is to cut the case: its cases were chosen for devices of as many multiprocessors as were measured.
+  /// How this device is to cut the case.
   void check_cut_rows() {
-    if (kernels::multiprocessors() != 132) return;
+    const bool by_roles = bwd_kernel_ == ScanBwdKernel::kRoles;  // of which only devices of sm_90a have code
+    if (by_roles && kernels::device_attribute(cudaDevAttrComputeCapabilityMajor) != 9) return;
     const int64_t further = backward_parts() - rows_;
-    if (c_.cut_rows > 0) {
+    if (c_.cut_rows > 0 && kernels::multiprocessors() == 132) {  // chosen for that many
       report_.require(further > 0 && further % c_.cut_rows == 0,
                       name() + ": not cut in " + std::to_string(c_.cut_rows) + " rows");
     }
@@ -410,9 +436,7 @@ class ScanCheck {
     MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), cudaStreamPerThread));
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
   }
-  void backward() {
-    check_cut_rows();
-    launch_backward();
+  void backward_reference() {
     SelectiveScanBwdParams<double> p;
     host_inputs(p);
     p.dout = dout.template host<const double>();
@@ -423,18 +447,19 @@ class ScanCheck {
   }
 
   std::string name() const {
-    char text[240];
+    char text[256];
     std::snprintf(text, sizeof text,
                   "scan %s B%d L%d D%d N%d rank%d z%d D%d bias%d h0%d len%d last%d dlast%d sp%d st%d mis%d ext%d "
-                  "terms%x packed%d compact%d w%x roles%d",
+                  "terms%x packed%d compact%d w%x roles%d bwd%d",
                   Report::dtype, (int)c_.batch, (int)c_.seqlen, (int)c_.d_inner, (int)c_.d_state, (int)c_.rank, c_.z,
                   c_.D, c_.delta_bias, c_.initial_state, c_.lengths, c_.last_state, c_.dlast_state, c_.softplus,
                   c_.strided, c_.misaligned, c_.extreme, c_.terms, c_.packed, c_.compact ? 1 + c_.compact_with_y : 0,
-                  c_.wanted, c_.roles_shape);
+                  c_.wanted, c_.roles_shape, static_cast<int>(bwd_kernel_));
     return text;
   }
 
   ScanCase c_;
+  ScanBwdKernel bwd_kernel_ = ScanBwdKernel::kFaster;
   Report& report_;
   int64_t rows_, x_dbl_columns_, pad_;
   Tensor<scalar_t> u, delta, z, dout, B, C;
@@ -448,10 +473,6 @@ class ScanCheck {
   std::unique_ptr<DeviceArray<int32_t>> lengths_device_, starts_device_;
   std::unique_ptr<DeviceArray<float>> checkpoints_;
 };
-
-}  // namespace
-
-namespace {
 
 template <typename Run>
 void with_dtype(const ScanCase& c, DType dtype, Report& report, const Run& run) {

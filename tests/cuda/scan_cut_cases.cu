@@ -34,21 +34,26 @@ void add_little_more_than_fits(std::vector<ScanJob>& jobs) {
   add_rows(8, 136, {DType::kBFloat16});
   add_rows(32, 68, {DType::kBFloat16});
   add_rows(64, 34, {DType::kBFloat16});
-  ScanCase rows_cut;
-  rows_cut.batch = 9, rows_cut.seqlen = 310, rows_cut.d_inner = channels_for(176, 9), rows_cut.initial_state = 1;
-  rows_cut.lengths = true, rows_cut.dlast_state = true,
-  rows_cut.cut_rows = 3;  // of the rows that are cut: 264, 308 and 41 steps
-  add(jobs, rows_cut, {DType::kBFloat16});
-  rows_cut.batch = 1, rows_cut.lengths = false, rows_cut.packed = 9, rows_cut.seqlen = 1400;
-  add(jobs, rows_cut, {DType::kBFloat16});
+  for (const auto kernel : {kernels::ScanBwdKernel::kTiles, kernels::ScanBwdKernel::kRoles}) {
+    ScanCase rows_cut;
+    rows_cut.batch = 9, rows_cut.seqlen = 310, rows_cut.initial_state = 1, rows_cut.bwd_kernel = kernel;
+    rows_cut.d_inner = channels_for(kernel == kernels::ScanBwdKernel::kTiles ? 164 : 160, 9);
+    rows_cut.lengths = true, rows_cut.dlast_state = true;
+    rows_cut.cut_rows = 3;  // of the rows that are cut: 264, 308 and 41 steps
+    add(jobs, rows_cut, {DType::kBFloat16});
+    rows_cut.batch = 1, rows_cut.lengths = false, rows_cut.packed = 9, rows_cut.seqlen = 1400;
+    add(jobs, rows_cut, {DType::kBFloat16});
+  }
 }
 
 /// Rows whose rest is one chunk in most blocks of channels and several in the last ones, of which a row has both kinds:
-/// behind one long chunk and behind two, rows of different length, packed, with compact states, blocks of 64 and of 32
-/// channels, with terms.
+/// behind one long chunk and behind two, rows of different length, packed, with compact states, blocks of 128, 64 and
+/// 32 channels, with terms.
 void add_joined_rests(std::vector<ScanJob>& jobs) {
-  const auto add_rows = [&](int64_t rows, int64_t load, DTypes dtypes, unsigned terms) {
+  using Kernel = kernels::ScanBwdKernel;
+  const auto add_rows = [&](int64_t rows, int64_t load, DTypes dtypes, Kernel kernel, unsigned terms) {
     ScanCase c;
+    c.bwd_kernel = kernel;
     c.batch = rows, c.seqlen = 330, c.d_inner = channels_for(load, rows), c.initial_state = 1, c.dlast_state = true;
     c.joined_rests = true, c.terms = terms;
     add(jobs, c, dtypes);
@@ -59,10 +64,13 @@ void add_joined_rests(std::vector<ScanJob>& jobs) {
     c.batch = 1, c.lengths = false, c.packed = static_cast<int>(rows), c.seqlen = 900;
     add(jobs, c, dtypes);
   };
-  add_rows(7, 71, {DType::kBFloat16, DType::kFloat16}, 0);
-  add_rows(5, 46, {DType::kBFloat16}, 0);
-  add_rows(7, 35, {DType::kFloat32}, 0);
-  add_rows(7, 35, {DType::kBFloat16}, 63);
+  // loads at which the cuts of devices of 60 to 188 multiprocessors have joined rests, for the roles of 114 and 132
+  add_rows(3, 72, {DType::kBFloat16, DType::kFloat16}, Kernel::kTiles, 0);
+  add_rows(5, 66, {DType::kBFloat16}, Kernel::kTiles, 0);
+  add_rows(7, 194, {DType::kBFloat16}, Kernel::kRoles, 0);
+  add_rows(3, 43, {DType::kBFloat16}, Kernel::kRoles, 0);
+  add_rows(3, 36, {DType::kFloat32}, Kernel::kTiles, 0);
+  add_rows(3, 36, {DType::kBFloat16}, Kernel::kTiles, 63);
 }
 
 }  // namespace
