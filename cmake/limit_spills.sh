@@ -29,13 +29,15 @@ awk -v limit="$limit" -v real=$real '
     for (i = 1; i < NF; i++) if ($(i + 1) == "bytes" && $(i + 2) == "spill" && $(i + 3) ~ /^stores/) spilled = $i
     if (spilled + 0 > limit) { bad++; printf "error: %s spills %d bytes on %s, more than %d\n", kernel, spilled, arch, limit }
   }
+  /setmaxnreg.*ignored/ { ignored++; print "error: " $0 }
   END {
+    if (ignored) print "A kernel that moves registers names its blocks a multiprocessor in __launch_bounds__."
     if (bad) print "Fewer registers a thread or a looser __launch_bounds__ help; -DMPEFT_SPILL_LIMIT=BYTES (or nothing) allows more."
     if (real == "true" && (reported == 0 || reported != expected)) {
       bad++
       printf "error: ptxas reported on %d of %d functions: spills cannot be judged\n", reported, expected
     }
-    exit bad > 0
+    exit bad + ignored > 0
   }' "$said" > "$said.errors"
 status=$?
 (c++filt < "$said.errors" 2> /dev/null || cat "$said.errors") >&2

@@ -15,6 +15,7 @@ inline constexpr bool kMovesRegisters = false;
 
 /// A thread has kRegisters from here on, a multiple of 8; waits until others have given as many. By whole groups of
 /// four warps, of which the first has a number divisible by four, where kMovesRegisters.
+/// The kernel must say how many blocks share a multiprocessor (__launch_bounds__), or the assembler leaves this out.
 template <int kRegisters>
 __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));

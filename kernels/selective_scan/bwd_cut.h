@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-// defines: kUncutTiles, TimeCut, CutCosts, CutDevice, best_cut, remembered_cut, estimated_us
+// defines: kUncutTiles, TimeCut, CutCosts, kTilesCosts, kRolesCosts, CutDevice, best_cut, remembered_cut, estimated_us
 //
 // Selective scan, backward: how the time of rows is cut where their blocks alone would leave a device half empty.
 // Nothing of CUDA here: what comes out is arithmetic on numbers of blocks, and is tested as such.
@@ -214,40 +214,53 @@ inline TimeCut best_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const C
   return best;
 }
 
-/// The same. A training asks for the same shape at every launch, and the answer takes longer than a launch does (up
-/// to 0.1 ms for 2,048 steps, 1 ms for 65,536): so each thread remembers its last one of each kernel.
-inline TimeCut remembered_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
-  struct Question {
-    int64_t pairs = 0, all_pairs = 0, tiles = 0;  // no question has 0 pairs
-    CutDevice device{};
+namespace detail {
 
-    bool operator==(const Question& other) const {
-      return pairs == other.pairs && all_pairs == other.all_pairs && tiles == other.tiles && device == other.device;
-    }
-  };
-  const Question question = {pairs, all_pairs, tiles, device};
-  static thread_local std::array<Question, 2> last;
-  static thread_local std::array<TimeCut, 2> answer;
-  const size_t of_kernel = device.costs == &kRolesCosts ? 1 : 0;
+struct CutQuestion {
+  int64_t pairs = 0, all_pairs = 0, tiles = 0;  // all_pairs is never 0
+  CutDevice device{};
+
+  bool operator==(const CutQuestion& other) const {
+    return pairs == other.pairs && all_pairs == other.all_pairs && tiles == other.tiles && device == other.device;
+  }
+};
+
+/// find() for `question`. A training asks for the same shape at every launch, and the answer takes longer than a launch
+/// does (up to 0.1 ms for 2,048 steps, 1 ms for 65,536): so each thread remembers its last one of each kernel.
+template <typename Answer, typename Find>
+Answer remembered(const CutQuestion& question, const Find& find) {
+  static thread_local std::array<CutQuestion, 2> last;
+  static thread_local std::array<Answer, 2> answer;
+  const size_t of_kernel = question.device.costs == &kRolesCosts ? 1 : 0;
   if (!(question == last[of_kernel])) {
-    answer[of_kernel] = best_cut(pairs, all_pairs, tiles, device);
+    answer[of_kernel] = find();
     last[of_kernel] = question;
   }
   return answer[of_kernel];
 }
 
+}  // namespace detail
+
+/// best_cut, remembered.
+inline TimeCut remembered_cut(int64_t pairs, int64_t all_pairs, int64_t tiles, const CutDevice& device) {
+  return detail::remembered<TimeCut>({pairs, all_pairs, tiles, device},
+                                     [&] { return best_cut(pairs, all_pairs, tiles, device); });
+}
+
 /// What the whole backward of all_pairs pairs takes, in us of an H200, but for the launches that all have: rounds of
-/// blocks, then the pairs that are cut. To compare kernels by.
+/// blocks, then the pairs that are cut. To compare kernels by; remembered.
 inline double estimated_us(int64_t all_pairs, int64_t tiles, const CutDevice& device) {
-  const CutCosts& costs = *device.costs;
   const int64_t pairs = all_pairs % device.places;
-  double time = static_cast<double>(all_pairs / device.places) * (costs.block_start + static_cast<double>(tiles));
-  if (pairs > 0) {
-    const TimeCut cut = remembered_cut(pairs, all_pairs, tiles, device);
-    time += cut.long_tiles == 0 ? detail::time_uncut(pairs, all_pairs, tiles, device)
-                                : detail::time_of(cut, pairs, all_pairs, tiles, device);
-  }
-  return time * costs.unit_us;
+  return detail::remembered<double>({pairs, all_pairs, tiles, device}, [&] {
+    const CutCosts& costs = *device.costs;
+    double time = static_cast<double>(all_pairs / device.places) * (costs.block_start + static_cast<double>(tiles));
+    if (pairs > 0) {
+      const TimeCut cut = remembered_cut(pairs, all_pairs, tiles, device);
+      time += cut.long_tiles == 0 ? detail::time_uncut(pairs, all_pairs, tiles, device)
+                                  : detail::time_of(cut, pairs, all_pairs, tiles, device);
+    }
+    return time * costs.unit_us;
+  });
 }
 
 }  // namespace mpeft::kernels::bwd

@@ -74,8 +74,9 @@ double estimated_us(const Params& p, int64_t steps) {
   return estimated_us(pairs, (steps + Shape::kTile - 1) / Shape::kTile, cut_device<Shape>());
 }
 
-/// Where the kernel by roles takes p (d_state 16, no terms) and is the faster one: not for rows of up to five tiles,
-/// whose ends count most, for few rows that hardly fill the device, nor where blocks of 128 channels divide badly.
+/// Where the kernel by roles takes p (d_state 16, no terms) and is the faster one: with y from the forward, not for
+/// rows of up to five tiles, whose ends count most, for few rows that hardly fill the device, nor where blocks of 128
+/// channels divide badly.
 inline bool takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& p) {
   if (p.kernel == ScanBwdKernel::kTiles || p.seqlen == 0 || !is_tile_aligned(p.B) || !is_tile_aligned(p.C) ||
       !device_takes_bwd_roles()) {
@@ -83,7 +84,7 @@ inline bool takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& p) {
   }
   if (p.kernel == ScanBwdKernel::kRoles) return true;
   const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
-  return steps > 5 * BwdRolesShape::kTile && !packs_densely(p) &&
+  return p.y != nullptr && steps > 5 * BwdRolesShape::kTile && !packs_densely(p) &&
          estimated_us<BwdRolesShape>(p, steps) < estimated_us<DState16<__nv_bfloat16>>(p, steps);
 }
 

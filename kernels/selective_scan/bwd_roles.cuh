@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(kMovesRegisters ? Shape::kAllThreads : 32, 1)
     if (thread < 2) {
       shared.walked[thread].init(Shape::kWarps);
       shared.finished[thread].init(Shape::kFinishWarps);
+      if constexpr (!kSavedY) shared.y.freed[thread].init(Shape::kFinishWarps);
     }
     let_successor_start();
     __syncthreads();

@@ -44,7 +44,7 @@ class Finish {
 
   __device__ __forceinline__ void run() {
     if constexpr (kSavedY) {
-      meet<kFinishBarrier>();
+      meet<kFinishBarrier>();  // (not needed: the block has met. Part of what was measured)
       own_places = s.gradients[c / 4];
     }
     clear_padding();
@@ -76,6 +76,7 @@ class Finish {
         }
         s.finished[half].arrive();
       }
+      if constexpr (!kSavedY) s.y.freed[slot].arrive();
       slot = slot + 1 == Shared<kSavedY>::kPreparedTiles ? 0 : slot + 1;
     }
     store_channel_sums();

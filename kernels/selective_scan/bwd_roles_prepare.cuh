@@ -50,7 +50,14 @@ class Preparation {
     for (int k = 0; k < tiles; ++k) {
       const int stage = k & 1, step = last_tile - k * kTile, steps = min(kTile, end - step);
       copy_async_wait();
-      if (k >= kSlots) s.finished[0].wait_for(k - kSlots);
+      // Of an odd number of slots: where `finished` is a phase on already this waits one tile longer, where it is two
+      // on it passes. Of an even number it would then wait for this very tile: a barrier a slot.
+      static_assert(!kSavedY || kSlots % 2 == 1);
+      if constexpr (!kSavedY) {
+        s.y.freed[at.slot].wait_for(at.phase - 1);
+      } else if (k >= kSlots) {
+        s.finished[0].wait_for(k - kSlots);
+      }
       if (k + 1 < tiles) fetch(k + 1);
       Prepared& to = s.tile[at.slot];
       widen_states(to, stage);

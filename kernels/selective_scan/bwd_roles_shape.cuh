@@ -56,7 +56,7 @@ struct alignas(16) LanePlaces {
   int pairs, column, BC, dBC;
 };
 
-/// What is kept of y: as the forward saved it; or the sum C . h of each half, from states walked here.
+/// What hangs on where y comes from: y as the forward saved it; or the sum C . h of each half, from states walked here.
 template <bool kSavedY>
 struct OfY {
   scalar_t saved[2][kTile][kChannels];
@@ -64,6 +64,8 @@ struct OfY {
 template <>
 struct OfY<false> {
   float sums[2][kHalfSteps][kChannels];
+  /// Phase k / (slots): slot k % (slots) of `tile` is free, and so are u and z of tile k (Preparation::run says why).
+  Arrivals freed[2];
 };
 
 /// Of four neighbouring channels, at step 0 of the row; of gradients that are not wanted nothing in particular.
@@ -97,7 +99,7 @@ struct Shared {
   alignas(16) BwdInputPlaces<scalar_t> row[kChannels / 8];
   Arrivals prepared[kPreparedTiles];  ///< phase k / (slots): `tile` of tile k is there, and u (and z)
   Arrivals walked[2];                 ///< phase k, by halves: sums, dBC (and y's sums) of tile k are there
-  Arrivals finished[2];               ///< phase k, by halves: they are free; with half 0 `tile` and u (and z) as well
+  Arrivals finished[2];  ///< phase k, by halves: they are free; with half 0, where y is saved, `tile` and u as well
 };
 static_assert(sizeof(Shared<true>) <= 227 * 1024 && sizeof(Shared<false>) <= 227 * 1024);
 

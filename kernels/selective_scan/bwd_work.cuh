@@ -3,7 +3,7 @@
 #include "kernels/selective_scan/bwd_plan.h"
 #include "kernels/selective_scan/scan_tile.cuh"
 
-// defines: BwdWork
+// defines: BwdWork, locate_work
 //
 // Selective scan, backward, main pass: which chunk of which row and which channels a block walks.
 

@@ -9,8 +9,8 @@
 #include "tests/cuda/comparison.h"
 
 // defines: Op, DType, ScanCase, ScanJob, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, channels_for,
-// scan_cut_cases, check_scan, check_scan_repeats, check_scan_math, check_scan_far_apart, conv_cases, check_conv,
-// check_norm, time_all
+// scan_cut_cases, check_scan_roles_are_there, check_scan, check_scan_repeats, check_scan_math, check_scan_far_apart,
+// conv_cases, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -78,6 +78,8 @@ int64_t channels_for(int64_t load, int64_t rows);
 /// Of the backward where it cuts time.
 std::vector<ScanJob> scan_cut_cases();
 
+/// Where the program should have code for the backward by roles, it has.
+void check_scan_roles_are_there(Report& report);
 void check_scan(const ScanCase& c, DType dtype, Report& report);
 /// 100 repeats, and replays of a captured graph, bitwise.
 void check_scan_repeats(const ScanCase& c, DType dtype, Report& report);

@@ -147,7 +147,7 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
 /// The backward by roles: rows of a part of a tile and of many, full blocks of channels and others, y from the forward
 /// and not, packed rows, with and without what is optional.
 std::vector<Job> backward_roles_jobs() {
-  std::vector<Job> jobs;
+  std::vector<Job> jobs = {{Op::kScan, check_scan_roles_are_there}};
   int option = 0;
   for (const int64_t seqlen : {5, 37, 150}) {
     for (const int64_t d_inner : {40, 136}) {
@@ -168,6 +168,7 @@ std::vector<Job> backward_roles_jobs() {
 std::vector<Job> all_jobs() {
   std::vector<Job> jobs = small_jobs(kAll);
   jobs.push_back({Op::kScan, check_scan_math});
+  jobs.push_back({Op::kScan, check_scan_roles_are_there});
   int option = 0;
   for (const int64_t d_state : {4, 8, 16, 32, 64}) {
     for (const int64_t seqlen : {1, 2, 8, 15, 16, 17, 33, 37, 64, 600, 1100}) {

@@ -33,6 +33,7 @@ SAYS="$(report sm_80 0)\n$(report sm_90 16)\n" expect "16 bytes are let pass, in
 SAYS="kernel.cu(1): warning: odd\n$(report sm_90 8)\n" expect "warnings are passed on" 0 yes "kernel.cu.1.: warning: odd " $gencode
 SAYS="$(report sm_80 0)\n$(report sm_120 20)\n" expect "20 bytes fail, on any architecture" 1 no "error: .*kernel.* spills 20 bytes on sm_120, more than 16 .*" $gencode
 SAYS="$(report sm_80 20)\n$(report sm_120 0)\n" expect "the first kernel counts too" 1 no "error: .*kernel.* spills 20 bytes on sm_80, more than 16 .*" $gencode
+SAYS="$(report sm_90a 0)\nptxas info    : (C7508) Potential Performance Loss: 'setmaxnreg' ignored to maintain correctness\n" expect "registers that are not moved fail" 1 no "error: .*setmaxnreg. ignored .*" $gencode
 SAYS="" expect "a compiler that says nothing fails" 1 no "error: ptxas reported on 0 of 0 functions.*" $gencode
 SAYS="" expect "PTX alone has no spills" 0 yes "" --generate-code=arch=compute_120,code=[compute_120]
 SAYS="error: broken\n" STATUS=3 expect "the compiler's own failure stays" 3 yes "error: broken " $gencode

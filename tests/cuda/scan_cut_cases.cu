@@ -1,6 +1,7 @@
 // Cases of the selective scan's backward that hang on how many blocks of channels this device holds: how their time is
 // cut (kernels/selective_scan/bwd_cut.h).
 #include "kernels/common/cuda_launch.cuh"
+#include "kernels/selective_scan/selective_scan_launch.h"
 
 #include "tests/cuda/checks.h"
 
@@ -74,6 +75,18 @@ void add_joined_rests(std::vector<ScanJob>& jobs) {
 }
 
 }  // namespace
+
+/// Of 136 channels blocks of 64 leave three parts of dB and dC, blocks of 128 two.
+void check_scan_roles_are_there(Report& report) {
+  if (kernels::device_attribute(cudaDevAttrComputeCapabilityMajor) != 9) return;
+  Report::dtype = "bf16";
+  kernels::SelectiveScanBwdParams<__nv_bfloat16> p;
+  p.batch = 1, p.seqlen = 1024, p.d_inner = 136, p.d_state = 16, p.kernel = kernels::ScanBwdKernel::kTiles;
+  const int64_t by_tiles = kernels::selective_scan_bwd_workspace_bytes(p);
+  p.kernel = kernels::ScanBwdKernel::kRoles;
+  report.require(kernels::selective_scan_bwd_workspace_bytes(p) != by_tiles,
+                 "scan: no backward by roles: was it compiled for sm_90a?");
+}
 
 std::vector<ScanJob> scan_cut_cases() {
   std::vector<ScanJob> jobs;

@@ -15,16 +15,17 @@ using kernels::SelectiveScanInputs;
 
 void check_scan_far_apart(Report& report) {
   using scalar_t = __nv_bfloat16;
-  constexpr int64_t kRows = 2, kSteps = 70, kChannels = 64, kStates = 16, kFar = (int64_t{1} << 31) + 4096;
+  constexpr int64_t kRows = 2, kSteps = 70, kChannels = 64, kStates = 16, kTensors = 7,
+                    kFar = (int64_t{1} << 31) + 4096;
   Report::dtype = "bf16";
   // near: rows next to each other; far: the second row begins more than 2^31 elements after the first
-  auto run = [&](int64_t stride, int shape) {
+  auto run = [&](int64_t stride, int shape, kernels::ScanBwdKernel kernel) {
     const size_t size = static_cast<size_t>(stride + kSteps * kChannels);
-    const DeviceArray<scalar_t> buffer(6 * kSteps * kChannels + size);
+    const DeviceArray<scalar_t> buffer(kTensors * kSteps * kChannels + size);
     auto place = [&](int64_t i) {
       return kernels::Sequence<scalar_t>{buffer.data() + i * kSteps * kChannels, stride, kChannels};
     };
-    const DeviceArray<scalar_t> out(kRows * kSteps * kChannels);
+    const DeviceArray<scalar_t> out(kRows * kSteps * kChannels), y(kRows * kSteps * kChannels);
     const DeviceArray<scalar_t> BC(std::vector<scalar_t>(kRows * kSteps * kStates, __float2bfloat16(0.5f)));
     const DeviceArray<float> A(std::vector<float>(kChannels * kStates, -1.f));
     const DeviceArray<float> checkpoints(static_cast<size_t>(
@@ -49,7 +50,8 @@ void check_scan_far_apart(Report& report) {
     };
     SelectiveScanFwdParams<scalar_t> f;
     inputs(f);
-    f.out = out.data(), f.checkpoints = checkpoints.data(), f.checkpoint_every = kernels::kSelectiveScanCheckpointEvery;
+    f.out = out.data(), f.y = y.data(), f.checkpoints = checkpoints.data(),
+    f.checkpoint_every = kernels::kSelectiveScanCheckpointEvery;
     cudaError_t error = cudaErrorNotSupported;  // on devices without roles
     if (shape >= 0) error = kernels::launch_selective_scan_fwd_roles(f, shape, cudaStreamPerThread);
     if (error == cudaErrorNotSupported) error = kernels::launch_selective_scan_fwd(f, cudaStreamPerThread);
@@ -57,13 +59,14 @@ void check_scan_far_apart(Report& report) {
     SelectiveScanBwdParams<scalar_t> b;
     inputs(b);
     b.dout = constant(place(3)), b.checkpoints = f.checkpoints, b.checkpoint_every = f.checkpoint_every;
-    b.du = place(4), b.ddelta = place(5);
+    b.du = place(4), b.ddelta = place(5), b.dz = place(6);
+    b.y = y.data(), b.kernel = kernel;
     const DeviceArray<char> workspace(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(b)));
     MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(b, workspace.data(), cudaStreamPerThread));
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
     std::vector<double> results;
     for (const scalar_t x : out.download()) results.push_back(to_double(x));
-    for (int i = 4; i < 6; ++i) {
+    for (int i = 4; i < kTensors; ++i) {
       for (int64_t row = 0; row < kRows; ++row) {
         MPEFT_CUDA_REQUIRE(cudaMemcpy(values.data(), place(i).data + row * stride, values.size() * sizeof(scalar_t),
                                       cudaMemcpyDeviceToHost));
@@ -73,8 +76,11 @@ void check_scan_far_apart(Report& report) {
     return results;
   };
   for (int shape = -1; shape < kernels::kSelectiveScanRolesShapes; ++shape) {  // -1: what the forward chooses
-    report.require(run(6 * kSteps * kChannels, shape) == run(kFar, shape),
-                   "scan: rows more than 2^31 elements apart, shape " + std::to_string(shape));
+    for (const auto kernel : {kernels::ScanBwdKernel::kTiles, kernels::ScanBwdKernel::kRoles}) {
+      report.require(run(kTensors * kSteps * kChannels, shape, kernel) == run(kFar, shape, kernel),
+                     "scan: rows more than 2^31 elements apart, shape " + std::to_string(shape) + ", backward " +
+                         std::to_string(static_cast<int>(kernel)));
+    }
   }
 }
 

@@ -273,7 +273,10 @@ TEST(SelectiveScanCutTest, WhatPiecesHandOnHasAPlaceEach) {
     enter_cut(plan, cut, 35, 19, tiles, 65535);  // pairs 16 to 34, of rows 2 to 4
     EXPECT_EQ(plan.carry_rows(), 3 * (cut.pieces() - cut.long_pieces));
     std::set<int64_t> places;
-    for (uint32_t row = 2; row < 5; ++row) {
+    for (int64_t pair = 0; pair < 35; ++pair) {
+      if (plan.is_whole(pair, tiles * 16)) continue;
+      const auto row = static_cast<uint32_t>(pair / 7);
+      EXPECT_GE(row, plan.cut.first);
       for (uint32_t piece = plan.first_piece(1); piece < plan.pieces(); ++piece)
         places.insert(plan.carry_row(piece, row));
     }
@@ -300,6 +303,10 @@ TEST(SelectiveScanCutTest, TheFasterKernelIsFound) {
     EXPECT_EQ(by_roles < by_tiles, shape.roles < shape.tiles);
     EXPECT_NEAR(by_tiles / (1000 * shape.tiles), 1, 0.2);
     EXPECT_NEAR(by_roles / (1000 * shape.roles), 1, 0.2);
+    // asked again, and after another question
+    EXPECT_EQ(estimated_us(shape.batch * shape.d_inner / 64, tiles, kDevice), by_tiles);
+    EXPECT_NE(estimated_us(shape.batch * shape.d_inner / 64, tiles + 1, kDevice), by_tiles);
+    EXPECT_EQ(estimated_us(shape.batch * shape.d_inner / 128, tiles, kByRoles), by_roles);
   }
 }
 
