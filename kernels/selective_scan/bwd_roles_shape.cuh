@@ -85,10 +85,10 @@ struct Shared {
   alignas(16) OfY<kSavedY> y;
   alignas(16) scalar_t states[2][kTile][2 * kDState];  ///< B, C as they come
   alignas(16) Prepared tile[kPreparedTiles];
-  /// Of each half of a tile S1 and S2 (bwd_kernel.cuh) of a step, place_of_pair.
+  /// Of each half of a tile S1 and S2 (bwd_kernel.cuh) of its steps, by place_of_pair.
   alignas(16) float sums[2][kHalfSteps][2 * kChannels];
-  alignas(
-      16) float4 h_before[2][Shape::kLaneChannels][Shape::kThreads];  ///< a lane's own: the states before the halves
+  /// A lane's own: the states before the halves.
+  alignas(16) float4 h_before[2][Shape::kLaneChannels][Shape::kThreads];
   alignas(128) float4 dBC[Shape::kWarps * Shape::kPartials][kTile][kDState / 2];  ///< swizzled: dBC_place
   LanePlaces lane[Shape::kThreads];
   int sums_place[Shape::kThreads];
