@@ -235,7 +235,7 @@ bool finished_before(const train::RunFolder& folder, const config::ExperimentCon
     if (!changes.empty())
       throw ConfigError(name + ": already finished, with other settings (" + join(changes, ", ") + ")" +
                         (can_go_on ? "; --resume trains it longer" : "") + remedy);
-    const char* const result = config.peft.empty() ? "model" : "adapter";
+    const char* const result = config::result_folder(config);
     if (!config.no_save && !sfs::exists(folder.path() / result))
       throw ConfigError(mpeft::str(name, ": already finished, but ", result, "/ is not there any more", remedy));
     return true;

@@ -89,6 +89,8 @@ TEST_F(RunAllProgram, AFinishedRunOfOtherSettingsIsHandedToTheProgram) {
   ASSERT_EQ(run_all().exit_code, 0);
   for (const char* name : {"a", "b"})
     folder_.write("out/" + std::string(name) + "/cfg.yaml", read(folder_ / ("cfg/" + std::string(name) + ".yaml")));
+  EXPECT_THAT(run(command("--resume") + " --dry-run").output, HasSubstr("to run"));  // there is no result
+  for (const char* name : {"a", "b"}) sfs::create_directory(folder_ / ("out/" + std::string(name) + "/model"));
   folder_.write("out/a/asked", "");
   EXPECT_THAT(run(command("--resume")).output, HasSubstr("skipped 2"));
   const std::string longer = command("--resume") + " -- --set num_epochs=20";

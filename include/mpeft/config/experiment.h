@@ -117,6 +117,9 @@ bool is_extension(const ExperimentConfig& before, const ExperimentConfig& now);
 /// can be read: that cannot be compared.
 std::optional<ExperimentConfig> saved_experiment(const std::string& output_dir);
 
+/// The folder in output_dir that a finished run leaves, unless no_save: what was trained.
+inline const char* result_folder(const ExperimentConfig& config) { return config.peft.empty() ? "model" : "adapter"; }
+
 /// Where an experiment writes when nothing else is said: `cfg/exps/A/b.yaml` -> `weights/A/b`, `cfg/b.yaml` ->
 /// `weights/b`, `x/y.yaml` -> `weights/x/y`; for a file outside the working folder `weights/<stem>`.
 std::string experiment_output_dir(const std::string& config_path);

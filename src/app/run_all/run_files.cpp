@@ -57,7 +57,10 @@ bool is_finished_run(const Experiment& experiment) {
 bool is_finished_as_asked(const Experiment& experiment) {
   if (!is_finished_run(experiment)) return false;
   const auto before = config::saved_experiment(experiment.output_dir.string());
-  return !before || config::changed_settings(*before, experiment.config).empty();
+  if (!before) return true;  // not a run of train's, or an old one
+  const auto result = experiment.output_dir / config::result_folder(experiment.config);
+  return (experiment.no_save || std::filesystem::exists(result)) &&
+         config::changed_settings(*before, experiment.config).empty();
 }
 
 RunFollower::RunFollower(std::filesystem::path output_dir)

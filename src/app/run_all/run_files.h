@@ -26,8 +26,8 @@ struct RunProgress {
 /// experiment is one, or neither is: a few steps are not what the whole experiment leaves.
 bool is_finished_run(const Experiment& experiment);
 
-/// Whether is_finished_run, and the run was asked for with the experiment's settings, as far as its folder says: then
-/// `train` would find nothing to do. With others it trains longer, or says what differs.
+/// Whether is_finished_run, and the run was asked for with the experiment's settings and has left its result, as far as
+/// its folder says: then `train` would find nothing to do. Else it trains longer, or says what differs or is gone.
 bool is_finished_as_asked(const Experiment& experiment);
 
 /// Follows the files of one attempt at a run, whose process is about to start: what lies in the folder already is not

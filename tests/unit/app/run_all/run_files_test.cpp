@@ -50,10 +50,16 @@ TEST(IsFinishedRunTest, OtherSettingsAreForTrainToJudge) {
   folder.write("cfg.yaml", config::dump_yaml(same.config));
   EXPECT_FALSE(is_finished_as_asked(same));
   folder.write("manifest.json", R"({"finished": true})");
+  EXPECT_FALSE(is_finished_as_asked(same));  // its result is gone
+  Experiment keeps_nothing = same;
+  keeps_nothing.no_save = true;
+  EXPECT_TRUE(is_finished_as_asked(keeps_nothing));
+  sfs::create_directory(folder / "model");
   EXPECT_TRUE(is_finished_as_asked(same));
   EXPECT_TRUE(is_finished_as_asked(elsewhere));
   EXPECT_FALSE(is_finished_as_asked(longer));
   EXPECT_TRUE(is_finished_run(longer));
+  sfs::remove(folder / "model");
   folder.write("cfg.yaml", "mode: [");  // nothing to compare
   EXPECT_TRUE(is_finished_as_asked(longer));
 }
