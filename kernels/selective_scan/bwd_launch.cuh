@@ -47,16 +47,18 @@ bool packs_densely(const SelectiveScanBwdParams<scalar_t>& p) {
   return p.seqlen <= 13 * DState16Dense::kTile && blocks <= slots && 10 * blocks >= 9 * slots;
 }
 
-/// True where the program has code for the device that moves registers: else the kernel's bound is one warp.
-inline bool device_takes_bwd_roles() {
+/// True where the program has code for the device that moves registers: else the kernel's bound is one warp. Shape: a
+/// template so that only bfloat16's file compiles these kernels.
+template <typename Shape>
+bool device_takes_bwd_roles() {
   static OncePerDevice takes;
   return takes.ask([] {
     cudaFuncAttributes attributes{};
-    if (cudaFuncGetAttributes(&attributes, selective_scan_bwd_roles_kernel<BwdRolesShape, true>) != cudaSuccess) {
+    if (cudaFuncGetAttributes(&attributes, selective_scan_bwd_roles_kernel<Shape, true>) != cudaSuccess) {
       cudaGetLastError();  // no code for this device at all
       return false;
     }
-    return attributes.maxThreadsPerBlock >= BwdRolesShape::kAllThreads;
+    return attributes.maxThreadsPerBlock >= Shape::kAllThreads;
   });
 }
 
@@ -77,15 +79,16 @@ double estimated_us(const Params& p, int64_t steps) {
 /// Where the kernel by roles takes p (d_state 16, no terms) and is the faster one: with y from the forward, not for
 /// rows of up to five tiles, whose ends count most, for few rows that hardly fill the device, nor where blocks of 128
 /// channels divide badly.
-inline bool takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& p) {
+template <typename Shape>
+bool takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& p) {
   if (p.kernel == ScanBwdKernel::kTiles || p.seqlen == 0 || !is_tile_aligned(p.B) || !is_tile_aligned(p.C) ||
-      !device_takes_bwd_roles()) {
+      !device_takes_bwd_roles<Shape>()) {
     return false;
   }
   if (p.kernel == ScanBwdKernel::kRoles) return true;
   const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
-  return p.y != nullptr && steps > 5 * BwdRolesShape::kTile && !packs_densely(p) &&
-         estimated_us<BwdRolesShape>(p, steps) < estimated_us<DState16<__nv_bfloat16>>(p, steps);
+  return p.y != nullptr && steps > 5 * Shape::kTile && !packs_densely(p) &&
+         estimated_us<Shape>(p, steps) < estimated_us<DState16<__nv_bfloat16>>(p, steps);
 }
 
 /// f(shape, whether y comes from the forward, with terms) of the kernel that takes p, where takes_tiles(p).
@@ -99,7 +102,8 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
     case 16:
       if (has_terms(p)) return f(DState16Terms{}, No{}, Yes{});
       if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-        if (takes_roles(p)) return p.y != nullptr ? f(BwdRolesShape{}, Yes{}, No{}) : f(BwdRolesShape{}, No{}, No{});
+        if (takes_roles<BwdRolesShape>(p))
+          return p.y != nullptr ? f(BwdRolesShape{}, Yes{}, No{}) : f(BwdRolesShape{}, No{}, No{});
         if (packs_densely(p)) return p.y != nullptr ? f(DState16Dense{}, Yes{}, No{}) : f(DState16Dense{}, No{}, No{});
       }
       if constexpr (sizeof(scalar_t) == 2) {
