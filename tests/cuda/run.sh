@@ -20,7 +20,7 @@ tail -80 "$out/check.log"
 if command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck; do
     [[ $tool == memcheck ]] && cases=small || cases=smallest  # racecheck is slow
-    compute-sanitizer --tool "$tool" --error-exitcode 1 "$check" "$cases" > "$out/$tool.log" 2>&1 || status=1
+    compute-sanitizer --tool "$tool" --error-exitcode 1 "$check" "$cases" roles > "$out/$tool.log" 2>&1 || status=1
     echo "$tool: $(tail -1 "$out/$tool.log")"
   done
 fi

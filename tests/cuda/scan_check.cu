@@ -9,7 +9,7 @@
 #include "kernels/selective_scan/selective_scan_launch.h"
 
 #include "tests/cuda/checks.h"
-#include "tests/cuda/replay.h"
+#include "tests/cuda/repeats.cuh"
 
 namespace mpeft::cuda_check {
 namespace {
@@ -93,24 +93,13 @@ class ScanCheck {
   }
 
   void repeat() {
-    launch_forward();
-    launch_backward();
-    const auto first = results();
-    for (int i = 0; i < 100; ++i) {
-      launch_forward();
-      launch_backward();
-      report_.require(results() == first, name() + ": differs at repeat " + std::to_string(i));
-    }
-    DeviceArray<char> workspace = make_workspace();
-    Replay replay([&](cudaStream_t stream) {
-      MPEFT_CUDA_REQUIRE(launch(forward_params(), stream));
-      MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
-    });
-    for (int i = 0; i < 3; ++i) {
-      poison();
-      replay.run();
-      report_.require(results() == first, name() + ": a graph's replay differs from the launches");
-    }
+    const DeviceArray<char> workspace = make_workspace();
+    require_repeats(
+        report_, name(), outputs(), {bytes_of(out.array()), bytes_of(du.array()), bytes_of(dA.array())},
+        {bytes_of(workspace), bytes_of(*checkpoints_), bytes_of(y_.array())}, [&](cudaStream_t stream) {
+          MPEFT_CUDA_REQUIRE(launch(forward_params(), stream));
+          MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
+        });
   }
 
   template <typename T, typename Launch>
@@ -223,22 +212,12 @@ class ScanCheck {
     for (const auto& judgement : judgements) judgement();
   }
 
-  std::vector<std::vector<char>> results() {
-    std::vector<std::vector<char>> bytes;
-    auto take = [&](auto& x) {
-      const auto values = x.array().download();
-      const auto* const begin = reinterpret_cast<const char*>(values.data());
-      bytes.emplace_back(begin, begin + values.size() * sizeof(values[0]));
-    };
-    for (Tensor<scalar_t>* x : {&out, &du, &ddelta, &dz, &dB, &dC}) take(*x);
-    for (Tensor<float>* x : {&last_state, &dA, &dD, &ddelta_bias, &dinitial_state}) take(*x);
-    for (Tensor<float>& x : dterms_) take(x);
-    return bytes;
-  }
-  void poison() {
-    for (Tensor<scalar_t>* x : {&out, &du, &ddelta, &dz, &dB, &dC}) x->array().poison();
-    for (Tensor<float>* x : {&last_state, &dA, &dD, &ddelta_bias, &dinitial_state}) x->array().poison();
-    for (Tensor<float>& x : dterms_) x.array().poison();
+  std::vector<DeviceBytes> outputs() {
+    std::vector<DeviceBytes> all;
+    for (Tensor<scalar_t>* x : {&out, &du, &ddelta, &dz, &dB, &dC}) all.push_back(bytes_of(x->array()));
+    for (Tensor<float>* x : {&last_state, &dA, &dD, &ddelta_bias, &dinitial_state}) all.push_back(bytes_of(x->array()));
+    for (Tensor<float>& x : dterms_) all.push_back(bytes_of(x.array()));
+    return all;
   }
 
   static constexpr int kTerms = 6, kOutOffset = 1;
