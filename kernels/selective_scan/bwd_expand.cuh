@@ -238,6 +238,24 @@ __global__ void __launch_bounds__(kExpandThreads)
   }
 }
 
+/// How a row's stretches are shared by blocks.
+struct Stretches {
+  int64_t of_block, pieces;
+};
+
+/// One stretch a block, so that all run at once, or three, which hide most of its start, where those are many rounds.
+/// blocks: of a multiprocessor.
+template <int kChannels, typename scalar_t>
+Stretches stretches_of(const SelectiveScanBwdParams<scalar_t>& p, int64_t blocks) {
+  constexpr int64_t kManyRounds = 4;
+  const int64_t stretches = (p.seqlen + kSelectiveScanCompactEvery - 1) / kSelectiveScanCompactEvery;
+  const int64_t all_stretches = n_row_parts(p.batch, p.seqlen, p.cu_seqlens != nullptr, kSelectiveScanCompactEvery);
+  const int64_t all_blocks = all_stretches * ((p.d_inner + kChannels - 1) / kChannels);
+  const int64_t wanted = all_blocks <= kManyRounds * multiprocessors() * blocks ? 1 : 3;
+  const int64_t of_block = std::max(wanted, (stretches + kMaxGridRows - 1) / kMaxGridRows);
+  return {of_block, (stretches + of_block - 1) / of_block};
+}
+
 }  // namespace detail
 
 /// What the expanded states take of the workspace; 0: the forward kept them all.
@@ -250,18 +268,11 @@ int64_t expanded_floats(const SelectiveScanBwdParams<scalar_t>& p) {
 template <typename Shape, bool kWithTerms, typename scalar_t>
 cudaError_t launch_bwd_expand(const SelectiveScanBwdParams<scalar_t>& p, float* expanded, bool state_vectors,
                               cudaStream_t stream) {
-  // one stretch a block, so that all run at once, or three, which hide most of its start, where those are many rounds
-  constexpr int64_t kManyRounds = 4;
-  const int64_t stretches = (p.seqlen + kSelectiveScanCompactEvery - 1) / kSelectiveScanCompactEvery;
-  const int64_t all_stretches = n_row_parts(p.batch, p.seqlen, p.cu_seqlens != nullptr, kSelectiveScanCompactEvery);
-  const int64_t blocks = all_stretches * ((p.d_inner + Shape::kChannels - 1) / Shape::kChannels);
-  const int64_t wanted = blocks <= kManyRounds * multiprocessors() * detail::kExpandBlocks<Shape> ? 1 : 3;
-  const int64_t of_block = std::max(wanted, (stretches + kMaxGridRows - 1) / kMaxGridRows);
-  const int64_t pieces = (stretches + of_block - 1) / of_block;
-  if (pieces == 0) return cudaSuccess;
+  const detail::Stretches stretches = detail::stretches_of<Shape::kChannels>(p, detail::kExpandBlocks<Shape>);
+  if (stretches.pieces == 0) return cudaSuccess;
   detail::selective_scan_bwd_expand_kernel<scalar_t, Shape, kWithTerms>
-      <<<scan_grid(p.batch, p.d_inner, Shape::kChannels, static_cast<int>(pieces)), Shape::kThreads, 0, stream>>>(
-          p, expanded, static_cast<int>(of_block * kSelectiveScanCompactEvery), state_vectors);
+      <<<scan_grid(p.batch, p.d_inner, Shape::kChannels, static_cast<int>(stretches.pieces)), Shape::kThreads, 0,
+         stream>>>(p, expanded, static_cast<int>(stretches.of_block * kSelectiveScanCompactEvery), state_vectors);
   return cudaGetLastError();
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/common/cuda_launch.cuh"
 #include "kernels/selective_scan/bwd_any.cuh"
 #include "kernels/selective_scan/bwd_expand.cuh"
+#include "kernels/selective_scan/bwd_expand_y.cuh"
 #include "kernels/selective_scan/bwd_kernel.cuh"
 #include "kernels/selective_scan/bwd_roles.cuh"
 #include "kernels/selective_scan/bwd_sums.cuh"
@@ -54,7 +55,7 @@ bool device_takes_bwd_roles() {
   static OncePerDevice takes;
   return takes.ask([] {
     cudaFuncAttributes attributes{};
-    if (cudaFuncGetAttributes(&attributes, selective_scan_bwd_roles_kernel<Shape, true>) != cudaSuccess) {
+    if (cudaFuncGetAttributes(&attributes, selective_scan_bwd_roles_kernel<Shape>) != cudaSuccess) {
       cudaGetLastError();  // no code for this device at all
       return false;
     }
@@ -76,22 +77,34 @@ double estimated_us(const Params& p, int64_t steps) {
   return estimated_us(pairs, (steps + Shape::kTile - 1) / Shape::kTile, cut_device<Shape>());
 }
 
-/// Where the kernel by roles takes p (d_state 16, no terms) and is the faster one: with y from the forward, not for
-/// rows of up to five tiles, whose ends count most, for few rows that hardly fill the device, nor where blocks of 128
-/// channels divide badly.
+/// Whether there is a gate, whose gradient is a product of y, and the forward kept no y.
+template <typename scalar_t>
+bool lacks_y(const SelectiveScanBwdParams<scalar_t>& p) {
+  return p.z.data != nullptr && p.y == nullptr;
+}
+
+/// Whether the expansion of compact states makes y as well: where the main pass is by roles, which make none.
+template <typename Shape, typename scalar_t>
+bool expands_y(const SelectiveScanBwdParams<scalar_t>& p) {
+  return std::is_same_v<Shape, BwdRolesShape> && p.checkpoint_every == kSelectiveScanCompactEvery && lacks_y(p);
+}
+
+/// Where the kernel by roles takes p (d_state 16, no terms) and is the faster one: not for rows of up to five tiles,
+/// whose ends count most, for few rows that hardly fill the device, nor where blocks of 128 channels divide badly.
 template <typename Shape>
 bool takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& p) {
-  if (p.kernel == ScanBwdKernel::kTiles || p.seqlen == 0 || !is_tile_aligned(p.B) || !is_tile_aligned(p.C) ||
-      !device_takes_bwd_roles<Shape>()) {
+  if (p.kernel == ScanBwdKernel::kTiles || p.seqlen == 0 || (lacks_y(p) && !expands_y<Shape>(p)) ||
+      !is_tile_aligned(p.B) || !is_tile_aligned(p.C) || !device_takes_bwd_roles<Shape>()) {
     return false;
   }
   if (p.kernel == ScanBwdKernel::kRoles) return true;
   const int64_t steps = p.cu_seqlens == nullptr ? p.seqlen : p.seqlen / p.batch;  // of a row, on average
-  return p.y != nullptr && steps > 5 * Shape::kTile && !packs_densely(p) &&
+  return steps > 5 * Shape::kTile && !packs_densely(p) &&
          estimated_us<Shape>(p, steps) < estimated_us<DState16<__nv_bfloat16>>(p, steps);
 }
 
-/// f(shape, whether y comes from the forward, with terms) of the kernel that takes p, where takes_tiles(p).
+/// f(shape, whether the main pass reads y where there is a gate, with terms) of the kernel that takes p, where
+/// takes_tiles(p).
 template <typename scalar_t, typename F>
 auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
   using Yes = std::true_type;
@@ -102,8 +115,7 @@ auto with_shape(const SelectiveScanBwdParams<scalar_t>& p, F&& f) {
     case 16:
       if (has_terms(p)) return f(DState16Terms{}, No{}, Yes{});
       if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
-        if (takes_roles<BwdRolesShape>(p))
-          return p.y != nullptr ? f(BwdRolesShape{}, Yes{}, No{}) : f(BwdRolesShape{}, No{}, No{});
+        if (takes_roles<BwdRolesShape>(p)) return f(BwdRolesShape{}, Yes{}, No{});
         if (packs_densely(p)) return p.y != nullptr ? f(DState16Dense{}, Yes{}, No{}) : f(DState16Dense{}, No{}, No{});
       }
       if constexpr (sizeof(scalar_t) == 2) {
@@ -124,9 +136,10 @@ inline void cut_time(BwdPlan& plan, int64_t pairs, int64_t tiles, const CutDevic
   enter_cut(plan, remembered_cut(cut_pairs, pairs, tiles, device), pairs, cut_pairs, tiles, kMaxGridRows);
 }
 
-/// channels: of a block; tile: 0 when time is not divided.
+/// channels: of a block; tile: 0 when time is not divided; with_y: expands_y.
 template <typename scalar_t>
-BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile, const CutDevice& device) {
+BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, int64_t tile, const CutDevice& device,
+                  bool with_y) {
   BwdPlan plan = plan_without_cut(p.batch, channels, (p.d_inner + channels - 1) / channels, p.seqlen, tile);
   if (tile > 0 && p.seqlen > 0) cut_time(plan, plan.whole, (p.seqlen + tile - 1) / tile, device);
   auto take = [&](int64_t floats) {
@@ -135,7 +148,8 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
     return at;
   };
   const int64_t parts = plan.parts(static_cast<uint32_t>(p.batch));
-  plan.expanded = take(expanded_floats(p));
+  const int64_t y_floats = with_y ? n_tokens(p) * p.d_inner * int64_t{sizeof(scalar_t)} / int64_t{sizeof(float)} : 0;
+  plan.expanded = take(expanded_floats(p) + y_floats);  // y behind the states; d_inner is even
   plan.dBC = take(plan.channel_blocks * n_tokens(p) * 2 * p.d_state);
   auto take_if = [&](const float* gradient, int64_t floats) { return gradient == nullptr ? 0 : take(parts * floats); };
   plan.dA = take_if(p.dA, p.d_inner * p.d_state);
@@ -156,14 +170,14 @@ BwdPlan make_plan(const SelectiveScanBwdParams<scalar_t>& p, int64_t channels, i
 
 template <typename scalar_t>
 BwdPlan plan_for(const SelectiveScanBwdParams<scalar_t>& p) {
-  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 0, {});
+  if (!takes_tiles(p)) return make_plan(p, any_bwd_warps(p) * kAnyChannels, 0, {}, false);
   return with_shape(p, [&](auto shape, auto, auto) {
     using Shape = decltype(shape);
-    return make_plan(p, Shape::kChannels, Shape::kTile, cut_device<Shape>());
+    return make_plan(p, Shape::kChannels, Shape::kTile, cut_device<Shape>(), expands_y<Shape>(p));
   });
 }
 
-/// early: behind the first pass, or behind the expansion where this kernel waits for it, which it does without y.
+/// early: behind the first pass, or behind the expansion where this kernel waits for it: where it makes y itself.
 template <typename Shape, bool kSavedY, bool kWithTerms, typename scalar_t>
 cudaError_t launch_main_pass(const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
                              bool state_vectors, bool early, cudaStream_t stream) {
@@ -176,13 +190,32 @@ cudaError_t launch_main_pass(const SelectiveScanBwdParams<scalar_t>& p, const Bw
     return cudaGetLastError();
   };
   if constexpr (std::is_same_v<Shape, BwdRolesShape>) {
-    return launch(selective_scan_bwd_roles_kernel<Shape, kSavedY>, Shape::kAllThreads,
-                  int{sizeof(bwd_roles::Shared<kSavedY>)});
+    return launch(selective_scan_bwd_roles_kernel<Shape>, Shape::kAllThreads, int{sizeof(bwd_roles::Shared)});
   } else {
     constexpr int kBytes = static_cast<int>(sizeof(BwdShared<scalar_t, Shape, kSavedY, kWithTerms>));
     static_assert(kBytes <= 99 * 1024, "the least that a block may have, sm_80 to sm_120");
     return launch(selective_scan_bwd_kernel<scalar_t, Shape, kSavedY, kWithTerms>, Shape::kThreads, kBytes,
                   state_vectors);
+  }
+}
+
+/// Of compact states the states that the main pass starts from, and y where that comes with them; changes p to it.
+template <typename Shape, bool kWithTerms, typename scalar_t>
+cudaError_t launch_expansion(SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan, float* workspace,
+                             bool state_vectors, cudaStream_t stream) {
+  const SelectiveScanBwdParams<scalar_t> compact = p;
+  float* const expanded = workspace + plan.expanded;
+  p.checkpoints = expanded;
+  p.checkpoint_every = kSelectiveScanCheckpointEvery;
+  if constexpr (std::is_same_v<Shape, BwdRolesShape>) {
+    if (!expands_y<Shape>(compact)) {
+      return launch_bwd_expand<DState16<scalar_t>, kWithTerms>(compact, expanded, state_vectors, stream);
+    }
+    auto* const y = reinterpret_cast<scalar_t*>(expanded + expanded_floats(compact));
+    p.y = y;
+    return launch_bwd_expand_with_y(compact, expanded, y, state_vectors, stream);
+  } else {
+    return launch_bwd_expand<Shape, kWithTerms>(compact, expanded, state_vectors, stream);
   }
 }
 
@@ -192,12 +225,8 @@ cudaError_t launch_tiled(SelectiveScanBwdParams<scalar_t> p, const BwdPlan& plan
   const bool state_vectors = is_tile_aligned(p.B) && is_tile_aligned(p.C);
   const bool compact = p.checkpoint_every == kSelectiveScanCompactEvery;
   if (compact) {
-    float* const expanded = workspace + plan.expanded;
-    using Expansion = std::conditional_t<std::is_same_v<Shape, BwdRolesShape>, DState16<scalar_t>, Shape>;
-    const cudaError_t error = launch_bwd_expand<Expansion, kWithTerms>(p, expanded, state_vectors, stream);
+    const cudaError_t error = launch_expansion<Shape, kWithTerms>(p, plan, workspace, state_vectors, stream);
     if (error != cudaSuccess) return error;
-    p.checkpoints = expanded;
-    p.checkpoint_every = kSelectiveScanCheckpointEvery;
   }
   if (plan.chunks() > 1) {
     // A plain launch: it begins when all before it is complete, the expansion too, and the main pass relies on that.

@@ -58,8 +58,8 @@ struct BwdPlan {
   BwdLastRows split;           ///< the rows that have a pair whose rest is a chunk a piece
   int64_t channels;            ///< of a block
   int64_t channel_blocks;      ///< of a row
-  int64_t expanded;            ///< the states that the forward did not keep: bwd_expand.cuh
-  int64_t dBC;                 ///< [channel_block][token][2 d_state]
+  int64_t expanded;  ///< the states that the forward did not keep (bwd_expand.cuh), then y if it is to come too
+  int64_t dBC;       ///< [channel_block][token][2 d_state]
   int64_t dA, dstate_offset, dB_scale, dB_bias, dC_scale, dC_bias;  ///< [part][d_inner][d_state]
   int64_t dD, dbias, dout_offset;                                   ///< [part][d_inner]
   int64_t carry;      ///< [carry_row][d_inner][d_state]: what a piece hands to the one before it, entered with 0

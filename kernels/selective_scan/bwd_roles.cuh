@@ -11,7 +11,7 @@
 //   give (move_registers.cuh): eight warps walk, as in bwd_kernel.cuh, and eight more do the rest beside them instead
 //   of before and after.
 // Accumulation: as bwd_kernel.cuh.
-// Limits: as bwd_kernel.cuh's, no terms, and 16-byte aligned rows of B and C; code for sm_90a.
+// Limits: as bwd_kernel.cuh's, no terms, 16-byte aligned rows of B and C, and with a gate y; code for sm_90a.
 #include "kernels/common/move_registers.cuh"
 #include "kernels/selective_scan/bwd_roles_finish.cuh"
 #include "kernels/selective_scan/bwd_roles_prepare.cuh"
@@ -21,36 +21,31 @@
 
 namespace mpeft::kernels {
 
-/// Takes sizeof(bwd_roles::Shared<kSavedY>) bytes of dynamic shared memory. Where registers cannot be moved it is
-/// empty, for blocks of one warp: by that bound device_takes_bwd_roles knows it.
-template <typename Shape, bool kSavedY>
+/// Takes sizeof(bwd_roles::Shared) bytes of dynamic shared memory. Where registers cannot be moved it is empty, for
+/// blocks of one warp: by that bound device_takes_bwd_roles knows it.
+template <typename Shape>
 __global__ void __launch_bounds__(kMovesRegisters ? Shape::kAllThreads : 32, 1)
     selective_scan_bwd_roles_kernel(const SelectiveScanBwdParams<bwd_roles::scalar_t> p, const BwdPlan plan,
                                     float* workspace) {
   if constexpr (kMovesRegisters) {
     extern __shared__ __align__(128) char roles_memory[];
-    auto& shared = *reinterpret_cast<bwd_roles::Shared<kSavedY>*>(roles_memory);
+    auto& shared = *reinterpret_cast<bwd_roles::Shared*>(roles_memory);
     const BwdWork work = locate_work<Shape::kChannels, Shape::kTile>(p, plan);
     constexpr int kPrepare = Shape::kThreads, kFinish = kPrepare + Shape::kPrepareWarps * 32;  // first threads
     const int thread = static_cast<int>(threadIdx.x), warps = thread / 128;
-    bwd_roles::Preparation<kSavedY> preparation(shared, p, work, thread - kPrepare);
-    bwd_roles::Finish<kSavedY> finish(shared, p, plan, workspace, work, thread - kFinish);
+    bwd_roles::Preparation preparation(shared, p, work, thread - kPrepare);
+    bwd_roles::Finish finish(shared, p, plan, workspace, work, thread - kFinish);
     if (warps == kPrepare / 128) preparation.begin(work);
     if (warps == kFinish / 128) finish.begin();
-    if (thread < bwd_roles::Shared<kSavedY>::kPreparedTiles) shared.prepared[thread].init(Shape::kPrepareWarps);
+    if (thread < bwd_roles::Shared::kPreparedTiles) shared.prepared[thread].init(Shape::kPrepareWarps);
     if (thread < 2) {
       shared.walked[thread].init(Shape::kWarps);
       shared.finished[thread].init(Shape::kFinishWarps);
-      if constexpr (!kSavedY) shared.y.freed[thread].init(Shape::kFinishWarps);
     }
     let_successor_start();
     __syncthreads();
     if (warps < kPrepare / 128) {
       take_registers<Shape::kScanRegisters>();
-      if constexpr (!kSavedY) {  // of states from bwd_expand.cuh; where time is cut they were there before the first
-                                 // pass
-        if (plan.chunks() == 1) wait_for_predecessor();
-      }
       bwd_roles::scan(shared, p, plan, workspace, work);
     } else if (warps < kFinish / 128) {
       give_registers<Shape::kPrepareRegisters>();

@@ -7,15 +7,14 @@
 // defines, in bwd_roles: Finish
 //
 // Backward by roles: the warps that finish. Half by half they add what the scanning warps leave of dB and dC, make du
-// and ddelta of the sums over states, without y from the forward dz too, and store all of it.
+// and ddelta of the sums over states, and store all of it.
 
 namespace mpeft::kernels::bwd_roles {
 
-template <bool kSavedY>
 class Finish {
  public:
   /// thread: of the role.
-  __device__ __forceinline__ Finish(Shared<kSavedY>& shared, const SelectiveScanBwdParams<scalar_t>& params,
+  __device__ __forceinline__ Finish(Shared& shared, const SelectiveScanBwdParams<scalar_t>& params,
                                     const BwdPlan& of_launch, float* of_parts, const BwdWork& of_block, int thread)
       : s(shared),
         p(params),
@@ -43,10 +42,8 @@ class Finish {
   }
 
   __device__ __forceinline__ void run() {
-    if constexpr (kSavedY) {
-      meet<kFinishBarrier>();  // (not needed: the block has met. Part of what was measured)
-      own_places = s.gradients[c / 4];
-    }
+    meet<kFinishBarrier>();           // (not needed: the block has met. Part of what was measured)
+    own_places = s.gradients[c / 4];  // in registers: 1 % faster
     clear_padding();
     const bool exists = c < work.block.channels;
     const int tiles = work.tiles(kTile);
@@ -67,17 +64,14 @@ class Finish {
         for (int j = 0; j < kHalfSteps; j += 4) {
           const int t = t0 + t_own + j;
           if (t >= steps) continue;
-          Four du, ddelta, dz;
-          gradients(du, ddelta, dz, from, k, half, t);
-          const GradientPlaces to = places();
-          store(p.du, to.du, step + t, exists, du);
-          store(p.ddelta, to.ddelta, step + t, exists, ddelta);
-          if constexpr (!kSavedY) store(p.dz, to.dz, step + t, exists, dz);
+          Four du, ddelta;
+          gradients(du, ddelta, from, k, half, t);
+          store(p.du, own_places.du, step + t, exists, du);
+          store(p.ddelta, own_places.ddelta, step + t, exists, ddelta);
         }
         s.finished[half].arrive();
       }
-      if constexpr (!kSavedY) s.y.freed[slot].arrive();
-      slot = slot + 1 == Shared<kSavedY>::kPreparedTiles ? 0 : slot + 1;
+      slot = slot + 1 == Shared::kPreparedTiles ? 0 : slot + 1;
     }
     store_channel_sums();
   }
@@ -103,15 +97,6 @@ class Finish {
     }
   }
 
-  /// In registers where they suffice: 1 % faster.
-  __device__ __forceinline__ GradientPlaces places() const {
-    if constexpr (kSavedY) {
-      return own_places;
-    } else {
-      return s.gradients[c / 4];
-    }
-  }
-
   /// Of dB and dC of a half the two neighbouring states that this thread adds, by steps and columns of (B, C).
   __device__ __forceinline__ int sum_step() const { return me / kDState; }
   __device__ __forceinline__ int sum_column() const { return me % kDState * 2; }
@@ -129,36 +114,27 @@ class Finish {
   }
 
   /// Of step t of tile k.
-  __device__ __forceinline__ void gradients(Four& du, Four& ddelta, Four& dz, const Prepared& from, int k, int half,
-                                            int t) {
-    Four raw_u, raw_dz;
+  __device__ __forceinline__ void gradients(Four& du, Four& ddelta, const Prepared& from, int k, int half, int t) {
+    Four raw_u;
     raw_u.load(&s.u[k & 3][t][c]);
-    if constexpr (!kSavedY) raw_dz.load(&s.z[k & 3][t][c]);  // without y
 #pragma unroll
     for (int pair = 0; pair < 2; ++pair) {  // pair by pair: fewer registers
       const int place = place_of_pair(c + 2 * pair);
-      float S[4], step_size[2], dy[4], D[2], du_pair[2], ddelta_pair[2], dz_pair[2] = {};
+      float S[4], step_size[2], dy[4], D[2], du_pair[2], ddelta_pair[2];
       load_floats(S, &s.sums[half][t % kHalfSteps][place]);
       load_floats(step_size, &from.step[t][place]);
       load_floats(dy, &from.dy[t][place]);
       load_floats(D, &s.D[c + 2 * pair]);
-      float C_h[2] = {};
-      if constexpr (!kSavedY) load_floats(C_h, &s.y.sums[half][t % kHalfSteps][c + 2 * pair]);
-      auto of_pair = [&](const Four& x, int i) {
-        return i == 0 ? low_of(scalar_t{}, x.words[pair]) : high_of(scalar_t{}, x.words[pair]);
-      };
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const float u = of_pair(raw_u, i);
+        const float u = i == 0 ? low_of(scalar_t{}, raw_u.words[pair]) : high_of(scalar_t{}, raw_u.words[pair]);
         ddelta_pair[i] = fmaf(u, S[i], S[2 + i]) * dy[2 + i];
         du_pair[i] = fmaf(step_size[i] * kDeltaUnit<scalar_t>, S[i], D[i] * dy[i]);
         dD[2 * pair + i] = fmaf(dy[i], u, dD[2 * pair + i]);
         dbias[2 * pair + i] += ddelta_pair[i];
-        if constexpr (!kSavedY) dz_pair[i] = of_pair(raw_dz, i) * fmaf(D[i], u, C_h[i]);
       }
       du.words[pair] = detail::two_of(scalar_t{}, du_pair[0], du_pair[1]);
       ddelta.words[pair] = detail::two_of(scalar_t{}, ddelta_pair[0], ddelta_pair[1]);
-      dz.words[pair] = detail::two_of(scalar_t{}, dz_pair[0], dz_pair[1]);
     }
   }
 
@@ -180,7 +156,7 @@ class Finish {
     if (p.ddelta_bias != nullptr) workspace[plan.dbias + place] = sum_bias;
   }
 
-  Shared<kSavedY>& s;
+  Shared& s;
   const SelectiveScanBwdParams<scalar_t>& p;
   const BwdPlan& plan;
   float* const workspace;

@@ -10,11 +10,10 @@
 
 namespace mpeft::kernels::bwd_roles {
 
-template <bool kSavedY>
 class Preparation {
  public:
   /// thread: of the role.
-  __device__ __forceinline__ Preparation(Shared<kSavedY>& shared, const SelectiveScanBwdParams<scalar_t>& params,
+  __device__ __forceinline__ Preparation(Shared& shared, const SelectiveScanBwdParams<scalar_t>& params,
                                          const BwdWork& work, int thread)
       : s(shared),
         p(params),
@@ -44,20 +43,16 @@ class Preparation {
   __device__ __forceinline__ void run() {
     const bool gated = kUsual || p.z.data != nullptr;
     const int c = me % 16 * 8, t_own = me / 16;
-    constexpr int kSlots = Shared<kSavedY>::kPreparedTiles;
+    constexpr int kSlots = Shared::kPreparedTiles;
     Slot<kSlots> at;
 #pragma unroll 1
     for (int k = 0; k < tiles; ++k) {
       const int stage = k & 1, step = last_tile - k * kTile, steps = min(kTile, end - step);
       copy_async_wait();
       // Of an odd number of slots: where `finished` is a phase on already this waits one tile longer, where it is two
-      // on it passes. Of an even number it would then wait for this very tile: a barrier a slot.
-      static_assert(!kSavedY || kSlots % 2 == 1);
-      if constexpr (!kSavedY) {
-        s.y.freed[at.slot].wait_for(at.phase - 1);
-      } else if (k >= kSlots) {
-        s.finished[0].wait_for(k - kSlots);
-      }
+      // on it passes. Of an even number it would then wait for this very tile. (A barrier a slot is 0.5 % slower.)
+      static_assert(kSlots % 2 == 1);
+      if (k >= kSlots) s.finished[0].wait_for(k - kSlots);
       if (k + 1 < tiles) fetch(k + 1);
       Prepared& to = s.tile[at.slot];
       widen_states(to, stage);
@@ -66,7 +61,7 @@ class Preparation {
         const int t = half * kHalfSteps + t_own;
         RawVector<scalar_t, 8> dz;
         prepare_row<kUsual>(dz, to, k, t, c, t < steps);
-        if (gated && kSavedY && p.dz.data != nullptr && t < steps && c < channels) {
+        if (gated && p.dz.data != nullptr && t < steps && c < channels) {
           __stcg(reinterpret_cast<uint4*>(at_step(s.gradients[c / 4].dz, step + t, p.dz.time_stride)),
                  make_uint4(dz.words[0], dz.words[1], dz.words[2], dz.words[3]));
         }
@@ -78,7 +73,7 @@ class Preparation {
 
  private:
   /// Asks for this thread's part of tile k: what it takes the place of, the thread itself has used up (tile k - 2), or
-  /// those who finish have (tile k - 4: u, and z without y).
+  /// those who finish have (tile k - 4: u).
   __device__ __forceinline__ void fetch(int k) {
     const int stage = k & 1, step = last_tile - k * kTile, steps = min(kTile, end - step);
     const int eight = me % 16, t_own = me / 16, c = eight * 8;
@@ -93,8 +88,8 @@ class Preparation {
     both_rows(s.dout[stage], row.dout, p.dout.time_stride);
     both_rows(s.u[k & 3], row.u, p.u.time_stride);
     if (p.z.data != nullptr) {
-      both_rows(s.z[z_slot(k)], row.z, p.z.time_stride);
-      if constexpr (kSavedY) both_rows(s.y.saved[stage], row.y, p.d_inner);
+      both_rows(s.z[stage], row.z, p.z.time_stride);
+      both_rows(s.y[stage], row.y, p.d_inner);
     }
     const int t = me / 8, four = me % 8;
     copy_async_8(&s.states[stage][t][four * 4],
@@ -102,8 +97,6 @@ class Preparation {
                  t < steps);
     copy_async_commit();
   }
-
-  __device__ __forceinline__ static int z_slot(int k) { return kSavedY ? k & 1 : k & 3; }
 
   __device__ __forceinline__ void widen_states(Prepared& to, int stage) const {
     const int t = me / 8, n = me % 8 * 4;
@@ -124,8 +117,8 @@ class Preparation {
       raw_u.load(&s.u[k & 3][t][c + part]);
       raw_dout.load(&s.dout[stage][t][c + part]);
       if (kUsual || p.z.data != nullptr) {
-        raw_z.load(&s.z[z_slot(k)][t][c + part]);
-        if constexpr (kSavedY) raw_y.load(&s.y.saved[stage][t][c + part]);
+        raw_z.load(&s.z[stage][t][c + part]);
+        raw_y.load(&s.y[stage][t][c + part]);
       }
       float u[4], delta[4], dy[4], bias[4], derivative[4], step_sizes[4];
       raw_delta.widen(delta);
@@ -142,17 +135,15 @@ class Preparation {
       if (kUsual || p.z.data != nullptr) {
         float z[4], y[4], dz[4];
         raw_z.widen(z);
-        if constexpr (kSavedY) raw_y.widen(y);
+        raw_y.widen(y);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const Silu gate = silu<scalar_t>(z[i]);
-          dz[i] = dy[i] * gate.derivative;
-          if constexpr (kSavedY) dz[i] *= y[i];
+          dz[i] = dy[i] * gate.derivative * y[i];
           dy[i] *= gate.value;
         }
         RawVector<scalar_t, 4> narrow;
         narrow.narrow(dz);
-        if constexpr (!kSavedY) narrow.store(&s.z[z_slot(k)][t][c + part]);  // without y
         dz_row.words[part / 2] = narrow.words[0], dz_row.words[part / 2 + 1] = narrow.words[1];
       }
 #pragma unroll
@@ -164,7 +155,7 @@ class Preparation {
     }
   }
 
-  Shared<kSavedY>& s;
+  Shared& s;
   const SelectiveScanBwdParams<scalar_t>& p;
   const int me, channels, tiles, last_tile, end;
 };

@@ -13,7 +13,6 @@
 namespace mpeft::kernels::bwd_roles {
 
 /// One half of one tile. What lies where is found anew for each: registers are short between two.
-template <bool kSavedY>
 class Walk {
  public:
   static constexpr int kLane = Shape::kLaneChannels;
@@ -21,7 +20,7 @@ class Walk {
   using StepSums = BwdStepSums<Shape>;
 
   /// Before the first half.
-  __device__ __forceinline__ static void keep_places(Shared<kSavedY>& s, const BwdLane<Shape>& lane) {
+  __device__ __forceinline__ static void keep_places(Shared& s, const BwdLane<Shape>& lane) {
     auto bytes = [&](const float* place) {
       return static_cast<int>(reinterpret_cast<const char*>(place) - reinterpret_cast<const char*>(&s));
     };
@@ -36,7 +35,7 @@ class Walk {
         bytes(&s.sums[0][first_kept_step<Shape>(static_cast<int>(threadIdx.x))][place_of_pair(lane.channel)]);
   }
 
-  __device__ __forceinline__ Walk(Shared<kSavedY>& shared, int slot, int half) : s(shared) {
+  __device__ __forceinline__ Walk(Shared& shared, int slot, int half) : s(shared) {
     const auto thread = static_cast<unsigned>(fresh_thread_index());
     column_step = thread % 32 / 8;
     second_partial = (thread & 16) != 0;
@@ -57,8 +56,7 @@ class Walk {
     dC = reinterpret_cast<float*>(base + ((own.dBC ^ kTurned) + dBC_rows));
   }
 
-  /// Leaves dB and dC of the warp in shared memory, and in sums S1 and S2 (and C . h) of the steps from
-  /// first_kept_step.
+  /// Leaves dB and dC of the warp in shared memory, and in sums S1 and S2 of the steps from first_kept_step.
   __device__ __forceinline__ void run(LaneStates& own, StepSums& sums, int half) const {
     float a[kHalfSteps][kLane][4], v[kHalfSteps][kLane][4], h[kLane][4];
 #pragma unroll
@@ -97,10 +95,9 @@ class Walk {
 #pragma unroll
       for (int q = 0; q < kProductSteps; ++q) {
         const int t = product * kProductSteps + q;
-        float x[2 * kLane], B[4], C[4];
+        float x[2 * kLane], B[4];
         load_floats(x, pairs + t * kRow);
         load_floats(B, BC + t * 2 * kDState);
-        if constexpr (!kSavedY) load_floats(C, BC + t * 2 * kDState + kDState);
 #pragma unroll
         for (int c = 0; c < kLane; ++c) {
 #pragma unroll
@@ -109,7 +106,6 @@ class Walk {
             sums.S2[t][c] = i == 0 ? vh * own.A[c][i] : fmaf(vh, own.A[c][i], sums.S2[t][c]);
             own.dA[c][i] = fmaf(vh, x[c], own.dA[c][i]);
             h[c][i] = fmaf(a[t][c][i], h[c][i], x[kLane + c] * B[i]);
-            if constexpr (!kSavedY) sums.y[t][c] = i == 0 ? C[i] * h[c][i] : fmaf(C[i], h[c][i], sums.y[t][c]);
           }
         }
         add(sum, q, h);
@@ -117,7 +113,6 @@ class Walk {
       store(dC + product * kProductSteps * 2 * kDState, sum);
     }
     sum_over_states<Shape>(sums.S2);
-    if constexpr (!kSavedY) sum_over_states<Shape>(sums.y);
   }
 
  private:
@@ -141,15 +136,14 @@ class Walk {
     store_floats(to, states);
   }
 
-  Shared<kSavedY>& s;
+  Shared& s;
   unsigned column_step;  ///< of its column of a product
   bool second_partial;   ///< that of the lane's own channels
   const float *pairs, *column, *BC;
   float *dB, *dC;
 };
 
-template <bool kSavedY>
-__device__ __forceinline__ void scan(Shared<kSavedY>& s, const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
+__device__ __forceinline__ void scan(Shared& s, const SelectiveScanBwdParams<scalar_t>& p, const BwdPlan& plan,
                                      float* workspace, const BwdWork& work) {
   constexpr int kEvery = static_cast<int>(kSelectiveScanCheckpointEvery), kLane = Shape::kLaneChannels;
   static_assert(kEvery == kHalfSteps);
@@ -158,12 +152,12 @@ __device__ __forceinline__ void scan(Shared<kSavedY>& s, const SelectiveScanBwdP
   const int channel = static_cast<int>(work.block.first_channel) + lane.channel;
   const int64_t row_states = p.d_inner * kDState;
   const int state_start = channel * kDState + lane.group * 4;
-  typename Walk<kSavedY>::LaneStates own;
+  Walk::LaneStates own;
   if (exists && !work.idle) {
 #pragma unroll
     for (int c = 0; c < kLane; ++c) load_floats(own.A[c], p.A + state_start + c * kDState);
   }
-  Walk<kSavedY>::keep_places(s, lane);
+  Walk::keep_places(s, lane);
   const int tiles = work.tiles(kTile);
   auto fetch_state = [&](const float* source, int half, bool wanted) {  // not wanted: zeros, and nothing is read
     float4* const to = &s.h_before[half][0][fresh_thread_index()];
@@ -185,7 +179,7 @@ __device__ __forceinline__ void scan(Shared<kSavedY>& s, const SelectiveScanBwdP
     carry_into_chunk(own.v, own.A, p, plan, workspace, static_cast<int>(plan.first_piece(work.next_chunk)), work.row,
                      channel, lane.group);
   }
-  Slot<Shared<kSavedY>::kPreparedTiles> at;
+  Slot<Shared::kPreparedTiles> at;
 #pragma unroll 1
   for (int k = 0; k < tiles; ++k, at.advance()) {
     s.prepared[at.slot].wait_for(at.phase);
@@ -194,7 +188,7 @@ __device__ __forceinline__ void scan(Shared<kSavedY>& s, const SelectiveScanBwdP
       BwdStepSums<Shape> sums;
       copy_async_wait<1>();
       s.finished[half].wait_for(k - 1);
-      Walk<kSavedY>(s, at.slot, half).run(own, sums, half);
+      Walk(s, at.slot, half).run(own, sums, half);
       asm volatile("" ::: "memory");  // the next state takes the place of this one, which has been read
       fetch_state(source, half, exists && k + 1 < tiles);
       source -= row_states;
@@ -209,25 +203,15 @@ __device__ __forceinline__ void scan(Shared<kSavedY>& s, const SelectiveScanBwdP
         const float both[2 * kLane] = {sums.S1[j][0], sums.S1[j][1], sums.S2[j][0], sums.S2[j][1]};
         store_floats(to + j * 2 * kChannels, both);
       }
-      if constexpr (!kSavedY) {
-        const int thread = fresh_thread_index(), step = first_kept_step<Shape>(thread);
-#pragma unroll
-        for (int j = 0; j < kHalfSteps / Shape::kGroups; ++j) {
-          store_floats(&s.y.sums[half][step + j][BwdLane<Shape>(thread).channel], sums.y[j]);
-        }
-      }
       s.walked[half].arrive();
     }
   }
   if (!exists) return;
-  // Not kept until here, or they would be spilt: the number of the part and, where registers are shorter, the place.
-  const BwdLane<Shape> place(fresh_thread_index());
-  const int first_channel = static_cast<int>(work.block.first_channel);
-  const int first_state = kSavedY ? state_start : (first_channel + place.channel) * kDState + place.group * 4;
+  // not kept until here, or it would be spilt: the number of the part
   const int64_t part = fresh_block_row(), part_states = part * (p.d_inner * kDState);
 #pragma unroll
   for (int c = 0; c < kLane; ++c) {
-    const int start = first_state + c * kDState;
+    const int start = state_start + c * kDState;
     if (p.dA != nullptr) {
       float scaled[4];
 #pragma unroll

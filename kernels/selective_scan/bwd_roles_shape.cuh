@@ -7,8 +7,8 @@
 #include "kernels/selective_scan/bwd_shape.cuh"
 #include "kernels/selective_scan/bwd_work.cuh"
 
-// defines: BwdRolesShape, and in bwd_roles: Prepared, LanePlaces, OfY,
-// GradientPlaces, Shared, Slot, place_of_pair, meet, kPrepareBarrier, kFinishBarrier
+// defines: BwdRolesShape, and in bwd_roles: Prepared, LanePlaces, GradientPlaces,
+// Shared, Slot, place_of_pair, meet, kPrepareBarrier, kFinishBarrier
 //
 // What the three roles of the backward (bwd_roles.cuh) share: the block's shape, its shared memory, and through it the
 // tiles that they hand on.
@@ -56,33 +56,17 @@ struct alignas(16) LanePlaces {
   int pairs, column, BC, dBC;
 };
 
-/// What hangs on where y comes from: y as the forward saved it; or the sum C . h of each half, from states walked here.
-template <bool kSavedY>
-struct OfY {
-  scalar_t saved[2][kTile][kChannels];
-};
-template <>
-struct OfY<false> {
-  float sums[2][kHalfSteps][kChannels];
-  /// Phase k / (slots): slot k % (slots) of `tile` is free, and so are u and z of tile k (Preparation::run says why).
-  Arrivals freed[2];
-};
-
 /// Of four neighbouring channels, at step 0 of the row; of gradients that are not wanted nothing in particular.
 struct GradientPlaces {
   scalar_t *du, *ddelta, *dz;
 };
 
 /// Tile k of those that a block walks (the last of its steps is tile 0) lies in slot k % (slots).
-template <bool kSavedY>
 struct Shared {
   /// Tiles that are prepared, walked or finished at a time: with two those who prepare wait for those who finish, 2 %.
-  static constexpr int kPreparedTiles = kSavedY ? 3 : 2;
+  static constexpr int kPreparedTiles = 3;
   using tile_t = scalar_t[kTile][kChannels];
-  alignas(16) tile_t delta[2], dout[2], u[4];
-  /// Without y from the forward those who prepare put dout silu'(z) in z's place, for those who finish.
-  alignas(16) tile_t z[kSavedY ? 2 : 4];
-  alignas(16) OfY<kSavedY> y;
+  alignas(16) tile_t delta[2], dout[2], u[4], z[2], y[2];
   alignas(16) scalar_t states[2][kTile][2 * kDState];  ///< B, C as they come
   alignas(16) Prepared tile[kPreparedTiles];
   /// Of each half of a tile S1 and S2 (bwd_kernel.cuh) of its steps, by place_of_pair.
@@ -97,11 +81,11 @@ struct Shared {
   alignas(16) float bias[kChannels], D[kChannels];
   /// Step 0 of the row, of each eight neighbouring channels; states: of each four neighbouring ones of B, then of C.
   alignas(16) BwdInputPlaces<scalar_t> row[kChannels / 8];
-  Arrivals prepared[kPreparedTiles];  ///< phase k / (slots): `tile` of tile k is there, and u (and z)
-  Arrivals walked[2];                 ///< phase k, by halves: sums, dBC (and y's sums) of tile k are there
-  Arrivals finished[2];  ///< phase k, by halves: they are free; with half 0, where y is saved, `tile` and u as well
+  Arrivals prepared[kPreparedTiles];  ///< phase k / (slots): `tile` of tile k is there, and u
+  Arrivals walked[2];                 ///< phase k, by halves: sums and dBC of tile k are there
+  Arrivals finished[2];               ///< phase k, by halves: they are free; with half 0 `tile` and u as well
 };
-static_assert(sizeof(Shared<true>) <= 227 * 1024 && sizeof(Shared<false>) <= 227 * 1024);
+static_assert(sizeof(Shared) <= 227 * 1024);
 
 /// A tile's slot of kSlots and its phase in `prepared`.
 template <int kSlots>

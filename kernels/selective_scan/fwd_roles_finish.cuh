@@ -1,17 +1,14 @@
 #pragma once
 
 #include "kernels/selective_scan/fwd_roles_fetch.cuh"
+#include "kernels/selective_scan/fwd_walk.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines: fwd_roles::finish, finish_tile, kUncut
+// defines: fwd_roles::finish, finish_tile
 //
 // The role that adds D u, gates and stores.
 
 namespace mpeft::kernels::fwd_roles {
-
-/// The matrix unit cuts h to 11 bits, by half a unit of the last on average: of mantissas in [1, 2) whose logarithms
-/// are spread evenly, by 2^-11 / (2 ln 2) of themselves.
-inline constexpr float kUncut = 1.f + 3.5e-4f;
 
 /// out (and y_kept, if any): of this thread's first step of the tile and its first channel; stored_steps of the tile
 /// are stored, those beyond `steps`, the row's end, as zeros. D: of the thread's channels.
@@ -33,7 +30,7 @@ __device__ __forceinline__ void finish_tile(const Shared<Shape>& s, int tile, in
       for (int i = 0; i < kVector; ++i) y[i] = 0.f;
     }
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) y[i] = fmaf(D[i], x[i], kUncut * y[i]);
+    for (int i = 0; i < kVector; ++i) y[i] = fmaf(D[i], x[i], fwd_walk::kUncut * y[i]);
     if (y_kept != nullptr) store_floats(y_kept + k * out_stride, y);
     if (gated) {
       load_floats(x, &s.z[slot][t][channel]);

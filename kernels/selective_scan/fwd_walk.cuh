@@ -5,7 +5,7 @@
 #include "kernels/common/cuda_vector.cuh"
 #include "kernels/selective_scan/scan_math.cuh"
 
-// defines, in fwd_walk: LaneShare, place_in_C, column_of_4, load_columns, StepOutputs, StepPair
+// defines, in fwd_walk: kUncut, LaneShare, place_in_C, column_of_4, load_columns, StepOutputs, StepPair
 //
 // How a warp walks the recurrence, 16 states, bfloat16. Lane l, (g, q) = (l / 4, l % 4), has for kWarpChannels
 //   16: channels 2 g and 2 g + 1, states 4 q to 4 q + 3;
@@ -19,6 +19,10 @@
 namespace mpeft::kernels::fwd_walk {
 
 using scalar_t = __nv_bfloat16;
+
+/// The matrix unit cuts h to 11 bits, by half a unit of the last on average: of mantissas in [1, 2) whose logarithms
+/// are spread evenly, by 2^-11 / (2 ln 2) of themselves. C . h times this is right on average.
+inline constexpr float kUncut = 1.f + 3.5e-4f;
 
 /// A lane's share of the states.
 template <int kWarpChannels>

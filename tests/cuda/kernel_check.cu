@@ -145,7 +145,7 @@ std::vector<Job> small_jobs(std::initializer_list<DType> dtypes) {
 }
 
 /// The backward by roles: rows of a part of a tile and of many, full blocks of channels and others, y from the forward
-/// and not, packed rows, with and without what is optional.
+/// and from the expansion of compact states, packed rows, some of the options.
 std::vector<Job> backward_roles_jobs() {
   std::vector<Job> jobs = {{Op::kScan, check_scan_roles_are_there}};
   int option = 0;
