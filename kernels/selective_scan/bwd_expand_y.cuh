@@ -161,7 +161,7 @@ __device__ __forceinline__ void expand_with_y(const SelectiveScanBwdParams<__nv_
   }
 }
 
-/// Empty where the main pass by roles is.
+/// Without kMovesRegisters empty, as the main pass by roles is.
 template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     selective_scan_bwd_expand_y_kernel(const SelectiveScanBwdParams<__nv_bfloat16> p, float* expanded, __nv_bfloat16* y,

@@ -11,7 +11,7 @@
 // defines: kSelectiveScanCheckpointEvery, kSelectiveScanCompactEvery, kSelectiveScanRolesShapes,
 // kSelectiveScanRolesMostSteps, selective_scan_accepts_checkpoint_every, selective_scan_keeps_y,
 // selective_scan_bwd_workspace_bytes, launch_selective_scan_fwd, launch_selective_scan_fwd_roles,
-// launch_selective_scan_bwd
+// selective_scan_bwd_takes_roles, launch_selective_scan_bwd
 //
 // scalar_t is float, __nv_bfloat16 or __half. Nothing here throws, allocates or waits: what a launch needs beyond its
 // params is the caller's workspace, and an error comes back as a cudaError_t (cudaErrorInvalidValue: a size out of
@@ -19,8 +19,8 @@
 
 namespace mpeft::kernels {
 
-/// Steps between two kept states: as the backward wants them, and when memory is short: it then recomputes those in
-/// between into its workspace. A forward that keeps checkpoints sets params.checkpoint_every to one of the two and
+/// Steps between two kept states: as the backward wants them, and when memory is short: it then makes those in between
+/// again, into its workspace, and y where it wants that. A forward that keeps checkpoints sets params.checkpoint_every to one of the two and
 /// gives room for (n_row_parts(...), d_inner, d_state) floats.
 inline constexpr int64_t kSelectiveScanCheckpointEvery = 8, kSelectiveScanCompactEvery = 32;
 inline constexpr bool selective_scan_accepts_checkpoint_every(int64_t every) {
@@ -53,6 +53,10 @@ cudaError_t launch_selective_scan_fwd_roles(const SelectiveScanFwdParams<__nv_bf
 /// bytes.
 template <typename scalar_t>
 int64_t selective_scan_bwd_workspace_bytes(const SelectiveScanBwdParams<scalar_t>& params);
+
+/// Whether launch_selective_scan_bwd would run these very params by roles (bwd_roles.cuh): so that a check can ask for
+/// what it means to check.
+bool selective_scan_bwd_takes_roles(const SelectiveScanBwdParams<__nv_bfloat16>& params);
 
 /// Gradients are bitwise reproducible: sums run in a fixed order, without atomics.
 template <typename scalar_t>

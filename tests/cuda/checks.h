@@ -9,8 +9,8 @@
 #include "tests/cuda/comparison.h"
 
 // defines: Op, DType, ScanCase, ScanJob, ConvCase, NormCase, CrossEntropyCase, DecodeCase, packed_starts, channels_for,
-// scan_cut_cases, check_scan_roles_are_there, check_scan, check_scan_repeats, check_scan_math, check_scan_far_apart,
-// conv_cases, check_conv, check_norm, time_all
+// is_roles_device, scan_cut_cases, check_scan_roles_are_there, check_scan, check_scan_repeats, check_scan_math,
+// check_scan_far_apart, conv_cases, check_conv, check_norm, time_all
 
 namespace mpeft::cuda_check {
 
@@ -75,10 +75,12 @@ inline std::vector<int32_t> packed_starts(int rows, int64_t seqlen) {
 /// Of each of `rows` rows so many channels, a multiple of 8, that a multiprocessor gets some `load` of them: by that
 /// the forward chooses its shape (roles_choices in fwd_launch.cuh), and the backward how it cuts time.
 int64_t channels_for(int64_t load, int64_t rows);
+/// Whether the program should have code for the scan's backward by roles on this device: where sm_90a runs.
+bool is_roles_device();
 /// Of the backward where it cuts time.
 std::vector<ScanJob> scan_cut_cases();
 
-/// Where the program should have code for the backward by roles, it has.
+/// On such a device it has, and the backward by roles takes what it should.
 void check_scan_roles_are_there(Report& report);
 void check_scan(const ScanCase& c, DType dtype, Report& report);
 /// 100 repeats, and replays of a captured graph, bitwise.

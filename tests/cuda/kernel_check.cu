@@ -81,7 +81,8 @@ ScanCase with_terms(ScanCase c, int i) {
 constexpr int64_t kLoads[] = {40, 56, 88, 120, 150};  // in long rows one shape of the forward each
 
 /// The forward by roles in every shape: channels that end within a block, one tile and more tiles than slots for them
-/// (4), rows packed, with options.
+/// (4), rows packed, with options. The backward by roles, whose blocks are walked in many tiles here, where it takes
+/// them.
 std::vector<ScanCase> roles_cases() {
   std::vector<ScanCase> cases;
   int option = 0;
@@ -91,8 +92,13 @@ std::vector<ScanCase> roles_cases() {
       ScanCase c;
       c.roles_shape = shape, c.d_inner = 168, c.seqlen = seqlen, c.batch = 1;
       if (seqlen > 18) c = with_options(c, option++);
-      c.lengths = false, c.bwd_kernel = kernels::ScanBwdKernel::kRoles;  // whose blocks are walked in many tiles here
+      c.lengths = false;
       if (seqlen == kPacked) c.packed = 5, c.compact = shape % 2 == 1;
+      const bool is_aligned = c.rank == 8;
+      if (is_aligned) c.bwd_kernel = kernels::ScanBwdKernel::kRoles;
+      cases.push_back(c);
+      if (is_aligned || !c.compact) continue;
+      c.rank = 8, c.z = shape % 4 == 1, c.bwd_kernel = kernels::ScanBwdKernel::kRoles;
       cases.push_back(c);
     }
   }
@@ -153,7 +159,9 @@ std::vector<Job> backward_roles_jobs() {
     for (const int64_t d_inner : {40, 136}) {
       for (const bool compact : {false, true}) {
         ScanCase c;
-        if (option % 3 != 0) c = with_options(c, 2 * option), c.rank = 8;
+        // numbers by which compact states come with a gate and without, padding and a last state's gradient elsewhere
+        if (option % 3 != 0) c = with_options(c, 7 * option + option / 4), c.rank = 8;
+        if (compact) c.wanted = ScanCase::kAllGradients;
         c.batch = 2, c.seqlen = seqlen, c.d_inner = d_inner, c.compact = compact, ++option;
         c.bwd_kernel = kernels::ScanBwdKernel::kRoles;
         add(jobs, c, kBf16);

@@ -53,7 +53,8 @@ class Snapshot {
   void compare(int number, cudaStream_t stream) const {
     for (size_t i = 0; i < arrays_.size(); ++i) {
       if (arrays_[i].size == 0) continue;
-      detail::set_where_different<<<132, 256, 0, stream>>>(
+      constexpr int kBlocks = 128, kThreads = 256;  // the kernel's loop takes any number
+      detail::set_where_different<<<kBlocks, kThreads, 0, stream>>>(
           static_cast<const uint16_t*>(arrays_[i].data), reinterpret_cast<const uint16_t*>(copies_[i].data()),
           arrays_[i].size / sizeof(uint16_t), different_.data() + number);
       MPEFT_CUDA_REQUIRE(cudaGetLastError());
@@ -73,10 +74,10 @@ class Snapshot {
 };
 
 /// 100 repeats of launch(stream) and three replays of it, captured in a graph, give the bits of the first run, in
-/// `outputs`, and each of `written` is written at all; outputs and `scratch` are poisoned before each. By one thread.
+/// `outputs`, and each of `wanted` is written at all; outputs and `scratch` are poisoned before each. By one thread.
 template <typename Launch>
 void require_repeats(Report& report, const std::string& name, const std::vector<DeviceBytes>& outputs,
-                     const std::vector<DeviceBytes>& written, const std::vector<DeviceBytes>& scratch,
+                     const std::vector<DeviceBytes>& wanted, const std::vector<DeviceBytes>& scratch,
                      const Launch& launch) {
   constexpr int kRepeats = 100, kReplays = 3;
   const cudaStream_t stream = cudaStreamPerThread;
@@ -88,11 +89,12 @@ void require_repeats(Report& report, const std::string& name, const std::vector<
   poison();
   MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(stream));
   std::vector<Snapshot> untouched;
-  for (const DeviceBytes& array : written) untouched.emplace_back(std::vector{array}, 1);
+  for (const DeviceBytes& array : wanted) untouched.emplace_back(std::vector{array}, 1);
   launch(stream);
-  for (const Snapshot& before : untouched) {
-    before.compare(0, stream);
-    report.require(before.different(stream).front() != 0, name + ": an output was not written");
+  for (size_t i = 0; i < untouched.size(); ++i) {
+    untouched[i].compare(0, stream);
+    report.require(untouched[i].different(stream).front() != 0,
+                   name + ": number " + std::to_string(i) + " of the wanted outputs was not written");
   }
   const Snapshot first(outputs, kRepeats + kReplays);
   for (int i = 0; i < kRepeats; ++i) {

@@ -94,12 +94,11 @@ class ScanCheck {
 
   void repeat() {
     const DeviceArray<char> workspace = make_workspace();
-    require_repeats(
-        report_, name(), outputs(), {bytes_of(out.array()), bytes_of(du.array()), bytes_of(dA.array())},
-        {bytes_of(workspace), bytes_of(*checkpoints_), bytes_of(y_.array())}, [&](cudaStream_t stream) {
-          MPEFT_CUDA_REQUIRE(launch(forward_params(), stream));
-          MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
-        });
+    const std::vector<DeviceBytes> scratch = {bytes_of(workspace), bytes_of(*checkpoints_), bytes_of(y_.array())};
+    require_repeats(report_, name(), outputs(), wanted_outputs(), scratch, [&](cudaStream_t stream) {
+      MPEFT_CUDA_REQUIRE(launch(forward_params(), stream));
+      MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(backward_params(), workspace.data(), stream));
+    });
   }
 
   template <typename T, typename Launch>
@@ -121,6 +120,7 @@ class ScanCheck {
 
   void check_backward() {
     const auto tol = tolerance<scalar_t>();
+    check_kernel();
     check_cut_rows();
     launch_backward();
     auto check = [&](const char* tensor_name, auto& tensor, double tol_of, bool wanted) {
@@ -217,6 +217,20 @@ class ScanCheck {
     for (Tensor<scalar_t>* x : {&out, &du, &ddelta, &dz, &dB, &dC}) all.push_back(bytes_of(x->array()));
     for (Tensor<float>* x : {&last_state, &dA, &dD, &ddelta_bias, &dinitial_state}) all.push_back(bytes_of(x->array()));
     for (Tensor<float>& x : dterms_) all.push_back(bytes_of(x.array()));
+    return all;
+  }
+
+  /// Those that the case asks for: out, the last state, then gradients in the order of ScanCase::wanted.
+  std::vector<DeviceBytes> wanted_outputs() {
+    std::vector<DeviceBytes> all = {bytes_of(out.array())};
+    if (c_.last_state) all.push_back(bytes_of(last_state.array()));
+    const auto keep = [&](auto& x) {
+      all.push_back(bytes_of(x.array()));
+      return x.device();
+    };
+    SelectiveScanBwdParams<scalar_t> places;
+    gradients(
+        places, keep, [&](auto& x) { return keep(x).data; }, c_.wanted);
     return all;
   }
 
@@ -395,10 +409,16 @@ class ScanCheck {
   DeviceArray<char> make_workspace() {
     return DeviceArray<char>(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(backward_params())));
   }
+  /// A case that names the roles is there for them: where the program should have code for them, they take it.
+  void check_kernel() {
+    if constexpr (std::is_same_v<scalar_t, __nv_bfloat16>) {
+      if (c_.bwd_kernel != ScanBwdKernel::kRoles || !is_roles_device()) return;
+      report_.require(kernels::selective_scan_bwd_takes_roles(backward_params()), name() + ": not by roles");
+    }
+  }
   /// How this device is to cut the case.
   void check_cut_rows() {
-    const bool by_roles = bwd_kernel_ == ScanBwdKernel::kRoles;  // of which only devices of sm_90a have code
-    if (by_roles && kernels::device_attribute(cudaDevAttrComputeCapabilityMajor) != 9) return;
+    if (bwd_kernel_ == ScanBwdKernel::kRoles && !is_roles_device()) return;
     const int64_t further = backward_parts() - rows_;
     if (c_.cut_rows > 0 && kernels::multiprocessors() == 132) {  // chosen for that many
       report_.require(further > 0 && further % c_.cut_rows == 0,

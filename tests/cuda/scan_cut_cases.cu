@@ -76,16 +76,29 @@ void add_joined_rests(std::vector<ScanJob>& jobs) {
 
 }  // namespace
 
-/// Of 136 channels blocks of 64 leave three parts of dB and dC, blocks of 128 two.
+bool is_roles_device() { return kernels::device_attribute(cudaDevAttrComputeCapabilityMajor) == 9; }
+
 void check_scan_roles_are_there(Report& report) {
-  if (kernels::device_attribute(cudaDevAttrComputeCapabilityMajor) != 9) return;
+  if (!is_roles_device()) return;
+  using scalar_t = __nv_bfloat16;
   Report::dtype = "bf16";
-  kernels::SelectiveScanBwdParams<__nv_bfloat16> p;
-  p.batch = 1, p.seqlen = 1024, p.d_inner = 136, p.d_state = 16, p.kernel = kernels::ScanBwdKernel::kTiles;
-  const int64_t by_tiles = kernels::selective_scan_bwd_workspace_bytes(p);
-  p.kernel = kernels::ScanBwdKernel::kRoles;
-  report.require(kernels::selective_scan_bwd_workspace_bytes(p) != by_tiles,
-                 "scan: no backward by roles: was it compiled for sm_90a?");
+  kernels::SelectiveScanBwdParams<scalar_t> p;
+  p.batch = 1, p.seqlen = 1024, p.d_inner = 136, p.d_state = 16, p.kernel = kernels::ScanBwdKernel::kRoles;
+  report.require(kernels::selective_scan_bwd_takes_roles(p), "scan: no backward by roles: was it compiled for sm_90a?");
+  // with a gate they want y, from the forward or from the expansion of compact states
+  const DeviceArray<scalar_t> gate(static_cast<size_t>(p.seqlen * p.d_inner)), y(gate.size());
+  p.z = {gate.data(), 0, p.d_inner};
+  p.checkpoint_every = kernels::kSelectiveScanCheckpointEvery;
+  report.require(!kernels::selective_scan_bwd_takes_roles(p), "scan: a gate without y by roles");
+  p.checkpoint_every = kernels::kSelectiveScanCompactEvery;
+  report.require(kernels::selective_scan_bwd_takes_roles(p), "scan: compact states with a gate not by roles");
+  p.checkpoint_every = kernels::kSelectiveScanCheckpointEvery, p.y = y.data();
+  report.require(kernels::selective_scan_bwd_takes_roles(p), "scan: y from the forward not by roles");
+  // another kernel takes these, whatever is asked for
+  p.d_state = 32;
+  report.require(!kernels::selective_scan_bwd_takes_roles(p), "scan: 32 states by roles");
+  p.d_state = 16, p.d_inner = 132;
+  report.require(!kernels::selective_scan_bwd_takes_roles(p), "scan: rows that are not aligned by roles");
 }
 
 std::vector<ScanJob> scan_cut_cases() {

@@ -19,7 +19,7 @@ void check_scan_far_apart(Report& report) {
                     kFar = (int64_t{1} << 31) + 4096;
   Report::dtype = "bf16";
   // near: rows next to each other; far: the second row begins more than 2^31 elements after the first
-  auto run = [&](int64_t stride, int shape, kernels::ScanBwdKernel kernel) {
+  auto run = [&](int64_t stride, int shape, kernels::ScanBwdKernel kernel, int64_t every) {
     const size_t size = static_cast<size_t>(stride + kSteps * kChannels);
     const DeviceArray<scalar_t> buffer(kTensors * kSteps * kChannels + size);
     auto place = [&](int64_t i) {
@@ -28,8 +28,8 @@ void check_scan_far_apart(Report& report) {
     const DeviceArray<scalar_t> out(kRows * kSteps * kChannels), y(kRows * kSteps * kChannels);
     const DeviceArray<scalar_t> BC(std::vector<scalar_t>(kRows * kSteps * kStates, __float2bfloat16(0.5f)));
     const DeviceArray<float> A(std::vector<float>(kChannels * kStates, -1.f));
-    const DeviceArray<float> checkpoints(static_cast<size_t>(
-        kernels::n_row_parts(kRows, kSteps, false, kernels::kSelectiveScanCheckpointEvery) * kChannels * kStates));
+    const DeviceArray<float> checkpoints(
+        static_cast<size_t>(kernels::n_row_parts(kRows, kSteps, false, every) * kChannels * kStates));
     std::vector<scalar_t> values(kSteps * kChannels);
     for (int i = 0; i < 4; ++i) {
       for (int64_t row = 0; row < kRows; ++row) {
@@ -50,8 +50,8 @@ void check_scan_far_apart(Report& report) {
     };
     SelectiveScanFwdParams<scalar_t> f;
     inputs(f);
-    f.out = out.data(), f.y = y.data(), f.checkpoints = checkpoints.data(),
-    f.checkpoint_every = kernels::kSelectiveScanCheckpointEvery;
+    f.out = out.data(), f.checkpoints = checkpoints.data(), f.checkpoint_every = every;
+    if (every == kernels::kSelectiveScanCheckpointEvery) f.y = y.data();
     cudaError_t error = cudaErrorNotSupported;  // on devices without roles
     if (shape >= 0) error = kernels::launch_selective_scan_fwd_roles(f, shape, cudaStreamPerThread);
     if (error == cudaErrorNotSupported) error = kernels::launch_selective_scan_fwd(f, cudaStreamPerThread);
@@ -60,7 +60,7 @@ void check_scan_far_apart(Report& report) {
     inputs(b);
     b.dout = constant(place(3)), b.checkpoints = f.checkpoints, b.checkpoint_every = f.checkpoint_every;
     b.du = place(4), b.ddelta = place(5), b.dz = place(6);
-    b.y = y.data(), b.kernel = kernel;
+    b.y = f.y, b.kernel = kernel;
     const DeviceArray<char> workspace(static_cast<size_t>(kernels::selective_scan_bwd_workspace_bytes(b)));
     MPEFT_CUDA_REQUIRE(kernels::launch_selective_scan_bwd(b, workspace.data(), cudaStreamPerThread));
     MPEFT_CUDA_REQUIRE(cudaStreamSynchronize(cudaStreamPerThread));
@@ -75,12 +75,16 @@ void check_scan_far_apart(Report& report) {
     }
     return results;
   };
-  for (int shape = -1; shape < kernels::kSelectiveScanRolesShapes; ++shape) {  // -1: what the forward chooses
-    for (const auto kernel : {kernels::ScanBwdKernel::kTiles, kernels::ScanBwdKernel::kRoles}) {
-      report.require(run(kTensors * kSteps * kChannels, shape, kernel) == run(kFar, shape, kernel),
-                     "scan: rows more than 2^31 elements apart, shape " + std::to_string(shape) + ", backward " +
-                         std::to_string(static_cast<int>(kernel)));
+  auto check = [&](int shape, kernels::ScanBwdKernel kernel, int64_t every) {
+    report.require(run(kTensors * kSteps * kChannels, shape, kernel, every) == run(kFar, shape, kernel, every),
+                   "scan: rows more than 2^31 elements apart, shape " + std::to_string(shape) + ", backward " +
+                       std::to_string(static_cast<int>(kernel)) + ", a state every " + std::to_string(every));
+  };
+  for (const auto kernel : {kernels::ScanBwdKernel::kTiles, kernels::ScanBwdKernel::kRoles}) {
+    for (int shape = -1; shape < kernels::kSelectiveScanRolesShapes; ++shape) {  // -1: what the forward chooses
+      check(shape, kernel, kernels::kSelectiveScanCheckpointEvery);
     }
+    check(-1, kernel, kernels::kSelectiveScanCompactEvery);
   }
 }
 

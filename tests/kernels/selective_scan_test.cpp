@@ -125,11 +125,14 @@ TEST_P(SelectiveScanTest, NeutralTermsChangeNothing) {
 }
 
 TEST_P(SelectiveScanTest, CompactStatesGiveTheSameGradients) {
-  for (const ScanCase& c :
-       {ScanCase{.seqlen = 75, .d_inner = 24, .with_state = true},
-        ScanCase{.seqlen = 75, .d_inner = 24, .with_state = true, .with_terms = true},
-        ScanCase{.dtype = at::kBFloat16, .d_inner = 24, .with_state = true, .packed = {33, 1, 0, 64, 40}},
-        ScanCase{.seqlen = 40, .d_inner = 13, .d_state = 5}}) {
+  std::vector<ScanCase> cases = {
+      ScanCase{.seqlen = 75, .d_inner = 24, .with_state = true},
+      ScanCase{.seqlen = 75, .d_inner = 24, .with_state = true, .with_terms = true},
+      ScanCase{.dtype = at::kBFloat16, .d_inner = 24, .with_state = true, .packed = {33, 1, 0, 64, 40}},
+      ScanCase{.seqlen = 40, .d_inner = 13, .d_state = 5}};
+  // enough for the backward by roles (kernels/selective_scan/README.md), which small cases do not get
+  if (device().is_cuda()) cases.push_back({.dtype = at::kBFloat16, .batch = 4, .seqlen = 100, .d_inner = 4096});
+  for (const ScanCase& c : cases) {
     SCOPED_TRACE(::testing::PrintToString(c));
     auto args = scan_inputs(c, device());
     args.compact_states = true;
