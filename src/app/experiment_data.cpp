@@ -92,6 +92,16 @@ void require_examples(const config::ExperimentConfig& config, const data::TextDa
   throw DataError(message);
 }
 
+TokenizedSplit read_split(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer, bool for_training) {
+  constexpr size_t kDebugExamples = 16;
+  TokenizedSplit split;
+  split.text = data::read_dataset(dataset_request(config, for_training));
+  if (config.debug && split.text.examples.size() > kDebugExamples) split.text.examples.resize(kDebugExamples);
+  split.tokens = tokenize_dataset(config, split.text, tokenizer, for_training);
+  require_examples(config, split.text, split.tokens, for_training ? "training" : "evaluation");
+  return split;
+}
+
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
                                        int64_t vocab_size) {
   const auto& section = config.eval_gen;

@@ -38,6 +38,16 @@ data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, 
 void require_examples(const config::ExperimentConfig& config, const data::TextDataset& dataset,
                       const data::TokenizedDataset& tokens, const std::string& purpose);
 
+/// One split as text and as tokens.
+struct TokenizedSplit {
+  data::TextDataset text;
+  data::TokenizedDataset tokens;
+};
+
+/// The split that an experiment trains on, or is evaluated on: with `debug` a few examples. Throws DataError, also when
+/// nothing is left of it.
+TokenizedSplit read_split(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer, bool for_training);
+
 /// How evaluation generates: what `eval_gen` asks for.
 eval::GenerateOptions generate_options(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer,
                                        int64_t vocab_size);
