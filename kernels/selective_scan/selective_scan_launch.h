@@ -20,8 +20,8 @@
 namespace mpeft::kernels {
 
 /// Steps between two kept states: as the backward wants them, and when memory is short: it then makes those in between
-/// again, into its workspace, and y where it wants that. A forward that keeps checkpoints sets params.checkpoint_every to one of the two and
-/// gives room for (n_row_parts(...), d_inner, d_state) floats.
+/// again, into its workspace, and y where it wants that. A forward that keeps checkpoints sets params.checkpoint_every
+/// to one of the two and gives room for (n_row_parts(...), d_inner, d_state) floats.
 inline constexpr int64_t kSelectiveScanCheckpointEvery = 8, kSelectiveScanCompactEvery = 32;
 inline constexpr bool selective_scan_accepts_checkpoint_every(int64_t every) {
   return every == kSelectiveScanCheckpointEvery || every == kSelectiveScanCompactEvery;
