@@ -12,6 +12,13 @@
 #include "mpeft/core/logging.h"
 
 namespace mpeft::app {
+namespace {
+
+constexpr const char* kSmallerBatch =
+    "\n  what was saved is intact; try a smaller batch (--set batch_size=…) with --set gradient_accumulation_steps=…, "
+    "or a smaller model";
+
+}  // namespace
 
 int run_guarded(const std::function<int()>& body) {
   // cuBLAS is deterministic only with a fixed workspace, which it reads from the environment when it starts.
@@ -28,12 +35,13 @@ int run_guarded(const std::function<int()>& body) {
     log::error(e.what());
     return static_cast<int>(e.exit_code());
   } catch (const c10::OutOfMemoryError& e) {
-    log::error(std::string("out of GPU memory: ") + e.what_without_backtrace() +
-               "\n  what was saved is intact; try a smaller batch (--set batch_size=…) with --set "
-               "gradient_accumulation_steps=…");
+    log::error(std::string("out of GPU memory: ") + e.what_without_backtrace() + kSmallerBatch);
     return static_cast<int>(ExitCode::kInternal);
   } catch (const c10::Error& e) {
-    log::error(std::string("LibTorch: ") + e.what_without_backtrace());
+    const std::string what = e.what_without_backtrace();
+    // of a processor's memory there is no class of its own
+    const bool is_memory = what.find("DefaultCPUAllocator") != std::string::npos;
+    log::error(is_memory ? "out of memory: " + what + kSmallerBatch : "LibTorch: " + what);
     return static_cast<int>(ExitCode::kInternal);
   } catch (const std::bad_alloc&) {
     log::error("out of memory");

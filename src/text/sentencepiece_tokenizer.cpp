@@ -1,5 +1,6 @@
 #include "text/sentencepiece_tokenizer.h"
 
+#include <cstddef>
 #include <utility>
 
 #include <sentencepiece_processor.h>
@@ -8,6 +9,14 @@
 #include "mpeft/core/strings.h"
 
 #include "text/code_points.h"
+
+// libsentencepiece and LibTorch's libc10 both export a variable of this name: a class of 32 bytes, made when the
+// program starts, and an int that only a parser of command lines reads, which we do not call. The loader gives both
+// libraries the first one it finds. That was libc10's, and what lay behind it was overwritten: a failed allocation of
+// LibTorch's then ended the program instead of throwing. The program's own comes before those of all libraries.
+extern "C" {
+alignas(64) std::byte FLAGS_minloglevel[64];
+}
 
 namespace mpeft::text {
 
