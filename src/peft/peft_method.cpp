@@ -1,12 +1,27 @@
 #include "mpeft/peft/peft_method.h"
 
 #include <algorithm>
+#include <set>
 
 #include "mpeft/core/check.h"
 
+#include "peft/base_parameters.h"
 #include "peft/start_states.h"
 
 namespace mpeft::peft {
+namespace {
+
+// Those that weight decay, which pulls to zero, leaves alone: biases and norms, as in transformers' Trainer, and A_log
+// and D, which Mamba's own code marks so.
+std::set<const void*> not_decayed(model::MambaLM& model) {
+  std::set<const void*> tensors;
+  for (const auto& base : list_base_parameters(model)) {
+    if (base.tensor.dim() == 1 || base.path.ends_with(".A_log")) tensors.insert(base.tensor.unsafeGetTensorImpl());
+  }
+  return tensors;
+}
+
+}  // namespace
 
 std::optional<checkpoint::AdapterFolder> PeftMethod::to_peft(model::MambaLM& /*model*/,
                                                              const std::string& /*base_model*/) const {
@@ -22,6 +37,7 @@ checkpoint::TensorMap PeftMethod::export_state(model::MambaLM& model) const {
 
 std::vector<NamedParameter> trained_parameters(model::MambaLM& model, const PeftMethod* method) {
   const auto described = method != nullptr ? method->parameters() : std::vector<NamedParameter>();
+  const auto kept = not_decayed(model);
   std::vector<NamedParameter> result;
   for (const auto& item : model->named_parameters()) {
     if (!item.value().requires_grad()) continue;
@@ -33,6 +49,7 @@ std::vector<NamedParameter> trained_parameters(model::MambaLM& model, const Peft
       parameter = *it;
       parameter.name = item.key();
     }
+    if (kept.contains(item.value().unsafeGetTensorImpl())) parameter.weight_decay = false;
     result.push_back(std::move(parameter));
   }
   MPEFT_ASSERT(method == nullptr || result.size() == described.size(), "a parameter of the method is not in the model");

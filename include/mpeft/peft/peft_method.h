@@ -86,8 +86,8 @@ std::unique_ptr<PeftMethod> make_peft_method(const std::string& json_text, const
 /// The method of a configuration file, or of several applied together (COMPOSITE). Throws ConfigError.
 std::unique_ptr<PeftMethod> make_peft_method_from_files(const std::vector<std::filesystem::path>& files);
 
-/// What trains, under its names in the model, with what `method` says about it (null: full fine-tuning). Call after
-/// requires_grad is set.
+/// What trains, under its names in the model, with what `method` says about it (null: full fine-tuning). Of the base's
+/// own parameters biases, norms, A_log and D have no weight decay. Call after requires_grad is set.
 std::vector<NamedParameter> trained_parameters(model::MambaLM& model, const PeftMethod* method);
 
 }  // namespace mpeft::peft

@@ -61,6 +61,30 @@ TEST(LayerFreezeTest, ANameIsAComponentOrADottedSuffix) {
   EXPECT_EQ(trained_names(freeze_json(R"(["embedding"])")), Names{"backbone.embeddings.weight"});
 }
 
+// In full fine-tuning as well as in place; what a method adds has the decay that the method says.
+TEST(TrainedParametersTest, WeightDecayLeavesBiasesNormsAndTheStateSpaceAlone) {
+  for (const std::string& json :
+       {std::string(), freeze_json(R"(["mixer", "norm", "norm_f"])"), std::string(R"({"peft_type": "BITFIT"})"),
+        std::string(R"({"peft_type": "LORA", "r": 2, "lora_alpha": 2, "bias": "all",
+                                                  "target_modules": ["in_proj"], "modules_to_save": ["norm_f"]})")}) {
+    auto model = test::make_tiny_model();
+    auto method = json.empty() ? nullptr : make_peft_method(json, "t.json");
+    if (method) method->inject(model, 0);
+    if (!method) {
+      for (auto& parameter : model->parameters()) parameter.set_requires_grad(true);
+    }
+    size_t n_kept = 0;
+    for (const auto& parameter : trained_parameters(model, method.get())) {
+      const auto is_named = [&](const char* end) { return parameter.name.ends_with(end); };
+      const bool kept = is_named(".bias") || is_named("norm.weight") || is_named("norm_f.weight") ||
+                        is_named(".A_log") || is_named(".D");
+      EXPECT_EQ(parameter.weight_decay, !kept) << parameter.name << " " << json;
+      n_kept += kept ? 1 : 0;
+    }
+    EXPECT_GT(n_kept, 0U) << json;
+  }
+}
+
 TEST(LayerFreezeTest, RowsTrainAsTheyDoInTheWholeWeight) {
   auto rows = test::make_tiny_model(), whole = test::make_tiny_model(), base = test::make_tiny_model();
   make_peft_method(freeze_json(R"(["x_proj_dt", "x_proj_C"])"), "t.json")->inject(rows, 0);
