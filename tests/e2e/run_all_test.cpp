@@ -114,7 +114,7 @@ TEST_F(RunAllProgram, PassesFlagsOnToEveryChild) {
 }
 
 TEST_F(RunAllProgram, RetriesCrashesFromTheirLastCheckpoint) {
-  experiment("a", "[ -e \"$out/once\" ] || { touch \"$out/once\"; kill -11 $$; }");
+  experiment("a", "[ -e \"$out/once\" ] || { touch \"$out/once\"; echo '{}' > \"$out/manifest.json\"; kill -11 $$; }");
   experiment("b", "exit 2");
   const auto outcome = run_all("--retries 1 --overwrite");
   EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
@@ -124,6 +124,16 @@ TEST_F(RunAllProgram, RetriesCrashesFromTheirLastCheckpoint) {
   EXPECT_THAT(both.substr(both.find('\n') + 1), HasSubstr("--resume"));
   EXPECT_THAT(both.substr(both.find('\n') + 1), Not(HasSubstr("--overwrite")));
   EXPECT_EQ(arguments("b").find('\n'), arguments("b").size() - 1);  // one attempt: a wrong flag stays wrong
+}
+
+TEST_F(RunAllProgram, ARunThatDiedBeforeItBeganStillOverwrites) {
+  experiment("a", "[ -e \"$out/once\" ] || { touch \"$out/once\"; kill -9 $$; }");
+  const auto outcome = run_all("--retries 1 --overwrite");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("started on cpu (attempt 2)"));
+  const std::string both = arguments("a");
+  EXPECT_THAT(both.substr(both.find('\n') + 1), HasSubstr("--overwrite"));
+  EXPECT_THAT(both.substr(both.find('\n') + 1), Not(HasSubstr("--resume")));
 }
 
 TEST_F(RunAllProgram, PassesCtrlCOnAndWaits) {

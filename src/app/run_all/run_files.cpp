@@ -134,7 +134,7 @@ void RunFollower::read_line(const std::string& line) {
     const auto it = metrics->contains(first_metric_) ? metrics->find(first_metric_) : metrics->begin();
     progress_.metric_name = it.key();
     progress_.metric = it->is_number() ? it->get<double>() : std::nan("");
-    if (!(progress_.metric <= progress_.best_metric)) {
+    if (!std::isnan(progress_.metric) && !(progress_.metric <= progress_.best_metric)) {
       progress_.best_metric = progress_.metric;
       progress_.best_epoch = integer(object, "epoch");
     }

@@ -37,6 +37,7 @@ struct Run {
   double seconds = 0;            ///< of all attempts that have ended
   Clock::time_point begin = {};  ///< of the running attempt
   std::optional<double> eta;     ///< seconds to its end; nullopt: not known
+  bool has_begun = false;        ///< whether an attempt has written its manifest: what lies in the folder is this run's
 };
 
 /// How many runs are in which state.

@@ -200,8 +200,8 @@ class Supervisor {
     std::vector<std::string> arguments = {"--cfg", run.experiment.cfg, "--device", run.device};
     arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
     if (!options_.check_only) arguments.emplace_back("--lock");
-    // A second attempt goes on from what the first one saved.
-    const bool again = run.n_attempts > 1;
+    // Another attempt goes on from what the one before it saved; one that never began left the folder as it was.
+    const bool again = run.n_attempts > 1 && run.has_begun;
     const bool resume = again ? !run.experiment.no_save : options_.resume;
     const bool overwrite = again ? run.experiment.no_save : options_.overwrite;
     if (resume) arguments.emplace_back("--resume");
@@ -229,6 +229,7 @@ class Supervisor {
 
   void on_signal(int number) {
     if (number == SIGCHLD) return;
+    if (number == SIGHUP && n_interrupts_ > 0) return;  // a closed connection sends it more than once
     ++n_interrupts_;
     schedule_.stop();
     const int passed_on = n_interrupts_ == 1 ? SIGINT : SIGKILL;
@@ -252,6 +253,7 @@ class Supervisor {
   void end(Child& child, ChildExit exit) {
     Run& run = schedule_.runs()[child.run];
     follow(child);
+    run.has_begun = run.has_begun || child.follower.has_begun();
     RunState state = RunState::kDone;
     std::string note;
     const bool stopped_by_us = n_interrupts_ > 0 && (exit.signal == SIGINT || exit.signal == SIGKILL);

@@ -18,8 +18,8 @@ struct SupervisorOptions {
 };
 
 /// Runs everything in the schedule: one child a worker, followed through the files of its run. SIGINT, SIGTERM and
-/// SIGHUP are passed on to the children as SIGINT, who save themselves, and are waited for; a second one kills them.
-/// Returns the exit code.
+/// SIGHUP are passed on to the children as SIGINT, who save themselves, and are waited for; a second one, unless it is
+/// SIGHUP, kills them. Returns the exit code.
 int supervise(Schedule& schedule, const SupervisorOptions& options);
 
 }  // namespace mpeft::app

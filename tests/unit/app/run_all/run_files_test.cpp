@@ -91,6 +91,13 @@ TEST_F(RunFollowerTest, FollowsWhatIsAppended) {
   EXPECT_DOUBLE_EQ(follower.progress().best_metric, 0.6);
   EXPECT_EQ(follower.progress().best_epoch, 1);
   EXPECT_EQ(follower.progress().n_evaluations, 2);
+  append(R"({"kind":"eval","epoch":3,"step":30,"metrics":{"bleu":0.2,"execution":null}})"
+         "\n");  // NaN is never the best
+  append(R"({"kind":"eval","epoch":4,"step":40,"metrics":{"bleu":0.2,"execution":0.4}})"
+         "\n");
+  EXPECT_TRUE(follower.poll());
+  EXPECT_DOUBLE_EQ(follower.progress().best_metric, 0.6);
+  EXPECT_EQ(follower.progress().best_epoch, 1);
 }
 
 TEST_F(RunFollowerTest, WaitsForTheEndOfALine) {
