@@ -20,41 +20,57 @@ at::Device experiment_device(const config::ExperimentConfig& config) {
   return train::resolve_device(config.backend == "cpu" ? "cpu" : config.backend == "cuda" ? "0" : "");
 }
 
-ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
-  const auto open = [](const sfs::path& path) {
-    return ExperimentTokenizer{text::make_tokenizer(path.string()), path.string()};
-  };
-  const auto in_hub = [](const std::string& id) -> sfs::path {
-    const auto snapshots = checkpoint::hub_cache_folder() / ("models--" + join(split(id, '/'), "--")) / "snapshots";
-    std::error_code ignored;
-    for (const auto& entry : sfs::directory_iterator(snapshots, ignored)) {
-      if (sfs::exists(entry.path() / "tokenizer.json")) return entry.path();
-    }
-    return {};
-  };
+namespace {
 
-  std::vector<std::string> tried;
-  if (!config.tokenizer.empty()) {
-    if (sfs::exists(config.tokenizer)) return open(config.tokenizer);
-    if (const auto folder = in_hub(config.tokenizer); !folder.empty()) return open(folder);
-    tried = {config.tokenizer, "the hub cache for " + config.tokenizer};
-  } else {
-    std::vector<sfs::path> candidates;
-    if (sfs::path(config.model).extension() != ".yaml")
-      candidates.push_back(sfs::path(config.model) / "tokenizer.json");
-    if (const auto folder = in_hub(config.model); !folder.empty()) candidates.push_back(folder);
-    candidates.push_back(sfs::path(config.data_root) / "tokenizer/20B_tokenizer.json");
-    if (const auto folder = in_hub("EleutherAI/gpt-neox-20b"); !folder.empty()) candidates.push_back(folder);
-    for (const auto& candidate : candidates) {
-      if (sfs::exists(candidate)) return open(candidate);
-      tried.push_back(candidate.string());
-    }
-    tried.push_back("the hub cache for EleutherAI/gpt-neox-20b");
+// The snapshot of a repository in the hub cache that holds a tokenizer; "" for none.
+sfs::path tokenizer_in_hub(const std::string& id) {
+  for (const auto& folder : checkpoint::hub_snapshots(id)) {
+    if (sfs::exists(folder / "tokenizer.json")) return folder / "tokenizer.json";
   }
-  throw DataError(
-      mpeft::str("no tokenizer; looked for\n  ", join(tried, "\n  "),
-                 "\n  name one with --set tokenizer=PATH, or fetch the published models' on a machine with a network:"
-                 "\n  hf download EleutherAI/gpt-neox-20b tokenizer.json"));
+  return {};
+}
+
+// The tokenizer of the weights' own folder. Where only the weights are missing, which is for others to say, it is still
+// found.
+sfs::path tokenizer_beside(const std::string& model) {
+  if (model.ends_with(".yaml") || model.ends_with(".yml")) return {};
+  try {
+    return checkpoint::find_model_folder(model).path / "tokenizer.json";
+  } catch (const CheckpointError&) {
+    const sfs::path in_hub = tokenizer_in_hub(model);
+    return in_hub.empty() ? sfs::path(model) / "tokenizer.json" : in_hub;
+  }
+}
+
+}  // namespace
+
+std::string find_tokenizer(const std::string& named, const std::string& model, const std::string& data_root) {
+  constexpr const char* kPublished = "EleutherAI/gpt-neox-20b";
+  std::vector<sfs::path> candidates;
+  std::string id = named;
+  if (named.empty()) {
+    id = kPublished;
+    if (const auto beside = tokenizer_beside(model); !beside.empty()) candidates.push_back(beside);
+    candidates.push_back(sfs::path(data_root) / "tokenizer/20B_tokenizer.json");
+  } else {
+    candidates.emplace_back(named);
+  }
+  std::vector<std::string> tried;
+  for (const auto& candidate : candidates) {
+    if (sfs::exists(candidate)) return candidate.string();
+    tried.push_back(candidate.string());
+  }
+  if (const auto in_hub = tokenizer_in_hub(id); !in_hub.empty()) return in_hub.string();
+  tried.push_back("the hub cache for " + id);
+  throw DataError(mpeft::str("no tokenizer; looked for\n  ", join(tried, "\n  "),
+                             "\n  name one (train: --set tokenizer=PATH; mpeft: --tokenizer PATH), or fetch the "
+                             "published models' on a machine with a network:\n  hf download ",
+                             kPublished, " tokenizer.json"));
+}
+
+ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config) {
+  const std::string path = find_tokenizer(config.tokenizer, config.model, config.data_root);
+  return {text::make_tokenizer(path), path};
 }
 
 data::DatasetRequest dataset_request(const config::ExperimentConfig& config, bool for_training) {
@@ -64,15 +80,16 @@ data::DatasetRequest dataset_request(const config::ExperimentConfig& config, boo
   request.data_root = config.data_root;
   request.options = config.data_options;
   request.prompt = config.prompt;
-  request.shares_file = config.val_data.empty() || config.val_data == config.data;
+  request.shares_file = config.val_data.empty() || data::is_one_dataset(config.data, config.val_data, config.data_root);
   return request;
 }
 
 data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, const data::TextDataset& dataset,
-                                        const text::Tokenizer& tokenizer, bool for_training) {
+                                        const text::Tokenizer& tokenizer, bool for_training, bool with_references) {
   data::TokenizeOptions options;
   options.max_length = config.max_length;
   options.for_training = for_training;
+  options.with_references = with_references;
   options.n_threads = config.num_data_workers;
   data::TokenCacheOptions cache;
   if (config.token_cache) cache.folder = data::token_cache_folder();
@@ -97,8 +114,9 @@ TokenizedSplit read_split(const config::ExperimentConfig& config, const text::To
   TokenizedSplit split;
   split.text = data::read_dataset(dataset_request(config, for_training));
   if (config.debug && split.text.examples.size() > kDebugExamples) split.text.examples.resize(kDebugExamples);
-  split.tokens = tokenize_dataset(config, split.text, tokenizer, for_training);
+  split.tokens = tokenize_dataset(config, split.text, tokenizer, for_training, /*with_references=*/!for_training);
   require_examples(config, split.text, split.tokens, for_training ? "training" : "evaluation");
+  std::vector<data::TextExample>().swap(split.text.examples);
   return split;
 }
 

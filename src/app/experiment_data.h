@@ -20,9 +20,13 @@ struct ExperimentTokenizer {
   std::string path;
 };
 
-/// `tokenizer:` of the experiment, or else the one beside the model, or else the published models'
-/// (`tokenizer/20B_tokenizer.json` under the data root, or EleutherAI/gpt-neox-20b in the hub cache). Throws DataError
-/// that lists where it looked.
+/// The file or folder of the tokenizer `named` (file, folder or id), or else of the one beside the model's weights, or
+/// else of the published models' (`tokenizer/20B_tokenizer.json` under the data root, or EleutherAI/gpt-neox-20b in the
+/// hub cache). In the hub cache the commit of refs/main comes first, as for weights. Throws DataError that lists where
+/// it looked.
+std::string find_tokenizer(const std::string& named, const std::string& model, const std::string& data_root);
+
+/// The one that find_tokenizer finds for the experiment.
 ExperimentTokenizer open_tokenizer(const config::ExperimentConfig& config);
 
 /// The request for one split of the experiment's data (`data:`, or `val_data:` for evaluation).
@@ -31,21 +35,22 @@ data::DatasetRequest dataset_request(const config::ExperimentConfig& config, boo
 /// A data set as the experiment tokenises it: its limit, its threads, through the token cache unless `token_cache` is
 /// false.
 data::TokenizedDataset tokenize_dataset(const config::ExperimentConfig& config, const data::TextDataset& dataset,
-                                        const text::Tokenizer& tokenizer, bool for_training);
+                                        const text::Tokenizer& tokenizer, bool for_training,
+                                        bool with_references = true);
 
 /// Throws DataError that says why nothing is left of a data set, when nothing is: no record, or all of them too long.
 /// `purpose`: "training", "evaluation".
 void require_examples(const config::ExperimentConfig& config, const data::TextDataset& dataset,
                       const data::TokenizedDataset& tokens, const std::string& purpose);
 
-/// One split as text and as tokens.
+/// One split as it was read and as tokens.
 struct TokenizedSplit {
-  data::TextDataset text;
+  data::TextDataset text;  ///< without its examples: the tokens stand for them
   data::TokenizedDataset tokens;
 };
 
-/// The split that an experiment trains on, or is evaluated on: with `debug` a few examples. Throws DataError, also when
-/// nothing is left of it.
+/// The split that an experiment trains on (without references), or is evaluated on: with `debug` a few examples. Throws
+/// DataError, also when nothing is left of it.
 TokenizedSplit read_split(const config::ExperimentConfig& config, const text::Tokenizer& tokenizer, bool for_training);
 
 /// How evaluation generates: what `eval_gen` asks for.

@@ -1,15 +1,30 @@
 #include "app/model_options.h"
 
-#include <filesystem>
+#include <algorithm>
+#include <string_view>
 
-#include "mpeft/checkpoint/model_folder.h"
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/peft/adapter.h"
 #include "mpeft/train/device.h"
 
+#include "app/experiment_data.h"
+
 namespace mpeft::app {
+namespace {
+
+// As a shell takes it for one word.
+std::string shell_word(const std::string& text) {
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_./:=@%+,-").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), is_plain)) return text;
+  return "'" + join(split(text, '\''), "'\\''") + "'";
+}
+
+}  // namespace
 
 void ModelOptions::add_to(CLI::App& command) {
   command.add_option("--model", model, "folder, hub id, or a size of cfg/models (random weights)")->required();
@@ -31,12 +46,25 @@ model::MambaLM load_model(const ModelOptions& options) {
 }
 
 std::unique_ptr<text::Tokenizer> load_tokenizer(const ModelOptions& options) {
-  if (!options.tokenizer.empty()) return text::make_tokenizer(options.tokenizer);
-  if (!options.model.ends_with(".yaml")) {
-    const auto folder = checkpoint::find_model_folder(options.model).path;
-    if (std::filesystem::exists(folder / "tokenizer.json")) return text::make_tokenizer(folder.string());
+  const config::ExperimentConfig defaults;
+  return text::make_tokenizer(find_tokenizer(options.tokenizer, options.model, defaults.data_root));
+}
+
+bool finds_tokenizer(const ModelOptions& options, const text::Tokenizer& tokenizer) {
+  try {
+    return load_tokenizer(options)->fingerprint() == tokenizer.fingerprint();
+  } catch (const Error&) {
+    return false;
   }
-  throw ConfigError(mpeft::str("--tokenizer: ", options.model, " has no tokenizer.json beside it: name one"));
+}
+
+std::string generate_command(const ModelOptions& options) {
+  const ModelOptions defaults;
+  std::string command = "mpeft generate --model " + shell_word(options.model);
+  if (!options.adapter.empty()) command += " --adapter " + shell_word(options.adapter);
+  if (!options.tokenizer.empty()) command += " --tokenizer " + shell_word(options.tokenizer);
+  if (options.seed != defaults.seed) command += mpeft::str(" --seed ", options.seed);
+  return command;
 }
 
 }  // namespace mpeft::app

@@ -27,6 +27,10 @@ bool is_same_memory(const at::Tensor& a, const at::Tensor& b) {
   return a.is_alias_of(b) && a.data_ptr() == b.data_ptr() && a.sizes() == b.sizes() && a.strides() == b.strides();
 }
 
+void copy_files(const std::vector<std::filesystem::path>& files, const fs::Path& folder) {
+  for (const auto& file : files) fs::write_file_atomic(folder / file.filename(), fs::read_file(file));
+}
+
 }  // namespace
 
 std::string canonical_tensor_name(const std::string& name) {
@@ -46,7 +50,8 @@ TensorMap with_canonical_names(TensorMap tensors, const std::string& where) {
   return renamed;
 }
 
-void save_model_folder(const std::filesystem::path& path, const TensorMap& tensors, const std::string& config_json) {
+void save_model_folder(const std::filesystem::path& path, const TensorMap& tensors, const std::string& config_json,
+                       const std::vector<std::filesystem::path>& more_files) {
   const nlohmann::json config = parse_json_object(config_json, (path / "config.json").string());
   TensorMap written = tensors;
   const auto head = written.find(kHead);
@@ -60,13 +65,15 @@ void save_model_folder(const std::filesystem::path& path, const TensorMap& tenso
       fs::write_file_atomic(folder / "config.json", config_json);
       // transformers refuses files whose metadata do not name the framework.
       write_safetensors(folder / kSafetensors, written, {{"format", "pt"}});
+      copy_files(more_files, folder);
     });
   } catch (const DataError& e) {
     throw CheckpointError(e.what());
   }
 }
 
-void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tensors, const std::string& config_json) {
+void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tensors, const std::string& config_json,
+                              const std::vector<std::filesystem::path>& more_files) {
   parse_json_object(config_json, (path / "config.json").string());
   if (auto node = tensors.extract(kEmbeddings)) {
     node.key() = "backbone.embedding.weight";
@@ -76,6 +83,7 @@ void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tenso
     fs::write_folder_atomic(path, [&](const fs::Path& folder) {
       fs::write_file_atomic(folder / "config.json", config_json);
       write_torch_zip(folder / kTorchZip, tensors);
+      copy_files(more_files, folder);
     });
   } catch (const DataError& e) {
     throw CheckpointError(e.what());

@@ -107,7 +107,13 @@ std::string remedies(const std::string& id, bool is_downloadable) {
          " the pipeline without it:         train --cfg … --model " + random_model_for(id) + "   (random weights)";
 }
 
+path repository_folder(const std::string& id) { return hub_cache_folder() / ("models--" + join(split(id, '/'), "--")); }
+
 }  // namespace
+
+std::vector<path> hub_snapshots(const std::string& id) {
+  return is_hub_id(id) ? snapshots_of(repository_folder(id)) : std::vector<path>();
+}
 
 path hub_cache_folder() {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
@@ -132,10 +138,7 @@ ModelFolder find_model_folder(const std::string& path_or_id) {
   if (is_file(local)) fail(model, ": is a file; give the folder that holds config.json and the weights");
   if (!is_hub_id(path_or_id)) fail(model, ": no such folder, and no model id either", remedies(path_or_id, false));
 
-  const path cache = hub_cache_folder();
-  const std::vector<std::string> parts = split(path_or_id, '/');
-  const path repository = cache / ("models--" + join(parts, "--"));
-  const std::vector<path> snapshots = snapshots_of(repository);
+  const std::vector<path> snapshots = hub_snapshots(path_or_id);
   for (const path& folder : snapshots) {
     if (what_lacks(folder).empty()) return {folder, path_or_id};
   }
@@ -149,7 +152,7 @@ ModelFolder find_model_folder(const std::string& path_or_id) {
          ".yaml below the working folder or the tree of the programs, and no folder ./", path_or_id,
          "; give the path of that file");
   }
-  fail(model, ": not found in ./", printable(path_or_id), " nor in the hub cache (", shown(cache), ")",
+  fail(model, ": not found in ./", printable(path_or_id), " nor in the hub cache (", shown(hub_cache_folder()), ")",
        did_you_mean(path_or_id, sizes), ".", remedies(path_or_id, true));
 }
 

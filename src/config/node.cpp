@@ -15,11 +15,9 @@ namespace {
 
 using Kind = YamlValue::Kind;
 
-constexpr uint64_t kMaxFileBytes = uint64_t{1} << 20;
-
 std::shared_ptr<YamlValue> parse_value(const std::string& text, const std::string& origin) {
   Problems problems;
-  auto value = parse_yaml(text, origin, false, problems);
+  auto value = parse_yaml(text, origin, false, YamlLimits(), problems);
   problems.throw_if_any();
   return value;
 }
@@ -72,17 +70,18 @@ Node::Node(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Node Node::from_file(const std::string& path, Problems& problems) {
   std::string text;
   try {
-    text = fs::read_file(path, kMaxFileBytes);
+    text = fs::read_file(path, YamlLimits().max_bytes);
   } catch (const DataError& e) {
     throw ConfigError(e.what());  // a configuration that cannot be read is a usage error, not a data error
   }
   return from_string(text, path, problems);
 }
 
-Node Node::from_string(const std::string& yaml, const std::string& name, Problems& problems) {
-  if (yaml.size() > kMaxFileBytes) throw ConfigError(name + ": larger than the limit of 1 MiB");
+Node Node::from_string(const std::string& yaml, const std::string& name, Problems& problems, const YamlLimits& limits) {
+  if (yaml.size() > limits.max_bytes)
+    throw ConfigError(str(name, ": larger than the limit of ", limits.max_bytes >> 20, " MiB"));
   auto impl = std::make_shared<Impl>();
-  impl->value = parse_yaml(yaml, name, true, problems);
+  impl->value = parse_yaml(yaml, name, true, limits, problems);
   impl->problems = &problems;
   return Node(std::move(impl));
 }

@@ -19,13 +19,12 @@ using Kind = YamlValue::Kind;
 using ValuePtr = std::shared_ptr<YamlValue>;
 
 constexpr size_t kMaxDepth = 64;
-constexpr int64_t kMaxValues = 100'000;
 
 // Builds the tree from the parser's events, so that limits hold while parsing and not after.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(std::string name, bool with_lines, Problems& problems)
-      : name_(std::move(name)), with_lines_(with_lines), problems_(problems) {}
+  TreeBuilder(std::string name, bool with_lines, int64_t max_values, Problems& problems)
+      : name_(std::move(name)), with_lines_(with_lines), max_values_(max_values), problems_(problems) {}
 
   const ValuePtr& root() const { return root_; }
 
@@ -86,8 +85,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void count(const YAML::Mark& mark) {
-    if (++n_values_ > kMaxValues) {
-      fail(mark, "the file holds more than " + with_thousands(kMaxValues) + " values, aliases expanded");
+    if (++n_values_ > max_values_) {
+      fail(mark, "the file holds more than " + with_thousands(max_values_) + " values, aliases expanded");
     }
   }
 
@@ -140,6 +139,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   std::string name_;
   bool with_lines_;
+  int64_t max_values_;
   Problems& problems_;
   ValuePtr root_;
   std::vector<Open> open_;
@@ -157,15 +157,16 @@ ValuePtr YamlValue::find(const std::string& key) const {
   return nullptr;
 }
 
-ValuePtr parse_yaml(const std::string& text, const std::string& name, bool with_lines, Problems& problems) {
+ValuePtr parse_yaml(const std::string& text, const std::string& name, bool with_lines, const YamlLimits& limits,
+                    Problems& problems) {
   if (!is_valid_utf8(text)) throw ConfigError(name + ": not UTF-8 text");
   if (text.find('\0') != std::string::npos) throw ConfigError(name + ": not a text file (it holds a NUL byte)");
-  TreeBuilder builder(name, with_lines, problems);
+  TreeBuilder builder(name, with_lines, limits.max_values, problems);
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
     if (parser.HandleNextDocument(builder)) {
-      TreeBuilder second(name, with_lines, problems);
+      TreeBuilder second(name, with_lines, limits.max_values, problems);
       if (parser.HandleNextDocument(second)) throw ConfigError(name + ": more than one YAML document ('---')");
     }
   } catch (const YAML::Exception& e) {

@@ -10,6 +10,7 @@
 namespace mpeft::config {
 
 class Problems;
+struct YamlLimits;
 
 /// A value of a YAML document as our own tree: unlike yaml-cpp's nodes it keeps the place of every value, says whether
 /// a scalar was quoted, and shows a key that occurs twice.
@@ -31,10 +32,11 @@ struct YamlValue {
   std::shared_ptr<YamlValue> find(const std::string& key) const;
 };
 
-/// Parses one document. Throws ConfigError for what is not YAML or is larger than the limits of Node::from_file;
-/// duplicate keys go to `problems`. Places are `name:line:col`, or `name` alone when `with_lines` is false.
+/// Parses one document. Throws ConfigError for what is not YAML, holds more values than `limits` says or is nested
+/// deeper than 64 levels; duplicate keys go to `problems`. Places are `name:line:col`, or `name` alone when
+/// `with_lines` is false.
 std::shared_ptr<YamlValue> parse_yaml(const std::string& text, const std::string& name, bool with_lines,
-                                      Problems& problems);
+                                      const YamlLimits& limits, Problems& problems);
 
 /// The value as YAML text that parses to the same value.
 std::string emit_yaml(const YamlValue& value);

@@ -27,6 +27,12 @@ std::string find_data_file(const std::string& folder, const std::string& name) {
   return "";
 }
 
+bool is_one_file(const std::string& a, const std::string& b) {
+  if (a.empty() || b.empty()) return false;
+  std::error_code ignored;
+  return a == b || std::filesystem::equivalent(a, b, ignored);
+}
+
 std::string locate_official_file(const OfficialFile& file) {
   std::string path = find_data_file(file.folder, file.name);
   if (!path.empty()) return path;

@@ -9,6 +9,9 @@ namespace mpeft::data {
 /// folder), else "". Throws DataError when what is there is no file (a folder, a pipe) or cannot be looked at.
 std::string find_data_file(const std::string& folder, const std::string& name);
 
+/// True when both paths, neither of them "", lead to one file: by another spelling, a link.
+bool is_one_file(const std::string& a, const std::string& b);
+
 /// A file of a published data set.
 struct OfficialFile {
   std::string set;        ///< "dart": begins the message

@@ -5,6 +5,7 @@
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
 
+#include "data/data_files.h"
 #include "data/dataset_source.h"
 #include "data/selection.h"
 
@@ -34,7 +35,8 @@ std::unique_ptr<DatasetSource> make_source(const SourceContext& context) {
   throw ConfigError("data: " + context.name.set + ": unknown data set");  // the name was checked before
 }
 
-// COMPATIBILITY 21: instruction, `###`, fields, `###`, label; instruction, input and label are tokenised one by one.
+// As the Python prototype lays it out: instruction, `###`, fields, `###`, label; instruction, input and label are
+// tokenised one by one.
 TextExample lay_out(SourceRecord&& record, const std::string& instruction) {
   TextExample example;
   if (!instruction.empty()) example.input_parts.push_back(instruction + kSeparator);
@@ -87,6 +89,14 @@ std::string dataset_name_problem(const std::string& name) {
   } catch (const ConfigError& e) {
     return std::string(e.what()).substr(std::string_view("data: ").size());
   }
+}
+
+bool is_one_dataset(const std::string& data, const std::string& val_data, const std::string& data_root) {
+  if (data == val_data) return true;
+  const auto known = dataset_names();
+  const DatasetName a = parse_dataset_name(data, known), b = parse_dataset_name(val_data, known);
+  if (a.set != "jsonl" || b.set != "jsonl") return false;
+  return is_one_file(find_data_file(data_root, a.path), find_data_file(data_root, b.path));
 }
 
 TextDataset read_dataset(const DatasetRequest& request) {

@@ -44,7 +44,8 @@ class DatasetSource {
   virtual std::string databases() const { return ""; }
   /// Sets whose labels are classes: the texts that a target can be, in the order of their numbers. Empty: free texts.
   virtual std::vector<std::string> classes() const { return {}; }
-  /// Indices of a `-tvt` set's training part and validation part among `n` training records (COMPATIBILITY 23).
+  /// Indices of a `-tvt` set's training part and validation part among `n` training records: a fifth is for validation,
+  /// drawn with kTvtSeed, unless the set says otherwise.
   virtual SplitIndices tvt_split(int64_t n) const;
 };
 

@@ -16,7 +16,9 @@ struct Slice {
 /// Reads a slice; absent is all.
 Slice make_slice(const config::Node& node);
 
-/// The records of `split` as the name asks for them: official splits, `-tvt` (COMPATIBILITY 23) and subsets (27).
+/// The records of `split` as the name asks for them: the official split; of a `-tvt` set a part of the training records
+/// (DatasetSource::tvt_split), or the official validation for the test; of a subset the first N (for validation N / 10)
+/// in the order of python_shuffle with seed 0.
 SourceRecords select_records(const DatasetSource& source, const DatasetName& name, Split split);
 
 /// Keeps the slice; throws ConfigError when it selects nothing.

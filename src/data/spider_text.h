@@ -6,7 +6,7 @@
 
 namespace mpeft::data {
 
-/// The schema as the model reads it (COMPATIBILITY 24), in lower case: per table
+/// The schema as the model reads it, in lower case: per table
 /// "table: column type ,  column type ,  foreign: column from table , … ,  primary: column , …", tables joined by " |
 /// ". A foreign key is told by the column and the table that it refers to.
 std::string spider_schema_text(const metrics::SpiderDatabase& database);

@@ -110,7 +110,8 @@ TokenizedDataset assemble(const TextDataset& dataset, const std::vector<RowSourc
     Example example;
     example.ids = std::move(rows[i].ids);
     example.prompt_length = rows[i].prompt_length;
-    example.references = text.references.empty() ? std::vector<std::string>{text.target} : text.references;
+    if (options.with_references)
+      example.references = text.references.empty() ? std::vector<std::string>{text.target} : text.references;
     example.record = text.record;
     example.group = text.group;
     example.db_id = text.db_id;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <set>
 
 #include "mpeft/core/error.h"
 #include "mpeft/core/strings.h"
@@ -64,6 +65,21 @@ class Scorer {
   std::vector<std::string> of_pairs_;
 };
 
+// "prediction 3: …" where nothing was predicted yet.
+std::string in_examples(const std::string& message) {
+  constexpr std::string_view kPrediction = "prediction ";
+  return message.starts_with(kPrediction) ? "example " + message.substr(kPrediction.size()) : message;
+}
+
+std::string remedy(const std::string& metric, const std::set<std::string>& references) {
+  constexpr size_t kFew = 10;
+  std::string text = "\n  texts are for bleu, rouge and meteor";
+  if (!metrics::make_pair_metric(metric)->takes_classes() || references.size() < 2 || references.size() > kFew)
+    return text;
+  return text + "; labels of which each is one token are classes: data_options.classes: [" +
+         join({references.begin(), references.end()}, ", ") + "]";
+}
+
 }  // namespace
 
 GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Tokenizer& tokenizer,
@@ -102,6 +118,26 @@ metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
 
 void check_metric_name(const std::string& name, const std::filesystem::path& databases) {
   if (!is_pair_metric(name)) Scorer::make_text_metric(name, databases);
+}
+
+void check_references(const std::vector<std::string>& metric_names, const std::vector<data::Example>& examples) {
+  std::vector<Prediction> right(examples.size());  // what a model that is always right would predict
+  std::set<std::string> distinct;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    right[i].references = examples[i].references;
+    if (right[i].references.empty()) continue;
+    right[i].prediction = right[i].references.front();
+    distinct.insert(right[i].prediction);
+  }
+  for (const auto& name : metric_names) {
+    if (!is_pair_metric(name)) continue;
+    try {
+      score_pairs(right, {name});
+    } catch (const DataError& e) {
+      throw ConfigError(
+          str("metrics: ", name, " cannot score the data: ", in_examples(e.what()), remedy(name, distinct)));
+    }
+  }
 }
 
 }  // namespace mpeft::eval

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "mpeft/core/error.h"
+#include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
 #include "mpeft/metrics/pair_metric.h"
 
@@ -47,21 +48,31 @@ std::optional<double> to_number(const std::string& text) {
 
 using Group = std::optional<std::string>;  // none: all predictions
 
-// Numbers spelt out.
+bool is_integer(double number) { return number == std::trunc(number) && std::abs(number) <= kLargestClass; }
+
+// Numbers spelt out. What is none counts as the smallest reference less one.
 Pairs number_pairs(const std::vector<Prediction>& predictions, bool are_classes, const Group& group) {
+  std::vector<std::optional<double>> predicted;
   Pairs pairs;
   for (size_t i = 0; i < predictions.size(); ++i) {
     if (group && predictions[i].group != *group) continue;
     const auto reference = to_number(only_reference(predictions[i], i));
-    if (!reference) fail(i, "the reference '" + predictions[i].references.front() + "' is no number");
-    auto prediction = to_number(predictions[i].prediction);
-    const bool is_integer =
-        prediction && *prediction == std::trunc(*prediction) && std::abs(*prediction) <= kLargestClass;
-    if (are_classes && !is_integer) prediction = kNoClass;
-    if (!prediction) fail(i, "'" + predictions[i].prediction + "' is no number");
-    pairs.add(*prediction, *reference);
+    if (!reference) fail(i, "the reference '" + to_valid_utf8(predictions[i].references.front()) + "' is no number");
+    pairs.references.push_back(*reference);
+    predicted.push_back(to_number(predictions[i].prediction));
+    if (are_classes && predicted.back() && !is_integer(*predicted.back())) predicted.back().reset();
   }
+  const double no_number = *std::min_element(pairs.references.begin(), pairs.references.end()) - 1;
+  for (const auto& number : predicted) pairs.predictions.push_back(number.value_or(no_number));
   return pairs;
+}
+
+void warn_of_no_numbers(const std::vector<Prediction>& predictions, const std::vector<std::string>& metric_names) {
+  const auto n = std::count_if(predictions.begin(), predictions.end(),
+                               [](const Prediction& prediction) { return !to_number(prediction.prediction); });
+  if (n == 0) return;
+  log::warning(str(join(metric_names, ", "), ": ", n, " of ", predictions.size(),
+                   " predictions are no number; they count as wrong (as the smallest reference less one)"));
 }
 
 std::vector<std::string> classes_of(const Prediction& prediction) {
@@ -130,18 +141,20 @@ metrics::Scores score_pairs(const std::vector<Prediction>& predictions, const st
     for (const auto& group : groups) score(Group(group), "_" + group);
   };
 
-  std::vector<std::string> of_classes;
+  std::vector<std::string> of_classes, of_numbers;
   for (const auto& name : metric_names) {
     const auto metric = metrics::make_pair_metric(name);
     if (metric->takes_classes() && !predictions.front().class_scores.empty()) {
       of_classes.push_back(name);
       continue;
     }
+    of_numbers.push_back(name);
     for_all_and_each_group([&](const Group& group, const std::string& ending) {
       const auto pairs = number_pairs(predictions, metric->takes_classes(), group);
       scores[name + ending] = metric->score(pairs.predictions, pairs.references);
     });
   }
+  if (!of_numbers.empty()) warn_of_no_numbers(predictions, of_numbers);
   if (of_classes.empty()) return scores;
   const auto classes = classes_of(predictions.front());
   for_all_and_each_group([&](const Group& group, const std::string& ending) {

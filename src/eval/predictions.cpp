@@ -1,5 +1,7 @@
 #include "mpeft/eval/predictions.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "mpeft/config/node.h"
@@ -131,7 +133,10 @@ std::vector<Prediction> read_yaml(const std::string& content, const std::string&
   std::vector<Prediction> predictions;
   try {
     config::Problems problems;
-    const auto root = config::Node::from_string(content, path, problems);
+    // As large as the file is. It has fewer values than bytes, unless its aliases multiply.
+    constexpr int64_t kFewValues = 100'000;
+    const config::YamlLimits limits{content.size(), std::max(kFewValues, static_cast<int64_t>(content.size()))};
+    const auto root = config::Node::from_string(content, path, problems, limits);
     if (!root.is_list()) throw DataError(path + ": expected a list of predictions");
     for (const auto& item : root.items()) {
       Prediction prediction;

@@ -121,17 +121,19 @@ void copy_weights(MambaLM& model, const std::filesystem::path& folder) {
   for (auto& item : model->named_parameters()) item.value().copy_(checkpoint::take_tensor(weights, item.key()));
 }
 
-void save_state_spaces_model(MambaLM& model, const std::filesystem::path& folder) {
+void save_state_spaces_model(MambaLM& model, const std::filesystem::path& folder,
+                             const std::vector<std::filesystem::path>& more_files) {
   checkpoint::TensorMap tensors;
   for (const auto& item : model->named_parameters()) tensors.emplace(item.key(), item.value().detach());
   tensors.emplace("lm_head.weight", model->lm_head->weight.detach());  // named even where it is tied
-  checkpoint::save_state_spaces_folder(folder, std::move(tensors), state_spaces_json(model->config()));
+  checkpoint::save_state_spaces_folder(folder, std::move(tensors), state_spaces_json(model->config()), more_files);
 }
 
-void save_model(MambaLM& model, const std::filesystem::path& folder) {
+void save_model(MambaLM& model, const std::filesystem::path& folder,
+                const std::vector<std::filesystem::path>& more_files) {
   checkpoint::TensorMap tensors;
   for (const auto& item : model->named_parameters()) tensors.emplace(item.key(), item.value().detach());
-  checkpoint::save_model_folder(folder, tensors, model->config().to_json());
+  checkpoint::save_model_folder(folder, tensors, model->config().to_json(), more_files);
 }
 
 }  // namespace mpeft::model

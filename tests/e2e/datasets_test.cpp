@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include <gmock/gmock.h>
@@ -202,6 +203,75 @@ TEST(OwnData, EvalTakesTheSplitThatIsAskedFor) {
   EXPECT_EQ(run(kMpeft + " eval --device cpu --cfg " + cfg + " --checkpoint " + latest.string()).exit_code, 0);
 }
 
+// Records of a question and an answer, `answer(i)` of record i.
+std::string records(int n, const std::function<std::string(int)>& answer) {
+  std::string text;
+  for (int i = 0; i < n; ++i) text += json({{"q", "question " + std::to_string(i)}, {"a", answer(i)}}).dump() + "\n";
+  return text;
+}
+
+TEST(OwnData, MetricsThatCannotScoreItAreRefusedBeforeTheTraining) {
+  const test::TemporaryFolder folder;
+  const auto file = folder.write("t.jsonl", records(20, [](int i) { return i % 2 == 0 ? "yes" : "no"; })).string();
+  for (const std::string metric : {"accuracy", "pearson"}) {
+    const std::string cfg = experiment(folder, "jsonl:" + file, "input: '{q}', target: a, metrics: [" + metric + "]");
+    for (const std::string flag : {"", " --dry-run"}) {
+      const auto outcome = run(kTrain + flag + " --cfg " + cfg);
+      EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+      EXPECT_THAT(outcome.output,
+                  HasSubstr("metrics: " + metric + " cannot score the data: example 1: the reference '"));
+      EXPECT_THAT(outcome.output, HasSubstr("texts are for bleu, rouge and meteor"));
+      EXPECT_EQ(outcome.output.find("data_options.classes: [no, yes]") != std::string::npos, metric == "accuracy");
+    }
+    EXPECT_EQ(run(kTrain + " --dry-run --set skip_eval=true --cfg " + cfg).exit_code, 0) << "nobody scores them";
+  }
+}
+
+TEST(OwnData, APredictionThatIsNoNumberDoesNotEndTheRun) {
+  const test::TemporaryFolder folder;
+  const auto file = folder.write("t.jsonl", records(20, [](int i) { return std::to_string(i % 6); })).string();
+  const std::string cfg = experiment(folder, "jsonl:" + file, "input: '{q}', target: a, metrics: [pearson, accuracy]",
+                                     "num_epochs: 2\neval_gen: {num_beams: 1, max_new_tokens: 4}\n");
+  const auto outcome = run(kTrain + " --set learning_rate=1e-9 --cfg " + cfg);  // its weights stay random
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("pearson, accuracy: 4 of 4 predictions are no number; they count as wrong"));
+  const json metrics = last_line(folder / "out/metrics.jsonl").at("metrics");
+  EXPECT_TRUE(metrics.at("pearson").is_null()) << "of predictions that are all the same: " << metrics;
+  EXPECT_EQ(metrics.at("accuracy"), 0.0);
+  const auto rescored =
+      run(kMpeft + " eval --metrics accuracy pearson --predictions " + (folder / "out/predictions-8.jsonl").string());
+  EXPECT_EQ(rescored.exit_code, 0) << rescored.output;
+}
+
+TEST(OwnData, AFileByAnotherSpellingIsNotTrainedAndValidatedOn) {
+  const test::TemporaryFolder folder;
+  const std::string file = folder.write("q.jsonl", records(20, [](int) { return "yes"; })).string();
+  const std::string again = folder.path().string() + "/./q.jsonl";
+  const std::string cfg = experiment(folder, "jsonl:" + file, "input: '{q}', target: a",
+                                     "num_epochs: 1\nval_data: 'jsonl:" + again + "'\n");
+  const auto outcome = run(kTrain + " --dry-run --cfg " + cfg);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("train 16 (0 dropped"));
+  EXPECT_THAT(outcome.output, HasSubstr("val 4 (0 dropped"));
+}
+
+TEST(OwnData, HowMuchOfAFileIsForValidationIsAnOption) {
+  const test::TemporaryFolder folder;
+  const std::string file = folder.write("q.jsonl", records(20, [](int) { return "yes"; })).string();
+  const std::string dry = kTrain + " --dry-run --cfg " + experiment(folder, "jsonl:" + file, "input: '{q}', target: a");
+  const auto by_default = run(dry + " --set skip_eval=true");
+  EXPECT_THAT(by_default.output, HasSubstr("train 16 (0 dropped")) << "evaluated or not, it trains on the same";
+  EXPECT_THAT(by_default.output, HasSubstr("4 of 20 records are (data_options.val_share: 0.2; 0 trains on all)"));
+  EXPECT_THAT(run(dry + " --set data_options.val_share=0.5").output, HasSubstr("val 10 (0 dropped"));
+  const auto all = run(dry + " --set data_options.val_share=0 --set skip_eval=true");
+  EXPECT_EQ(all.exit_code, 0) << all.output;
+  EXPECT_THAT(all.output, HasSubstr("train 20 (0 dropped"));
+  const auto none = run(dry + " --set data_options.val_share=0");
+  EXPECT_EQ(none.exit_code, 2) << none.output;
+  EXPECT_THAT(none.output, HasSubstr("val_share: 0: no record of " + file + " is for validation: name val_data"));
+  EXPECT_EQ(run(dry + " --set data_options.val_share=1").exit_code, 2);
+}
+
 TEST(OwnData, SaysWhyNothingIsLeft) {
   const test::TemporaryFolder folder;
   const std::string empty = folder.write("empty.jsonl", "\n").string();
@@ -276,8 +346,12 @@ TEST(ScoreCommand, TakesClassesNumbersAndTexts) {
   const auto piped = run("cat " + path + " | " + kMpeft + " score accuracy --predictions -");
   EXPECT_THAT(piped.output, HasSubstr("accuracy  0.500000"));
   const auto numbers = run(kMpeft + " score pearson --predictions " + path);
-  EXPECT_EQ(numbers.exit_code, 3);
-  EXPECT_THAT(numbers.output, HasSubstr("prediction 3: 'x' is no number"));
+  EXPECT_EQ(numbers.exit_code, 0) << numbers.output;
+  EXPECT_THAT(numbers.output, HasSubstr("pearson: 1 of 4 predictions are no number; they count as wrong"));
+  const auto broken = folder.write("b.jsonl", "{\"prediction\": 1, \"references\": [\"x\"]}\n").string();
+  const auto no_reference = run(kMpeft + " score pearson --predictions " + broken);
+  EXPECT_EQ(no_reference.exit_code, 3);
+  EXPECT_THAT(no_reference.output, HasSubstr("prediction 1: the reference 'x' is no number"));
   const auto unknown = run(kMpeft + " score acuracy --predictions " + path);
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.output, HasSubstr("did you mean 'accuracy'"));

@@ -20,6 +20,10 @@ struct ModelFolder {
 /// CheckpointError that lists the places looked in and how to download it.
 ModelFolder find_model_folder(const std::string& path_or_id);
 
+/// The snapshots of a repository in the hub cache, in the order in which find_model_folder looks into them: the commit
+/// of refs/main first, then the newest. None for what is no id or not there.
+std::vector<std::filesystem::path> hub_snapshots(const std::string& id);
+
 /// The hub cache folder by the rules above; it need not exist.
 std::filesystem::path hub_cache_folder();
 
@@ -43,12 +47,15 @@ TensorMap with_canonical_names(TensorMap tensors, const std::string& where);
 
 /// Writes a model folder that transformers and read_model_weights load: `config.json` with `config_json`, and all
 /// tensors in one `model.safetensors`. Where `lm_head.weight` and `backbone.embeddings.weight` are one memory it is
-/// written once, unless the configuration says that they are not tied. Atomic: `path` holds all or is as before. Throws
-/// CheckpointError.
-void save_model_folder(const std::filesystem::path& path, const TensorMap& tensors, const std::string& config_json);
+/// written once, unless the configuration says that they are not tied. Copies of `more_files` lie beside. Atomic:
+/// `path` holds all or is as before. Throws CheckpointError.
+void save_model_folder(const std::filesystem::path& path, const TensorMap& tensors, const std::string& config_json,
+                       const std::vector<std::filesystem::path>& more_files = {});
 
 /// Writes a model folder that mamba_ssm's from_pretrained loads: `config.json` with `config_json` and all tensors,
-/// under its names (`backbone.embedding.weight`), in `pytorch_model.bin`. Atomic. Throws CheckpointError.
-void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tensors, const std::string& config_json);
+/// under its names (`backbone.embedding.weight`), in `pytorch_model.bin`. Copies of `more_files` lie beside. Atomic.
+/// Throws CheckpointError.
+void save_state_spaces_folder(const std::filesystem::path& path, TensorMap tensors, const std::string& config_json,
+                              const std::vector<std::filesystem::path>& more_files = {});
 
 }  // namespace mpeft::checkpoint

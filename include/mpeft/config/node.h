@@ -23,6 +23,12 @@ class Problems {
   std::vector<std::string> messages_;
 };
 
+/// How large a YAML text may be; the defaults are those of configurations.
+struct YamlLimits {
+  uint64_t max_bytes = uint64_t{1} << 20;
+  int64_t max_values = 100'000;  ///< aliases expanded
+};
+
 /// A value of a YAML file that knows its place, reports what is wrong with it and remembers which of its keys were
 /// read, so that the others can be reported. A Node that is not there (absent key) reads as its default. Copies share.
 class Node {
@@ -34,8 +40,9 @@ class Node {
   /// a key that a map holds twice is a problem. Syntax errors are thrown at once as ConfigError; everything found later
   /// goes to `problems`, which must outlive the node.
   static Node from_file(const std::string& path, Problems& problems);
-  /// Parses text; `name` stands for the file in messages.
-  static Node from_string(const std::string& yaml, const std::string& name, Problems& problems);
+  /// Parses text; `name` stands for the file in messages. Other limits than the defaults are for data.
+  static Node from_string(const std::string& yaml, const std::string& name, Problems& problems,
+                          const YamlLimits& limits = {});
 
   bool is_present() const;
   bool is_null() const;

@@ -43,6 +43,9 @@ inline constexpr const char* kSeparator = "###";
 /// Names registered in datasets.def, sorted.
 std::vector<std::string> dataset_names();
 
+/// True where `data:` and `val_data:` stand for one set: the same name, or a jsonl file by two spellings.
+bool is_one_dataset(const std::string& data, const std::string& val_data, const std::string& data_root);
+
 /// What is wrong with a data set's name or variant, with a suggestion; "" for nothing. read_dataset throws the same.
 std::string dataset_name_problem(const std::string& name);
 
@@ -56,9 +59,10 @@ TextDataset read_dataset(const DatasetRequest& request);
 
 /// Limits for tokenize().
 struct TokenizeOptions {
-  int64_t max_length = 0;    ///< examples with more tokens are dropped and counted; 0: the data set's own limit
-  bool for_training = true;  ///< one example per reference text where the data set has several
-  int64_t n_threads = 0;     ///< 0: one per core
+  int64_t max_length = 0;       ///< examples with more tokens are dropped and counted; 0: the data set's own limit
+  bool for_training = true;     ///< one example per reference text where the data set has several
+  bool with_references = true;  ///< false: examples carry no references, which only evaluation and people ask for
+  int64_t n_threads = 0;        ///< 0: one per core
 };
 
 /// What tokenize() made, and what it left out.

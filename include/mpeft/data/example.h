@@ -14,7 +14,7 @@ inline constexpr int64_t kIgnoreLabel = -100;
 /// What a data set yields, before the tokenizer: the model reads `input` (instruction, separators and fields as the
 /// template laid them out) and is to write `target`.
 struct TextExample {
-  std::vector<std::string> input_parts;  ///< tokenised one by one and concatenated (COMPATIBILITY: instruction, input)
+  std::vector<std::string> input_parts;  ///< instruction and input, tokenised one by one and concatenated
   std::string target;                    ///< the label text; without the end token
   std::vector<std::string> references;   ///< all texts that count as right; at least `target`
   int64_t record = 0;                    ///< index in the source file
@@ -26,7 +26,7 @@ struct TextExample {
 struct Example {
   std::vector<text::TokenId> ids;
   int64_t prompt_length = 0;            ///< the first prompt_length ids carry no loss
-  std::vector<std::string> references;  ///< for evaluation by generation
+  std::vector<std::string> references;  ///< for evaluation; empty where TokenizeOptions says so
   int64_t record = 0;                   ///< index in the source file, for messages and predictions
   std::string group = {};               ///< part of the split that is also scored alone; "" for none
   std::string db_id = {};               ///< Spider: the database that the query is for

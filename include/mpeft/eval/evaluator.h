@@ -39,14 +39,21 @@ GenerationEvaluation evaluate_generation(model::MambaLM& model, const text::Toke
 ///   M_reference  the same over the predictions that are classes alone (NaN when there are none)
 ///   M_choices    the likeliest of the classes
 /// and, once, out_of_class: the share of predictions that are no class. Without class_scores classes are integers spelt
-/// out, and a prediction that is none counts as wrong. Where predictions have groups, all of it again for each group,
-/// "_<group>" behind the name.
+/// out. A prediction that should be a number or an integer and is none counts as the smallest reference less one: wrong
+/// for metrics of classes, the least value for pearson and spearman (of STS-B, which begins at 0, the -1 that T5's
+/// evaluation takes for it). A warning says how many are no number. Where predictions have groups, all of it again for
+/// each group, "_<group>" behind the name.
 ///
 /// Throws as make_metric, Metric::score and PairMetric::score; DataError naming the prediction from 1: several
-/// references, a reference that is no class or number, class scores of other classes than the first one's.
+/// references, a reference that is no class or number (never for what was predicted), class scores of other classes
+/// than the first one's.
 metrics::Scores score_predictions(const std::vector<Prediction>& predictions,
                                   const std::vector<std::string>& metric_names,
                                   const std::filesystem::path& databases = {});
+
+/// Throws ConfigError, before anything is run, for a metric of numbers or of classes spelt out that cannot score the
+/// references of `examples`, and says what to do.
+void check_references(const std::vector<std::string>& metric_names, const std::vector<data::Example>& examples);
 
 /// Throws ConfigError for a name that is neither a metric of texts nor one of classes or numbers, and DataError when
 /// what it needs (WordNet) is absent.

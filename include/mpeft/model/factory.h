@@ -35,11 +35,15 @@ MambaConfig find_model_config(const std::string& what);
 /// dtypes. Throws CheckpointError naming every tensor that is missing, unexpected or of another shape.
 void copy_weights(MambaLM& model, const std::filesystem::path& folder);
 
-/// Writes `config.json` and `model.safetensors` (names and layout that transformers reads) atomically.
-void save_model(MambaLM& model, const std::filesystem::path& folder);
+/// Writes `config.json` and `model.safetensors` (names and layout that transformers reads) atomically, with copies of
+/// `more_files` beside them.
+void save_model(MambaLM& model, const std::filesystem::path& folder,
+                const std::vector<std::filesystem::path>& more_files = {});
 
-/// Writes `config.json` and `pytorch_model.bin` (names and layout that mamba_ssm's from_pretrained reads) atomically.
-/// Throws ConfigError for what its configuration cannot say: another norm_eps than 1e-5.
-void save_state_spaces_model(MambaLM& model, const std::filesystem::path& folder);
+/// Writes `config.json` and `pytorch_model.bin` (names and layout that mamba_ssm's from_pretrained reads) atomically,
+/// with copies of `more_files` beside them. Throws ConfigError for what its configuration cannot say: another norm_eps
+/// than 1e-5.
+void save_state_spaces_model(MambaLM& model, const std::filesystem::path& folder,
+                             const std::vector<std::filesystem::path>& more_files = {});
 
 }  // namespace mpeft::model

@@ -102,6 +102,7 @@ void evaluate_checkpoint(const EvalOptions& options) {
   const auto tokens = tokenize_dataset(config, dataset, *tokenizer, /*for_training=*/false);
   require_examples(config, dataset, tokens, "evaluation");
   check_evaluation(dataset, *tokenizer, /*evaluates=*/true);
+  check_references(tokens);
   for (const auto& note : dataset.notes) log::info(note);
   if (tokens.n_dropped > 0) log::info(mpeft::str(tokens.n_dropped, " examples dropped as too long"));
 

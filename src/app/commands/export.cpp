@@ -20,7 +20,8 @@ namespace {
 namespace sfs = std::filesystem;
 
 struct ExportOptions {
-  std::string model, adapter, output, format = "transformers";
+  std::string model, adapter, output, dtype, format = "transformers";
+  uint64_t seed = 42;
   double tolerance = 1e-4;
   bool json_output = false;
 };
@@ -84,7 +85,7 @@ std::vector<std::string> notes_for_peft(const std::string& config_json) {
 
 // The weights that merging changed, whole, by their names in the checkpoint.
 checkpoint::TensorMap changed_weights(const ExportOptions& options, model::MambaLM& merged) {
-  auto base = model::make_model(options.model, /*seed=*/0).model;
+  auto base = model::make_model(options.model, options.seed).model;
   const auto originals = base->named_parameters();
   checkpoint::TensorMap changed;
   for (const auto& item : merged->named_parameters()) {
@@ -97,7 +98,7 @@ checkpoint::TensorMap changed_weights(const ExportOptions& options, model::Mamba
 }
 
 Written export_adapter(const ExportOptions& options) {
-  auto adapted = load_adapted(options.model, options.adapter);
+  auto adapted = load_adapted(options.model, options.adapter, options.seed);
   auto& method = *adapted.method;
   const std::string config = method.config_json(options.model);
   if (options.format == "peft") {
@@ -124,12 +125,13 @@ Written export_adapter(const ExportOptions& options) {
                          mpeft::str("PEFT cannot say this ", method.type(), why,
                                     ": the file holds every weight of the base that has changed, whole"));
     if (has_other_sizes) written.notes.emplace_back("the model has other sizes now: config.json says which");
-  } else if (options.format == "transformers") {
-    model::save_model(adapted.model, options.output);
-    copy_tokenizer(adapted.source, options.output);
+    return written;
+  }
+  round_weights(adapted, options.dtype);
+  if (options.format == "transformers") {
+    model::save_model(adapted.model, options.output, files_beside(adapted.source));
   } else {
-    model::save_state_spaces_model(adapted.model, options.output);
-    copy_tokenizer(adapted.source, options.output);
+    model::save_state_spaces_model(adapted.model, options.output, files_beside(adapted.source));
   }
   return written;
 }
@@ -148,12 +150,15 @@ void add_export_command(CLI::App& app) {
       "amounts to that, or as its own tensors (state.safetensors); which, is said.\n"
       "  mpeft export --model weights/quickstart/base/model --adapter weights/quickstart/lora/adapter --format peft "
       "--output for-peft");
-  command->add_option("--model", options->model, "folder or hub id of the base")->required();
+  command->add_option("--model", options->model, "the base: folder, hub id, or a size of cfg/models (random weights)")
+      ->required();
   command->add_option("--adapter", options->adapter, "adapter folder")->required();
   command->add_option("--format", options->format, "peft, transformers or state-spaces")
       ->check(CLI::IsMember({"peft", "transformers", "state-spaces"}))
       ->capture_default_str();
   command->add_option("--output", options->output, "folder to write")->required();
+  add_dtype_option(*command, options->dtype);
+  command->add_option("--seed", options->seed, "for random weights")->capture_default_str();
   command->add_option("--tolerance", options->tolerance, "largest relative L2 difference of the logits when merging")
       ->capture_default_str();
   command->add_flag("--json", options->json_output, "one JSON document on standard output");

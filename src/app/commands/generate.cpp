@@ -29,7 +29,9 @@ void add_generate_command(CLI::App& app) {
       "  echo '\"capital : Oslo : Norway###\"' | mpeft generate --model weights/quickstart/base/model --num-beams 5");
   options->model.add_to(*command);
   command->add_option("input", options->input, "file; - is standard input")->capture_default_str();
-  command->add_option("--tokenizer", options->model.tokenizer, "default: the one in the model's folder");
+  command->add_option(
+      "--tokenizer", options->model.tokenizer,
+      "file, folder or hub id (default: the one beside the model's weights, else the published models')");
   command->add_option("--max-new-tokens", generate.max_new_tokens, "most tokens of a continuation")
       ->capture_default_str();
   command->add_option("--min-new-tokens", generate.min_new_tokens, "least tokens before the end token may come")
@@ -57,6 +59,12 @@ void add_generate_command(CLI::App& app) {
       if (ids.back().empty()) throw DataError(mpeft::str("line ", number, ": an empty prompt cannot be continued"));
     });
     auto model = load_model(options->model);
+    if (options->model.tokenizer.empty() && tokenizer->vocab_size() > model->config().vocab_size) {
+      throw ConfigError(mpeft::str("the tokenizer that was found for ", options->model.model, " has ",
+                                   tokenizer->vocab_size(), " ids, the model an embedding of ",
+                                   model->config().vocab_size,
+                                   " rows: they do not belong together; name the model's with --tokenizer"));
+    }
     settings.n_valid_tokens = std::min(tokenizer->vocab_size(), model->config().vocab_size);
     train::Progress progress("generate", static_cast<int64_t>(prompts.size()));
     const auto results = eval::generate(model, ids, settings, [&](int64_t done, int64_t, int64_t n_tokens) {

@@ -18,7 +18,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kValidationShare = 0.2;
 constexpr uint64_t kSplitSeed = 123;
 
 // A field that a record lacks or that is of the wrong kind; the text is the reason.
@@ -66,6 +65,7 @@ class Jsonl : public DatasetSource {
       target.problem("missing: the field that holds the text to write (a text, or a list of right ones)");
     references_ = options["references"].as_strings();
     read_classes(options["classes"]);
+    val_share_ = options["val_share"].as_double_in(val_share_, 0, 0.9);
     end_token_ = options["end_token"].as_bool(classes_.empty());
     for (const Split split : {Split::kValidation, Split::kTest})
       files_[split == Split::kTest] = options[to_string(split) + "_file"].as_string();
@@ -79,26 +79,41 @@ class Jsonl : public DatasetSource {
   bool end_token_after_target() const override { return end_token_; }
 
   SourceRecords read(Split split) const override {
-    if (split != Split::kTrain && !files_[split == Split::kTest].empty())
-      return read_file(locate(files_[split == Split::kTest]));
+    const std::string& named = files_[split == Split::kTest];
+    if (split == Split::kTest ? !named.empty() : split == Split::kValidation && has_validation_file())
+      return read_file(locate(named));
     if (path_.find("{split}") != std::string::npos) return read_file(locate_split(split));
     if (split == Split::kTest) throw DataError("jsonl: no test file: name it with data_options.test_file");
     auto records = read_file(locate(path_));
-    // Another file is for validation, or this one is: all of it.
-    if (!files_[0].empty() || !shares_file_) return records;
-    // One file for both: a fifth of it is for validation, the same records every time.
-    const auto parts =
-        numpy_train_test_split(static_cast<int64_t>(records.records.size()), kValidationShare, kSplitSeed);
-    std::vector<SourceRecord> kept;
-    for (const int64_t i : split == Split::kTrain ? parts.train : parts.test)
-      kept.push_back(std::move(records.records[static_cast<size_t>(i)]));
-    records.records = std::move(kept);
-    records.notes.push_back(str("no val_data, no data_options.val_file: a fifth of the records is for validation (",
-                                parts.test.size(), " of ", parts.train.size() + parts.test.size(), ")"));
+    // Where another file is for validation, or this one is, it is read whole.
+    if (shares_file_ && !has_validation_file()) keep_part(split, records);
     return records;
   }
 
  private:
+  // Another file than the training's: the same one by another spelling is none.
+  bool has_validation_file() const {
+    const std::string& name = files_[0];
+    return !name.empty() && !is_one_file(find_data_file(data_root_, name), find_data_file(data_root_, path_));
+  }
+
+  // One file for training and validation: the same records are kept back every time, whether they are evaluated or not.
+  void keep_part(Split split, SourceRecords& records) const {
+    if (val_share_ == 0) {
+      if (split == Split::kTrain) return;
+      throw ConfigError(str("data_options.val_share: 0: no record of ", path_,
+                            " is for validation: name val_data or data_options.val_file, or set skip_eval: true"));
+    }
+    const auto parts = numpy_train_test_split(static_cast<int64_t>(records.records.size()), val_share_, kSplitSeed);
+    records.notes.push_back(
+        str("no other file is for validation (val_data, data_options.val_file): ", parts.test.size(), " of ",
+            records.records.size(), " records are (data_options.val_share: ", val_share_, "; 0 trains on all)"));
+    std::vector<SourceRecord> kept;
+    for (const int64_t i : split == Split::kTrain ? parts.train : parts.test)
+      kept.push_back(std::move(records.records[static_cast<size_t>(i)]));
+    records.records = std::move(kept);
+  }
+
   void read_template(const config::Node& node) {
     if (!node.is_present()) node.problem("missing: the input's template, as \"{question}\"");
     if (node.is_map()) {  // what YAML takes {question} for
@@ -199,6 +214,7 @@ class Jsonl : public DatasetSource {
   Template input_{""};
   std::string target_;
   std::vector<std::string> references_;
+  double val_share_ = 0.2;
   bool end_token_ = true;
   std::string files_[2];  // validation, test
 };

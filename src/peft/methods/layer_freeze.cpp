@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-// Trains chosen parameters of the base in place and freezes the others (COMPATIBILITY 19 says what a name matches).
+// Trains chosen parameters of the base in place and freezes the others. A name matches whole components of a path.
 class LayerFreeze : public PeftMethod {
  public:
   LayerFreeze(std::vector<std::string> names, std::string where) : names_(std::move(names)), where_(std::move(where)) {}

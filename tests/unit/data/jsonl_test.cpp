@@ -1,3 +1,5 @@
+#include <filesystem>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +14,13 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+
+// Records of fields q and a, one a line.
+std::string lines(int n) {
+  std::string text;
+  for (int i = 0; i < n; ++i) text += str("{\"q\": \"", i, "\", \"a\": \"x\"}\n");
+  return text;
+}
 
 class JsonlTest : public TemporaryFolderTest {
  protected:
@@ -56,9 +65,7 @@ TEST_F(JsonlTest, InstructionReferencesMetricsAndEndTokenAreOptions) {
 }
 
 TEST_F(JsonlTest, OneFileIsSplitIntoTrainingAndValidation) {
-  std::string text;
-  for (int i = 0; i < 10; ++i) text += str("{\"q\": \"", i, "\", \"a\": \"x\"}\n");
-  write("t.jsonl", text);
+  write("t.jsonl", lines(10));
   const std::string options = "{input: '{q}', target: a}";
   const auto train = read("t.jsonl", Split::kTrain, options), val = read("t.jsonl", Split::kValidation, options);
   EXPECT_EQ(train.examples.size(), 8U);
@@ -68,11 +75,49 @@ TEST_F(JsonlTest, OneFileIsSplitIntoTrainingAndValidation) {
   EXPECT_THAT(error_of("t.jsonl", Split::kTest, options), HasSubstr("data_options.test_file"));
 }
 
+TEST_F(JsonlTest, HowMuchIsForValidationIsAnOption) {
+  write("t.jsonl", lines(10));
+  const auto train = read("t.jsonl", Split::kTrain, "{input: '{q}', target: a, val_share: 0.35}");
+  EXPECT_EQ(train.examples.size(), 6U);
+  EXPECT_THAT(train.notes,
+              ElementsAre(HasSubstr("4 of 10 records are (data_options.val_share: 0.35; 0 trains on all)")));
+  EXPECT_EQ(read("t.jsonl", Split::kValidation, "{input: '{q}', target: a, val_share: 0.35}").examples.size(), 4U);
+  EXPECT_THAT(read("t.jsonl", Split::kTrain, "{input: '{q}', target: a}").notes,
+              ElementsAre(HasSubstr("2 of 10 records are (data_options.val_share: 0.2;")));
+
+  const auto all = read("t.jsonl", Split::kTrain, "{input: '{q}', target: a, val_share: 0}");
+  ASSERT_EQ(all.examples.size(), 10U);
+  EXPECT_EQ(all.examples[0].record, 0);
+  EXPECT_TRUE(all.notes.empty());
+  EXPECT_THAT(error_of("t.jsonl", Split::kValidation, "{input: '{q}', target: a, val_share: 0}"),
+              HasSubstr("val_share: 0: no record of t.jsonl is for validation: name val_data or data_options.val_file, "
+                        "or set skip_eval: true"));
+  EXPECT_THAT(error_of("t.jsonl", Split::kTrain, "{input: '{q}', target: a, val_share: 1}"), HasSubstr("val_share: "));
+}
+
+TEST_F(JsonlTest, AFileIsOneHoweverItIsSpelt) {
+  write("t.jsonl", lines(10));
+  write("v.jsonl", lines(3));
+  std::filesystem::create_symlink(root_ / "t.jsonl", root_ / "link.jsonl");
+  const std::string root = root_.string();
+  for (const std::string& other : {std::string("./t.jsonl"), root + "/t.jsonl",
+                                   root + "/../" + root_.filename().string() + "/t.jsonl", std::string("link.jsonl")}) {
+    EXPECT_TRUE(is_one_dataset("jsonl:t.jsonl", "jsonl:" + other, root)) << other;
+    // As val_file it is no other file either.
+    const std::string options = "{input: '{q}', target: a, val_file: " + other + "}";
+    EXPECT_EQ(read("t.jsonl", Split::kTrain, options).examples.size(), 8U) << other;
+    EXPECT_EQ(read("t.jsonl", Split::kValidation, options).examples.size(), 2U) << other;
+  }
+  EXPECT_TRUE(is_one_dataset("jsonl:t.jsonl", "jsonl_10:t.jsonl", root));
+  EXPECT_TRUE(is_one_dataset("dart", "dart", root));
+  EXPECT_FALSE(is_one_dataset("jsonl:t.jsonl", "jsonl:v.jsonl", root));
+  EXPECT_FALSE(is_one_dataset("jsonl:t.jsonl", "jsonl:absent.jsonl", root));
+  EXPECT_FALSE(is_one_dataset("jsonl:t.jsonl", "dart", root));
+}
+
 // `data: jsonl:t.jsonl` with `val_data: jsonl:v.jsonl`: nothing of either is kept back.
 TEST_F(JsonlTest, AFileThatSharesNothingIsReadWhole) {
-  std::string text;
-  for (int i = 0; i < 10; ++i) text += str("{\"q\": \"", i, "\", \"a\": \"x\"}\n");
-  write("t.jsonl", text);
+  write("t.jsonl", lines(10));
   config::Problems problems;
   for (const Split split : {Split::kTrain, Split::kValidation}) {
     DatasetRequest request{"jsonl:t.jsonl", split, root_.string(),

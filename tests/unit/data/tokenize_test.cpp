@@ -33,6 +33,12 @@ TEST(TokenizeTest, TrainingHasARowForEachReferenceAndEvaluationOneForEachRecord)
   EXPECT_THAT(evaluation.metrics, ElementsAre("bleu"));
 }
 
+TEST(TokenizeTest, ReferencesAreLeftOutWhereNobodyAsksForThem) {
+  const auto training = tokenize(two_examples(), FakeTokenizer(), {.for_training = true, .with_references = false});
+  ASSERT_EQ(training.examples.size(), 3U) << "a row for each all the same";
+  for (const auto& example : training.examples) EXPECT_TRUE(example.references.empty());
+}
+
 TEST(TokenizeTest, WithoutEndTokenTheLabelStandsAlone) {
   auto dataset = two_examples();
   dataset.end_token_after_target = false;

@@ -70,6 +70,30 @@ TEST_F(PredictionsTest, ComeBackAsTheyWereInBothFormats) {
   }
 }
 
+// A configuration may have 1 MiB and 100,000 values; a thousand predictions with twenty references have more.
+TEST_F(PredictionsTest, LargeOnesComeBackInBothFormats) {
+  std::vector<Prediction> many;
+  for (int i = 0; i < 5000; ++i)
+    many.push_back({i, "input###", std::string(200, 'p'), std::vector<std::string>(20, "a reference")});
+  for (const auto* name : {"jsonl", "yaml"}) {
+    const auto format = predictions_format_from_string(name);
+    const auto path = folder_ / ("predictions" + file_extension(format));
+    write_predictions(path, many, format);
+    EXPECT_GT(std::filesystem::file_size(path), 2U << 20) << name;
+    expect_equal(read_predictions(path), many);
+  }
+}
+
+TEST_F(PredictionsTest, AliasesDoNotMultiply) {
+  std::string bomb = "- &a [x, x, x, x, x, x, x, x, x, x]\n";
+  for (char c = 'b'; c < 'i'; ++c) {
+    bomb += str("- &", c, " [");
+    for (int i = 0; i < 10; ++i) bomb += str(i == 0 ? "*" : ", *", static_cast<char>(c - 1));
+    bomb += "]\n";
+  }
+  EXPECT_THAT(error_of("bomb.yaml", bomb), testing::HasSubstr("more than 100,000 values"));
+}
+
 TEST_F(PredictionsTest, AreOneJsonObjectALine) {
   write_predictions(folder_ / "p.jsonl", {awkward()[0]});
   EXPECT_EQ(fs::read_file(folder_ / "p.jsonl"),
