@@ -7,6 +7,7 @@
 #include "mpeft/eval/classify.h"
 #include "mpeft/eval/evaluator.h"
 #include "mpeft/metrics/pair_metric.h"
+#include "mpeft/train/interrupt.h"
 #include "mpeft/train/progress.h"
 
 #include "app/experiment_data.h"
@@ -18,6 +19,11 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// Without an InterruptGuard nobody asks for it.
+void stop_if_asked() {
+  if (train::InterruptGuard::requested()) throw Interrupted("interrupted during an evaluation");
+}
+
 }  // namespace
 
 SplitEvaluation evaluate_split(model::MambaLM& model, const text::Tokenizer& tokenizer,
@@ -26,7 +32,10 @@ SplitEvaluation evaluate_split(model::MambaLM& model, const text::Tokenizer& tok
   if (!tokens.classes.empty()) {
     const eval::ClassifyOptions options{.batch_size = config.eval_batch_size};
     auto result = eval::evaluate_classes(model, tokenizer, tokens.examples, tokens.classes, tokens.metrics, options,
-                                         [&](int64_t done, int64_t) { progress.update(done, ""); });
+                                         [&](int64_t done, int64_t) {
+                                           stop_if_asked();
+                                           progress.update(done, "");
+                                         });
     progress.clear();
     return {std::move(result.scores), std::move(result.predictions)};
   }
@@ -34,6 +43,7 @@ SplitEvaluation evaluate_split(model::MambaLM& model, const text::Tokenizer& tok
   auto result = eval::evaluate_generation(
       model, tokenizer, tokens.examples, tokens.metrics, options,
       [&](int64_t done, int64_t, int64_t n_tokens) {
+        stop_if_asked();
         progress.update(done, mpeft::str(with_thousands(n_tokens), " tokens"));
       },
       tokens.databases);
@@ -54,6 +64,10 @@ void check_evaluation(const data::TextDataset& dataset, const text::Tokenizer& t
   for (const auto& name : dataset.metrics) {
     if (evaluates || !contains(metrics::metric_names(), name)) eval::check_metric_name(name, dataset.databases);
   }
+}
+
+void check_references(const data::TokenizedDataset& tokens) {
+  if (tokens.classes.empty()) eval::check_references(tokens.metrics, tokens.examples);
 }
 
 std::string main_score(const std::string& metric) {

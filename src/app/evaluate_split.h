@@ -19,7 +19,7 @@ struct SplitEvaluation {
 };
 
 /// Evaluates tokenised examples as their data set asks: by class scores where labels are classes, by generation
-/// otherwise. Shows progress.
+/// otherwise. Shows progress. Throws Interrupted when a train::InterruptGuard lives and a signal has come.
 SplitEvaluation evaluate_split(model::MambaLM& model, const text::Tokenizer& tokenizer,
                                const data::TokenizedDataset& tokens, const config::ExperimentConfig& config);
 
@@ -31,6 +31,10 @@ bool has_evaluation(const config::ExperimentConfig& config, const data::TextData
 /// class that is not one token, and what a metric needs (WordNet) where it will be computed. Throws ConfigError or
 /// DataError.
 void check_evaluation(const data::TextDataset& dataset, const text::Tokenizer& tokenizer, bool evaluates);
+
+/// As check_evaluation, of the examples that will be scored: metrics of numbers or classes for which their references
+/// are none. Throws ConfigError.
+void check_references(const data::TokenizedDataset& tokens);
 
 /// The score by which a metric is ranked: of "rouge", which has four, "rouge1".
 std::string main_score(const std::string& metric);

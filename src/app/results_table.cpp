@@ -25,18 +25,13 @@ std::vector<std::string> results_table(const std::filesystem::path& metrics_file
 
   std::vector<std::vector<std::string>> rows = {{"epoch", "step", "loss"}};
   rows[0].insert(rows[0].end(), names.begin(), names.end());
-  size_t best = 0;  // row
-  double best_value = -INFINITY;
+  const auto* const best = train::best_evaluation(lines, first_metric);
   for (const auto& line : lines) {
     std::vector<std::string> row = {std::to_string(line.epoch), with_thousands(line.step),
                                     std::isnan(line.loss) ? "-" : fixed(line.loss, 4)};
     for (const auto& name : names) {
       const auto it = line.metrics.find(name);
       row.push_back(it == line.metrics.end() ? "-" : fixed(it->second, 4));
-      if (name == first_metric && it != line.metrics.end() && it->second > best_value) {
-        best_value = it->second;
-        best = rows.size();
-      }
     }
     rows.push_back(std::move(row));
   }
@@ -49,7 +44,7 @@ std::vector<std::string> results_table(const std::filesystem::path& metrics_file
       table[i] += std::string(width + 2 - rows[i][column].size(), ' ') + rows[i][column];
     }
   }
-  if (best > 0) table[best] += "  ← best " + first_metric;
+  if (best != nullptr) table[static_cast<size_t>(best - lines.data()) + 1] += "  ← best " + first_metric;
   return table;
 }
 

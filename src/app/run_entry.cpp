@@ -28,6 +28,21 @@ void require_settings_to_resume(const config::ExperimentConfig& before, const co
       ", or start anew with --overwrite or in another folder (--output)"));
 }
 
+// Without the settings that the run began with, only what the checkpoint records can be compared.
+void warn_of_unknown_settings(const train::RunFolder& folder) {
+  const sfs::path file = folder.path() / "cfg.yaml";
+  std::string why = "is missing";
+  if (std::error_code hidden; sfs::exists(file, hidden)) {
+    try {
+      config::load_experiment(file.string(), {}, {.check_files = false, .data_problem = nullptr});
+      return;
+    } catch (const Error& e) {
+      why = mpeft::str("cannot be read (", e.what(), ")");
+    }
+  }
+  log::warning(mpeft::str(file.string(), " ", why, ", so only what the checkpoint itself records is compared"));
+}
+
 }  // namespace
 
 bool finished_before(const train::RunFolder& folder, const config::ExperimentConfig& config) {
@@ -49,7 +64,10 @@ bool finished_before(const train::RunFolder& folder, const config::ExperimentCon
       throw ConfigError(mpeft::str(name, ": already finished, but ", result, "/ is not there any more", remedy));
     return true;
   }
-  if (config.resume && folder.has_checkpoint() && before) require_settings_to_resume(*before, config);
+  if (config.resume && folder.has_checkpoint()) {
+    if (before) require_settings_to_resume(*before, config);
+    if (!before) warn_of_unknown_settings(folder);
+  }
   if (folder.has_checkpoint() && !config.resume) {
     throw ConfigError(name +
                       ": holds an unfinished run: --resume goes on from its last checkpoint, --overwrite starts anew");

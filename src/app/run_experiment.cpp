@@ -11,11 +11,13 @@
 #include "mpeft/eval/predictions.h"
 #include "mpeft/model/precision.h"
 #include "mpeft/train/device.h"
+#include "mpeft/train/no_room.h"
 #include "mpeft/train/trainer.h"
 
 #include "app/evaluate_split.h"
 #include "app/experiment_data.h"
 #include "app/manifest.h"
+#include "app/model_options.h"
 #include "app/overview.h"
 #include "app/results_table.h"
 #include "app/run_entry.h"
@@ -43,11 +45,18 @@ train::TrainerOptions trainer_options(const config::ExperimentConfig& config) {
   options.use_loss_scale = model::dtype_from_string(config.prec) == at::kHalf;
   options.use_graphs = config.cuda_graphs;
   options.log_steps = config.log_steps;
+  options.save_minutes = config.save_minutes;
   options.save_total_limit = config.save_total_limit;
   options.no_save = config.no_save;
   options.min_metric_after_epoch = config.min_eval_metric_after_epoch;
   options.output_dir = config.output_dir;
   return options;
+}
+
+// How a run entered its folder is not the experiment's: loaded again, the folder's cfg.yaml must not erase it.
+config::ExperimentConfig without_entry_flags(config::ExperimentConfig config) {
+  config.resume = config.overwrite = config.lock = false;
+  return config;
 }
 
 // One run: its inputs, read and checked by the constructor, and what is done with them.
@@ -66,6 +75,7 @@ class ExperimentRun {
     if (evaluates) {
       validation_ = read_split(config, *tokenizer_.tokenizer, /*for_training=*/false);
       if (!config.val_data.empty()) check_evaluation(validation_->text, *tokenizer_.tokenizer, evaluates);
+      check_references(validation_->tokens);
     }
     if (folder != nullptr) latest_ = checkpoint_to_resume(*folder, config);
     options_ = trainer_options(config);
@@ -118,6 +128,7 @@ class ExperimentRun {
   }
 
   void plan_stages() {
+    check_warmup();
     if (!subject_.method) {  // full fine-tuning
       stages_.resize(1);
       return;
@@ -126,6 +137,16 @@ class ExperimentRun {
     summaries_ = summarize_stages(make_method(config_), subject_.model->config(), adapter_files);
     stages_ =
         run_stages(subject_.method->type(), summaries_, options_.all_steps(n_examples()), config_.debug, adapter_files);
+  }
+
+  // The configuration alone knows it only from max_steps.
+  void check_warmup() const {
+    const int64_t all_steps = options_.all_steps(n_examples());
+    if (config_.debug || config_.warmup_steps < all_steps) return;
+    throw ConfigError(mpeft::str(config_.path, ": warmup_steps: the warm-up of ", with_thousands(config_.warmup_steps),
+                                 " steps never ends: the training has ", with_thousands(all_steps),
+                                 " steps (num_epochs ", config_.num_epochs, ", ", with_thousands(n_examples()),
+                                 " examples)"));
   }
 
   // Stages that the checkpoint is past are not run again.
@@ -220,21 +241,28 @@ class ExperimentRun {
       if (stage.count > 1) manifest.stages.push_back({stage, counts.n_trainable, counts.n_total});
     }
     write_manifest(manifest, goes_on);
-    fs::write_file_atomic(output_dir_ / "cfg.yaml", config::dump_yaml(config_));
+    fs::write_file_atomic(output_dir_ / "cfg.yaml", config::dump_yaml(without_entry_flags(config_)));
   }
 
   void finish() {
     const sfs::path result = output_dir_ / config::result_folder(config_);
     if (!config_.no_save) {
-      save_weights(subject_, config_, tokenizer_.path, output_dir_);
+      train::with_no_room_advice(
+          [&] {
+            return train::NoRoomPlace{output_dir_, 0, config_.save_total_limit};
+          },
+          [&] { save_weights(subject_, config_, tokenizer_.path, output_dir_); });
       log::info("saved " + result.string());
     }
     mark_finished(output_dir_);
     for (const auto& line : results_table(output_dir_ / "metrics.jsonl", options_.first_metric)) log::info(line);
     if (config_.no_save) return;
-    log::info(subject_.method
-                  ? mpeft::str("use it: mpeft generate --model ", config_.model, " --adapter ", result.string())
-                  : mpeft::str("use it: mpeft generate --model ", result.string()));
+    ModelOptions use;
+    use.model = subject_.method ? config_.model : result.string();
+    if (subject_.method) use.adapter = result.string();
+    if (subject_.method && subject_.source.weight_files.empty()) use.seed = config_.seed;  // draws the same base
+    if (!finds_tokenizer(use, *tokenizer_.tokenizer)) use.tokenizer = tokenizer_.path;
+    log::info("use it: " + generate_command(use));
   }
 
   const config::ExperimentConfig& config_;

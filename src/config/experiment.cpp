@@ -65,6 +65,7 @@ void read_run(const Node& root, ExperimentConfig& config) {
   config.num_data_workers = root["num_data_workers"].as_int_in(config.num_data_workers, 0, 4096);
   config.token_cache = root["token_cache"].as_bool(config.token_cache);
   config.log_steps = root["log_steps"].as_int_in(config.log_steps, 1, kMaxCount);
+  config.save_minutes = root["save_minutes"].as_double_in(config.save_minutes, 0, 1e6);
   config.save_total_limit = count_or_null(root["save_total_limit"], config.save_total_limit, 0);
   config.cuda_graphs = root["cuda_graphs"].as_bool(config.cuda_graphs);
   config.debug = root["debug"].as_bool(false);

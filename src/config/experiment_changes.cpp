@@ -16,10 +16,9 @@ namespace mpeft::config {
 namespace {
 
 // Keys that say where and how an experiment runs, not what comes out.
-constexpr std::array<std::string_view, 13> kOfTheRun = {
-    "data_root", "predictions_format", "backend",     "device", "num_data_workers", "token_cache",
-    "log_steps", "save_total_limit",   "cuda_graphs", "resume", "overwrite",        "lock",
-    "output_dir"};
+constexpr std::array<std::string_view, 14> kOfTheRun = {
+    "data_root",    "predictions_format", "backend",     "device", "num_data_workers", "token_cache", "log_steps",
+    "save_minutes", "save_total_limit",   "cuda_graphs", "resume", "overwrite",        "lock",        "output_dir"};
 
 // Keys that a run may change on its way: how often it is measured and stopped, not what is trained or measured.
 constexpr std::array<std::string_view, 6> kOfTheWay = {"skip_eval",       "eval_epochs", "eval_before_training",

@@ -124,6 +124,7 @@ std::string dump_yaml(const ExperimentConfig& config) {
   out.integer("num_data_workers", config.num_data_workers);
   out.flag("token_cache", config.token_cache);
   out.integer("log_steps", config.log_steps);
+  out.real("save_minutes", config.save_minutes);
   out.integer("save_total_limit", config.save_total_limit);
   out.flag("cuda_graphs", config.cuda_graphs);
   out.flag("debug", config.debug);

@@ -127,4 +127,14 @@ std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path) {
   return lines;
 }
 
+const EvalLine* best_evaluation(const std::vector<EvalLine>& lines, const std::string& metric) {
+  const EvalLine* best = nullptr;
+  for (const auto& line : lines) {
+    const auto it = line.metrics.find(metric);
+    if (it == line.metrics.end() || std::isnan(it->second)) continue;
+    if (best == nullptr || it->second > best->metrics.at(metric)) best = &line;
+  }
+  return best;
+}
+
 }  // namespace mpeft::train

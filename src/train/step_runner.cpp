@@ -133,6 +133,13 @@ void StepRunner::adapt_loss_scale(bool is_finite) {
   }
 }
 
+bool StepRunner::is_finite() const {
+  const torch::NoGradGuard no_grad;
+  std::vector<at::Tensor> finite = {at::isfinite(step_loss_)};
+  for (const auto& parameter : parameters_) finite.push_back(at::isfinite(parameter.tensor).all());
+  return at::stack(finite).all().item<bool>();
+}
+
 StepStatistics StepRunner::take_statistics() {
   StepStatistics statistics;
   const at::Tensor values = at::stack({loss_sum_, consecutive_bad_, last_norm_.to(at::kFloat)}).cpu();  // one transfer

@@ -150,7 +150,7 @@ TEST(TrainProgram, StopsWhereTheLossStaysNotFinite) {
   EXPECT_THAT(unsaved.output, Not(HasSubstr("is intact"))) << "there is no checkpoint";
   const auto saved = run(kTrain + " --overwrite --cfg " + tiny_experiment(folder) + settings);
   EXPECT_EQ(saved.exit_code, 4) << saved.output;
-  EXPECT_THAT(saved.output, HasSubstr("the last checkpoint is intact: " + (folder / "out/checkpoint-").string()));
+  EXPECT_THAT(saved.output, Not(HasSubstr("is intact"))) << "it began in the first epoch";
   EXPECT_FALSE(sfs::exists(folder / "out/model"));
 }
 

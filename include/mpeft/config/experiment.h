@@ -35,7 +35,7 @@ struct ExperimentConfig {
   int64_t max_length = 0;  ///< longer examples (tokens) are dropped and counted; 0: the data set's own limit
   std::string optim = "adamw_torch";
   double learning_rate = 5e-4;
-  double weight_decay = 0;
+  double weight_decay = 0;              ///< of matrices; biases, norms, A_log and D of the base have none
   double max_grad_norm = 1.0;           ///< 0: no clipping
   std::string lr_scheduler = "linear";  ///< "linear" (to 0), "cosine", "constant"
   int64_t warmup_steps = 0;
@@ -57,6 +57,7 @@ struct ExperimentConfig {
   int64_t num_data_workers = 8;  ///< threads that tokenise; the data does not depend on it
   bool token_cache = true;       ///< keep what was tokenised in the user's cache folder (data/token_cache.h)
   int64_t log_steps = 10;        ///< optimizer steps between the lines of metrics.jsonl
+  double save_minutes = 30;      ///< also save within an epoch when the last checkpoint is so old; 0: never
   int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
   bool cuda_graphs = true;       ///< on a GPU, record what a batch's shape does and replay it; same results
   bool debug = false;            ///< a few examples and steps of everything, to see that it runs

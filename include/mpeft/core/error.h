@@ -12,7 +12,7 @@ enum class ExitCode : int {
   kUsage = 2,            ///< configuration or command line
   kData = 3,             ///< data set, tokenizer or checkpoint
   kTrainingStopped = 4,  ///< not-finite loss, metric below its floor, untrained tensor
-  kInterrupted = 130,    ///< SIGINT or SIGTERM, after a clean checkpoint
+  kInterrupted = 130,    ///< SIGINT, SIGTERM or SIGHUP, after a clean checkpoint
 };
 
 /// Base of the errors that a user can cause; `main` prints what() alone and exits with exit_code().

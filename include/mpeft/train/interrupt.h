@@ -2,8 +2,9 @@
 
 namespace mpeft::train {
 
-/// While one lives, SIGINT and SIGTERM set a flag instead of ending the process, so that a run can save itself. A
-/// second signal ends the process at once.
+/// While one lives, SIGINT, SIGTERM and SIGHUP (unless it was ignored, as under nohup) set a flag instead of ending the
+/// process, so that a run can save itself; the first says so on standard error. A second one ends the process at once,
+/// except SIGHUP.
 class InterruptGuard {
  public:
   InterruptGuard();

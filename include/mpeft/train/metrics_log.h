@@ -50,4 +50,7 @@ struct EvalLine {
 };
 std::vector<EvalLine> read_eval_lines(const std::filesystem::path& path);
 
+/// The one with the largest value of `metric`, the first of equals; NaN is never the best. Null: none has a value.
+const EvalLine* best_evaluation(const std::vector<EvalLine>& lines, const std::string& metric);
+
 }  // namespace mpeft::train

@@ -27,7 +27,8 @@ struct StepStatistics {
 class StepGraphs;
 
 /// One optimizer step: forward, loss, backward over the micro-batches, clip, update. Nothing waits for the device
-/// except the check of the first step, fp16's overflow test, the recording of a graph and take_statistics().
+/// except the check of the first step, fp16's overflow test, the recording of a graph, take_statistics() and
+/// is_finite().
 class StepRunner {
  public:
   /// `parameters`: what trains, under its names in the model. `use_loss_scale` with fp16. `use_graphs`: on a GPU, what
@@ -45,6 +46,9 @@ class StepRunner {
 
   /// Reads the sums back from the device and starts new ones.
   StepStatistics take_statistics();
+
+  /// Whether the loss of the last step and all that trains are finite. Waits for the device.
+  bool is_finite() const;
 
   /// Shapes of batches that are recorded by now.
   size_t n_graphs() const;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -17,6 +18,7 @@
 #include "mpeft/optim/adamw.h"
 #include "mpeft/optim/schedule.h"
 #include "mpeft/train/metrics_log.h"
+#include "mpeft/train/no_room.h"
 #include "mpeft/train/step_runner.h"
 
 namespace mpeft::train {
@@ -50,10 +52,12 @@ struct TrainerOptions {
   int64_t log_steps = 10;       ///< optimizer steps between lines of metrics.jsonl
   int64_t eval_epochs = 1;      ///< evaluate after every so many epochs, and after the last; 0: never
   bool eval_before_training = false;
+  double save_minutes = 30;      ///< also save within an epoch when the last checkpoint is so old; 0: never
   int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
   bool no_save = false;
-  std::map<int64_t, double> min_metric_after_epoch;  ///< stop when the first metric is below this after that epoch
-  std::string first_metric;                          ///< which metric that is
+  /// Stop when the first metric is below this in the first evaluation at or after that epoch.
+  std::map<int64_t, double> min_metric_after_epoch;
+  std::string first_metric;  ///< which metric that is
   std::filesystem::path output_dir;
 
   /// Optimizer steps that `n_examples` take once, and of the whole training (without what a stage says).
@@ -88,7 +92,8 @@ class Trainer {
   /// data or settings.
   void resume(const checkpoint::TrainingFolder& folder);
 
-  /// Trains to the end. Throws TrainingStopped, or Interrupted after saving a checkpoint.
+  /// Trains to the end. No checkpoint is written while the loss or what trains is not finite. Throws TrainingStopped,
+  /// at the end also for that, or Interrupted after saving a checkpoint.
   void run();
 
   int64_t steps_per_epoch() const;
@@ -97,18 +102,43 @@ class Trainer {
   const TrainState& state() const { return state_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  /// The steps since the last line of metrics.jsonl.
+  struct Window {
+    Clock::time_point begin = Clock::now();
+    int64_t steps = 0, tokens = 0;
+  };
+  /// What that line said.
+  struct Report {
+    StepStatistics statistics;
+    double tokens_per_second = 0;
+  };
+
+  void train();
   void run_epoch(MetricsLog& log);
+  void take_step(const std::vector<data::Batch>& batches, double learning_rate);
+  Report report(MetricsLog& log, const Window& window, double learning_rate);
+  std::string progress_text(const Report& shown, double learning_rate) const;
+  void end_epoch(MetricsLog& log, const Report& shown);
   std::vector<data::Batch> step_batches(const std::vector<int64_t>& order, int64_t step_in_epoch) const;
   void evaluate(MetricsLog& log);
-  void save_checkpoint();
+  std::map<std::string, double> run_evaluation();
   bool is_finished() const;
   bool is_evaluation_due() const;
   void evaluate_if_missing(MetricsLog& log);
-  std::optional<int64_t> best_step() const;
-  [[noreturn]] void fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t rows, int64_t seqlen) const;
+  void check_floors() const;
   void check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches);
-  std::string fingerprint() const;
+  [[noreturn]] void fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t rows, int64_t seqlen) const;
   int64_t run_step() const { return options_.stage.steps_before + state_.step; }
+
+  // trainer_checkpoints.cpp
+  bool is_save_due() const;
+  void save_checkpoint();
+  void prune_checkpoints() const;
+  std::string intact_checkpoint_text(int64_t n_bad) const;
+  [[noreturn]] void stop_interrupted(const std::string& when) const;
+  NoRoomPlace room_needed();
+  std::string fingerprint() const;
 
   model::MambaLM model_;
   const std::vector<data::Example>& examples_;
@@ -116,6 +146,8 @@ class Trainer {
   TrainerHooks hooks_;
   StepRunner runner_;
   TrainState state_;
+  Clock::time_point last_save_ = Clock::now();
+  bool has_warned_not_finite_ = false;
 };
 
 /// The stage that a checkpoint was written in, from its `state.json`; 1 in a run without stages. Throws

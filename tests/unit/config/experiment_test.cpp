@@ -318,7 +318,8 @@ TEST(ExperimentTest, ARunGoesOnWithTheSettingsThatDecideItsResult) {
     return changes_against_resume(before, load("peft: old/lora.json\n" + more));
   };
   // How it is measured, and where and how it runs.
-  EXPECT_THAT(now("device: cpu\nlog_steps: 1\nsave_total_limit: 0\nresume: true\noutput_dir: x\n"), ElementsAre());
+  EXPECT_THAT(now("device: cpu\nlog_steps: 1\nsave_minutes: 0.5\nsave_total_limit: 0\nresume: true\noutput_dir: x\n"),
+              ElementsAre());
   EXPECT_THAT(now("eval_epochs: 3\neval_before_training: true\neval_batch_size: 2\nno_save: true\n"
                   "min_eval_metric_after_epoch: {2: 0.5}\n"),
               ElementsAre());
