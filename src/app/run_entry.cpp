@@ -6,6 +6,7 @@
 #include "mpeft/core/error.h"
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/train/metrics_log.h"
 
 namespace mpeft::app {
 namespace {
@@ -75,6 +76,25 @@ bool finished_before(const train::RunFolder& folder, const config::ExperimentCon
   return false;
 }
 
+config::ExperimentConfig over_debug_run(const config::ExperimentConfig& config) {
+  config::ExperimentConfig result = config;
+  if (config.debug || config.overwrite) return result;
+  const auto before = config::saved_experiment(config.output_dir);
+  if (!before || !before->debug) return result;
+  log::info(config.output_dir + ": holds a --debug run, which this one replaces");
+  result.overwrite = true;
+  result.resume = false;
+  return result;
+}
+
+void require_inputs_outside(const train::RunFolder& folder, const std::vector<sfs::path>& inputs) {
+  for (const auto& input : inputs) {
+    if (!folder.would_clear(input)) continue;
+    throw ConfigError(mpeft::str(folder.path().string(), ": --overwrite would remove ", input.string(),
+                                 ", which the run reads; name another folder with --output"));
+  }
+}
+
 std::unique_ptr<train::RunFolder> enter_run_folder(const config::ExperimentConfig& config) {
   auto folder = train::RunFolder::open(config.output_dir);
   if (!folder) {
@@ -87,7 +107,14 @@ std::unique_ptr<train::RunFolder> enter_run_folder(const config::ExperimentConfi
     log::info(config.output_dir + ": already finished; --overwrite starts anew");
     return nullptr;
   }
-  if (!config.overwrite && !folder->has_checkpoint()) folder->clear();
+  folder->remove_leftovers();
+  if (config.overwrite || folder->has_checkpoint()) return folder;
+  const size_t n_evaluations = train::read_eval_lines(folder->path() / "metrics.jsonl").size();
+  folder->clear();
+  if (n_evaluations > 0) {
+    log::info(mpeft::str(config.output_dir, ": removed the ", n_evaluations,
+                         " evaluations of a run that saved no checkpoint and was not finished"));
+  }
   return folder;
 }
 

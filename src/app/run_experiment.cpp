@@ -83,6 +83,7 @@ class ExperimentRun {
     if (evaluates && !validation_->text.metrics.empty())
       options_.first_metric = main_score(validation_->text.metrics.front());
     make_subject();
+    if (config.overwrite) require_inputs_outside(train::RunFolder::look(output_dir_), inputs());
     plan_stages();
   }
 
@@ -105,6 +106,24 @@ class ExperimentRun {
   }
 
  private:
+  // Files that the run reads.
+  std::vector<sfs::path> inputs() const {
+    std::vector<sfs::path> files = data_files();
+    files.insert(files.end(), subject_.source.weight_files.begin(), subject_.source.weight_files.end());
+    files.insert(files.end(), config_.peft.begin(), config_.peft.end());
+    files.emplace_back(tokenizer_.path);
+    return files;
+  }
+
+  std::vector<sfs::path> data_files() const {
+    std::vector<sfs::path> files(train_.text.source_files.begin(), train_.text.source_files.end());
+    if (validation_) {
+      const auto& more = validation_->text.source_files;
+      files.insert(files.end(), more.begin(), more.end());
+    }
+    return files;
+  }
+
   int64_t n_examples() const { return static_cast<int64_t>(train_.tokens.examples.size()); }
 
   void make_subject() {
@@ -220,15 +239,10 @@ class ExperimentRun {
   }
 
   void write_run_files(bool goes_on) {
-    std::vector<sfs::path> data_files(train_.text.source_files.begin(), train_.text.source_files.end());
-    if (validation_) {
-      const auto& files = validation_->text.source_files;
-      data_files.insert(data_files.end(), files.begin(), files.end());
-    }
     const auto report = summaries_.empty() ? peft::report_trainable(subject_.model) : summaries_.back().report;
     Manifest manifest{config_,
                       subject_.source,
-                      data_files,
+                      data_files(),
                       tokenizer_.tokenizer->fingerprint(),
                       subject_.model->config().to_json(),
                       train::describe_device(device_),
@@ -282,7 +296,8 @@ class ExperimentRun {
 
 }  // namespace
 
-int run_experiment(const config::ExperimentConfig& config, bool dry_run) {
+int run_experiment(const config::ExperimentConfig& asked, bool dry_run) {
+  const config::ExperimentConfig config = over_debug_run(asked);
   if (dry_run) {
     if (finished_before(train::RunFolder::look(config.output_dir), config))
       log::info("a run would do nothing: " + config.output_dir + ": already finished; --overwrite starts anew");

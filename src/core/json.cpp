@@ -1,6 +1,8 @@
 #include "mpeft/core/json.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "mpeft/core/strings.h"
 
@@ -63,20 +65,44 @@ JsonProblem problem_of(const nlohmann::json::exception& e, std::string_view text
   return placed(std::move(reason), text, error->byte > 0 ? error->byte - 1 : 0, first_line);
 }
 
+// Finds keys that an object has twice, from the parser's events.
+class KeyWatch {
+ public:
+  template <typename Json>
+  void see(int depth, typename Json::parse_event_t event, const Json& value) {
+    using Event = typename Json::parse_event_t;
+    if (event == Event::object_start) {
+      open_.resize(static_cast<size_t>(depth) + 1);
+      open_.back().clear();
+    } else if (event == Event::key) {
+      auto& keys = open_[static_cast<size_t>(depth) - 1];
+      const auto& key = value.template get_ref<const std::string&>();
+      if (std::ranges::find(keys, key) != keys.end())
+        throw JsonProblem(str("the key '", to_valid_utf8(key), "' is there twice"));
+      keys.push_back(key);
+    }
+  }
+
+ private:
+  std::vector<std::vector<std::string>> open_;  // by depth: keys of the objects around the place, a few each
+};
+
 template <typename Json>
-Json parse(std::string_view text, int64_t first_line, int max_depth,
+Json parse(std::string_view text, int64_t first_line, int max_depth, bool unique_keys,
            const std::function<bool(int depth, typename Json::parse_event_t event, Json& value)>& keep) {
   using Event = typename Json::parse_event_t;
+  KeyWatch keys;
   const auto guard = [&](int depth, Event event, Json& value) {
     const bool opens = event == Event::object_start || event == Event::array_start;
     if (opens && max_depth > 0 && depth >= max_depth)
       throw placed(str("nested deeper than ", max_depth, " levels"), text, offset_of_level(text, max_depth + 1),
                    first_line);
+    if (unique_keys) keys.see(depth, event, value);
     return !keep || keep(depth, event, value);
   };
   using Callback = typename Json::parser_callback_t;
   try {
-    return Json::parse(text.begin(), text.end(), max_depth > 0 || keep ? Callback(guard) : Callback());
+    return Json::parse(text.begin(), text.end(), max_depth > 0 || unique_keys || keep ? Callback(guard) : Callback());
   } catch (const nlohmann::json::exception& e) {
     throw problem_of(e, text, first_line);
   }
@@ -101,11 +127,11 @@ std::string json_reason(const nlohmann::json::exception& e) {
 }
 
 nlohmann::json parse_json(std::string_view text, const JsonRules& rules) {
-  return parse<nlohmann::json>(text, rules.first_line, rules.max_depth, rules.keep);
+  return parse<nlohmann::json>(text, rules.first_line, rules.max_depth, rules.unique_keys, rules.keep);
 }
 
 nlohmann::ordered_json parse_ordered_json(std::string_view text, int64_t first_line) {
-  return parse<nlohmann::ordered_json>(text, first_line, JsonRules().max_depth, nullptr);
+  return parse<nlohmann::ordered_json>(text, first_line, JsonRules().max_depth, false, nullptr);
 }
 
 }  // namespace mpeft

@@ -31,7 +31,7 @@ const std::map<std::string, Entry>& entries() {
 }
 
 json parse_config(const std::string& json_text, const std::string& where) {
-  return parse_json_or_throw<ConfigError>(json_text, where);
+  return parse_json_or_throw<ConfigError>(json_text, where, {.unique_keys = true});
 }
 
 }  // namespace

@@ -17,6 +17,36 @@ namespace mpeft::train {
 namespace {
 
 constexpr const char* kManifest = "manifest.json";
+constexpr const char* kLog = "log.txt";
+
+bool is_of_a_run(std::string_view name) {
+  return name == "cfg.yaml" || name == "metrics.jsonl" || name == "adapter" || name == "model" ||
+         name.starts_with("checkpoint-") || name.starts_with("predictions-") ||
+         name.starts_with("events.out.tfevents.");
+}
+
+// ".NAME.tmp-PID" and ".NAME.old-PID" (core/fs.h) of what a run writes.
+bool is_leftover(std::string_view name) {
+  if (!name.starts_with('.')) return false;
+  for (const std::string_view mark : {".tmp-", ".old-"}) {
+    const size_t at = name.rfind(mark);
+    if (at == std::string_view::npos || at == 0) continue;
+    const std::string_view pid = name.substr(at + mark.size()), whole = name.substr(1, at - 1);
+    if (!pid.empty() && pid.find_first_not_of("0123456789") == std::string_view::npos &&
+        (is_of_a_run(whole) || whole == kManifest || whole == kLog)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::vector<std::string> names_of_runs(const std::filesystem::path& folder) {
+  std::vector<std::string> ours;
+  for (const auto& name : fs::list_folder(folder)) {
+    if (is_of_a_run(name)) ours.push_back(name);
+  }
+  return ours;
+}
 
 }  // namespace
 
@@ -62,20 +92,8 @@ bool RunFolder::is_finished() const {
 
 bool RunFolder::has_checkpoint() const { return !checkpoint::list_training_folders(path_).empty(); }
 
-std::vector<std::string> RunFolder::names_of_runs() const {
-  std::vector<std::string> ours;
-  for (const auto& name : fs::list_folder(path_)) {
-    if (name == "cfg.yaml" || name == "metrics.jsonl" || name == "adapter" || name == "model" ||
-        name.starts_with("checkpoint-") || name.starts_with("predictions-") ||
-        name.starts_with("events.out.tfevents.")) {
-      ours.push_back(name);
-    }
-  }
-  return ours;
-}
-
 void RunFolder::require_ours() const {
-  const auto ours = names_of_runs();
+  const auto ours = names_of_runs(path_);
   if (!ours.empty() && !std::filesystem::exists(path_ / kManifest)) {
     throw ConfigError(mpeft::str(path_.string(), ": holds ", join(ours, ", "), " but no ", kManifest,
                                  ": not the output of a run, so it is left alone; name another folder with --output"));
@@ -84,9 +102,25 @@ void RunFolder::require_ours() const {
 
 void RunFolder::clear() const {
   require_ours();
-  for (const auto& name : names_of_runs()) std::filesystem::remove_all(path_ / name);
+  for (const auto& name : names_of_runs(path_)) std::filesystem::remove_all(path_ / name);
+  remove_leftovers();
   // Last: a removal that is interrupted can be repeated.
-  for (const char* name : {"log.txt", kManifest}) std::filesystem::remove(path_ / name);
+  for (const char* name : {kLog, kManifest}) std::filesystem::remove(path_ / name);
+}
+
+bool RunFolder::would_clear(const std::filesystem::path& file) const {
+  std::error_code error;
+  const auto inside = std::filesystem::weakly_canonical(file, error)
+                          .lexically_relative(std::filesystem::weakly_canonical(path_, error));
+  if (inside.empty()) return false;
+  const std::string name = *inside.begin();
+  return is_of_a_run(name) || name == kManifest || name == kLog;
+}
+
+void RunFolder::remove_leftovers() const {
+  for (const auto& name : fs::list_folder(path_)) {
+    if (is_leftover(name)) std::filesystem::remove_all(path_ / name);
+  }
 }
 
 }  // namespace mpeft::train

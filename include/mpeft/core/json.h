@@ -24,8 +24,9 @@ struct JsonProblem : std::runtime_error {
 };
 
 struct JsonRules {
-  int64_t first_line = 1;  ///< of the file that the text is a line of
-  int max_depth = 64;      ///< 0: not looked at (somebody else has)
+  int64_t first_line = 1;    ///< of the file that the text is a line of
+  int max_depth = 64;        ///< 0: not looked at (somebody else has)
+  bool unique_keys = false;  ///< a key that an object has twice is a problem; else its last value counts
   /// As the parser's callback: what it says no to is checked and not kept.
   std::function<bool(int depth, nlohmann::json::parse_event_t event, nlohmann::json& value)> keep = nullptr;
 };

@@ -32,9 +32,12 @@ class RunFolder {
   void require_ours() const;
   /// Removes what a run wrote here, by name; anything else in the folder stays. First require_ours.
   void clear() const;
+  /// Whether clear() would remove this file or folder.
+  bool would_clear(const std::filesystem::path& file) const;
+  /// Removes what a writer left half written that is no more (".model.tmp-1234"), by name. Only with the lock.
+  void remove_leftovers() const;
 
  private:
-  std::vector<std::string> names_of_runs() const;
   RunFolder(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
   std::filesystem::path path_;
   int fd_ = -1;

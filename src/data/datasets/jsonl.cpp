@@ -169,7 +169,7 @@ class Jsonl : public DatasetSource {
       if (trim(text).empty()) continue;
       if (!errors.check_size(line, text.size())) continue;
       try {
-        const json value = parse_json(text);
+        const json value = parse_json(text, {.unique_keys = true});
         if (!value.is_object()) throw BadField{"expected a JSON object"};
         result.records.push_back(parse_record(value, line - 1));
       } catch (const BadField& bad) {

@@ -96,6 +96,22 @@ TEST(JsonTest, LimitsDepthAndKeepsWhatIsAskedFor) {
   EXPECT_EQ(parse_json("{\"a\": 1, \"b\": [1, 2]}", {.keep = without_b}), nlohmann::json({{"a", 1}}));
 }
 
+TEST(JsonTest, NamesAKeyThatIsThereTwiceWhereAsked) {
+  const JsonRules unique{.unique_keys = true};
+  EXPECT_EQ(parse_json(R"({"r": 8, "r": 4})").at("r"), 4);
+  for (const char* right :
+       {R"({"r": {"r": 1}, "s": [{"r": 1}, {"r": 2}], "t": {"s": 1}, "u": "r"})", R"([{"a": 1}, 2])"})
+    EXPECT_NO_THROW(parse_json(right, unique)) << right;
+  for (const char* wrong : {R"({"r": 8, "s": {"t": 1}, "r": 4})", R"([{"a": {"b": {}, "r": 1, "c": [], "r": 2}}])"}) {
+    try {
+      parse_json(wrong, unique);
+      ADD_FAILURE() << wrong;
+    } catch (const JsonProblem& problem) {
+      EXPECT_EQ(problem.at("x.json"), "x.json: the key 'r' is there twice");
+    }
+  }
+}
+
 TEST(JsonTest, ThrowsWhatTheCallerThrows) {
   EXPECT_THROW(parse_json_or_throw<ConfigError>("{", "a.json"), ConfigError);
   try {

@@ -143,6 +143,7 @@ TEST_F(JsonlTest, MalformedLinesAreNamedOrTolerated) {
       {"  {\"q\": \"1\"", "t.jsonl:2:12: not valid JSON: "},
       {"{\"q\": 1 2", "t.jsonl:2:9: not valid JSON: "},
       {"[1]", "t.jsonl: record 2: expected a JSON object"},
+      {"{\"q\": \"1\", \"n\": 1, \"a\": \"x\", \"q\": \"2\"}", "t.jsonl:2: the key 'q' is there twice"},
       {"{\"qq\": \"1\", \"n\": 1, \"a\": \"x\"}", "t.jsonl: record 2: no field 'q' (did you mean"},
       {"{\"q\": [1], \"n\": 1, \"a\": \"x\"}", "t.jsonl: record 2: field 'q': expected a text"},
       {"{\"q\": \"1\", \"n\": 1, \"a\": []}", "t.jsonl: record 2: field 'a': an empty list"},

@@ -145,6 +145,8 @@ TEST(LayerFreezeTest, ValuesKeepTheirPrecisionOnACheckpointOfBfloat16) {
 }
 
 TEST(LayerFreezeTest, ErrorsNameTheNearest) {
+  EXPECT_THAT(message_of(R"({"peft_type": "LAYER_FREEZE", "trainable_layers": ["D"], "trainable_layers": ["A_log"]})"),
+              HasSubstr("t.json: the key 'trainable_layers' is there twice"));
   EXPECT_EQ(message_of(freeze_json(R"(["A_lgo", "D"])")),
             "t.json: trainable_layers: 'A_lgo' matches no parameter (did you mean 'A_log'?)");
   EXPECT_THAT(message_of(freeze_json(R"(["x_proj_b"])")), HasSubstr("did you mean 'x_proj_B'?"));
