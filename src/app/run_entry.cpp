@@ -90,7 +90,7 @@ config::ExperimentConfig over_debug_run(const config::ExperimentConfig& config) 
 void require_inputs_outside(const train::RunFolder& folder, const std::vector<sfs::path>& inputs) {
   for (const auto& input : inputs) {
     if (!folder.would_clear(input)) continue;
-    throw ConfigError(mpeft::str(folder.path().string(), ": --overwrite would remove ", input.string(),
+    throw ConfigError(mpeft::str(folder.path().string(), ": starting anew would remove ", input.string(),
                                  ", which the run reads; name another folder with --output"));
   }
 }
@@ -109,6 +109,9 @@ std::unique_ptr<train::RunFolder> enter_run_folder(const config::ExperimentConfi
   }
   folder->remove_leftovers();
   if (config.overwrite || folder->has_checkpoint()) return folder;
+  std::vector<sfs::path> inputs(config.peft.begin(), config.peft.end());
+  inputs.insert(inputs.end(), {config.model, config.tokenizer});
+  require_inputs_outside(*folder, inputs);
   const size_t n_evaluations = train::read_eval_lines(folder->path() / "metrics.jsonl").size();
   folder->clear();
   if (n_evaluations > 0) {

@@ -162,10 +162,12 @@ class ExperimentRun {
   void check_warmup() const {
     const int64_t all_steps = options_.all_steps(n_examples());
     if (config_.debug || config_.warmup_steps < all_steps) return;
-    throw ConfigError(mpeft::str(config_.path, ": warmup_steps: the warm-up of ", with_thousands(config_.warmup_steps),
-                                 " steps never ends: the training has ", with_thousands(all_steps),
-                                 " steps (num_epochs ", config_.num_epochs, ", ", with_thousands(n_examples()),
-                                 " examples)"));
+    const std::string problem =
+        mpeft::str(config_.path, ": warmup_steps: the warm-up of ", with_thousands(config_.warmup_steps),
+                   " steps never ends: the training has ", with_thousands(all_steps), " steps (num_epochs ",
+                   config_.num_epochs, ", ", with_thousands(n_examples()), " examples)");
+    if (!latest_) throw ConfigError(problem);
+    log::warning(problem);  // a run that began so goes on so
   }
 
   // Stages that the checkpoint is past are not run again.

@@ -148,13 +148,17 @@ void prune_training_folders(const path& run, int64_t save_total_limit, const std
       return std::find(keep_steps.begin(), keep_steps.end(), folder.step) != keep_steps.end();
     });
     const int64_t n_extra = static_cast<int64_t>(folders.size()) - save_total_limit;
-    for (int64_t i = 0; i < n_extra; ++i) {
-      // Renamed first: a crash in the middle must not leave half a checkpoint under its name.
-      const path& folder = folders[static_cast<size_t>(i)].path;
-      const path doomed = run / str(kDoomed, folder.filename().string());
-      std::filesystem::rename(folder, doomed);
-      std::filesystem::remove_all(doomed);
-    }
+    for (int64_t i = 0; i < n_extra; ++i) remove_training_folder(run, folders[static_cast<size_t>(i)].step);
+  });
+}
+
+void remove_training_folder(const path& run, int64_t step) {
+  const path folder = run / str(kPrefix, step), doomed = run / str(kDoomed, kPrefix, step);
+  guarded(folder, [&] {
+    if (!std::filesystem::exists(folder)) return;
+    // Renamed first: a crash in the middle must not leave half a checkpoint under its name.
+    std::filesystem::rename(folder, doomed);
+    std::filesystem::remove_all(doomed);
   });
 }
 

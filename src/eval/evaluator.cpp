@@ -134,8 +134,9 @@ void check_references(const std::vector<std::string>& metric_names, const std::v
     try {
       score_pairs(right, {name});
     } catch (const DataError& e) {
-      throw ConfigError(
-          str("metrics: ", name, " cannot score the data: ", in_examples(e.what()), remedy(name, distinct)));
+      const bool is_text = std::string_view(e.what()).find("is no number") != std::string_view::npos;
+      throw ConfigError(str("metrics: ", name, " cannot score the data: ", in_examples(e.what()),
+                            is_text ? remedy(name, distinct) : ""));
     }
   }
 }

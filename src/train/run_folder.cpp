@@ -119,7 +119,15 @@ bool RunFolder::would_clear(const std::filesystem::path& file) const {
 
 void RunFolder::remove_leftovers() const {
   for (const auto& name : fs::list_folder(path_)) {
-    if (is_leftover(name)) std::filesystem::remove_all(path_ / name);
+    if (!is_leftover(name)) continue;
+    // What was set aside for a new one that did not come takes its name again.
+    const size_t old = name.rfind(".old-");
+    const auto whole = path_ / name.substr(1, old == std::string::npos ? 0 : old - 1);
+    if (old != std::string::npos && !std::filesystem::exists(whole)) {
+      std::filesystem::rename(path_ / name, whole);
+    } else {
+      std::filesystem::remove_all(path_ / name);
+    }
   }
 }
 

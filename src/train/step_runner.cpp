@@ -133,9 +133,11 @@ void StepRunner::adapt_loss_scale(bool is_finite) {
   }
 }
 
-bool StepRunner::is_finite() const {
+bool StepRunner::has_finite_loss() const { return at::isfinite(step_loss_).item<bool>(); }
+
+bool StepRunner::has_finite_weights() const {
   const torch::NoGradGuard no_grad;
-  std::vector<at::Tensor> finite = {at::isfinite(step_loss_)};
+  std::vector<at::Tensor> finite;
   for (const auto& parameter : parameters_) finite.push_back(at::isfinite(parameter.tensor).all());
   return at::stack(finite).all().item<bool>();
 }

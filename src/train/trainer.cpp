@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "mpeft/core/check.h"
 #include "mpeft/core/error.h"
@@ -124,6 +125,7 @@ void Trainer::run_epoch(MetricsLog& log) {
     const auto batches = step_batches(order, state_.steps_in_epoch);
     const double learning_rate = schedule.at(state_.step);
     take_step(batches, learning_rate);
+    batch_before_ = std::exchange(last_batch_, batches.front());
     ++window.steps;
     for (const auto& batch : batches) window.tokens += batch.n_tokens();
 
@@ -213,10 +215,10 @@ void Trainer::fail_out_of_memory(const c10::OutOfMemoryError& error, int64_t row
                                     error.what_without_backtrace()));
 }
 
-// Stops after many bad steps, and at the end after one: its weights are no result.
+// Stops after many bad steps, and at the end where the weights are no result.
 void Trainer::check_finite(const StepStatistics& statistics, const std::vector<data::Batch>& batches) {
   const int64_t n_bad = statistics.consecutive_bad;
-  const bool ends_badly = is_finished() && !runner_.is_finite();
+  const bool ends_badly = is_finished() && !has_sound_weights();
   if (n_bad < kMaxConsecutiveBad && !ends_badly) return;
   std::string where = first_not_finite(model_, batches.front());
   if (where.empty()) where = "the loss or a gradient (every layer's output is finite)";

@@ -10,6 +10,7 @@
 #include "mpeft/core/error.h"
 #include "mpeft/core/logging.h"
 #include "mpeft/core/strings.h"
+#include "mpeft/train/loss.h"
 #include "mpeft/train/trainer.h"
 
 namespace mpeft::train {
@@ -58,10 +59,22 @@ bool Trainer::is_save_due() const {
   return !options_.no_save && options_.save_minutes > 0 && minutes.count() >= options_.save_minutes;
 }
 
+// Whether the weights may be saved. Where the last step's loss is not finite, they or its batch are to blame: the
+// optimizer left them as they were, so another batch tells.
+bool Trainer::has_sound_weights() {
+  if (!runner_.has_finite_weights()) return false;
+  if (runner_.has_finite_loss()) return true;
+  if (batch_before_.rows == 0) return false;
+  model_->eval();
+  const bool sound = first_not_finite(model_, batch_before_).empty();
+  model_->train();
+  return sound;
+}
+
 // None is written, and so none pruned, while the weights may be broken.
 void Trainer::save_checkpoint() {
   if (options_.no_save) return;
-  if (runner_.is_finite()) {
+  if (has_sound_weights()) {
     checkpoint::TrainingState saved;
     saved.tensors["optimizer"] = runner_.optimizer().state();
     saved.json = json({{"epoch", state_.epoch},
@@ -76,19 +89,23 @@ void Trainer::save_checkpoint() {
       checkpoint::write_training_state(folder, saved);
       hooks_.save_weights(folder);
     });
+    if (save_in_epoch_ && *save_in_epoch_ != run_step())
+      checkpoint::remove_training_folder(options_.output_dir, *save_in_epoch_);
+    save_in_epoch_ = state_.steps_in_epoch > 0 ? std::optional(run_step()) : std::nullopt;
     prune_checkpoints();
+    last_save_ = Clock::now();
   } else if (!has_warned_not_finite_) {
     has_warned_not_finite_ = true;
     log::warning(mpeft::str("step ", run_step(),
                             ": the loss or a trained weight is not finite; no checkpoint is written while it is so"));
   }
-  last_save_ = Clock::now();
 }
 
 void Trainer::prune_checkpoints() const {
   const auto lines = read_eval_lines(options_.output_dir / "metrics.jsonl");
   std::vector<int64_t> keep;
   if (const auto* const best = best_evaluation(lines, options_.first_metric)) keep.push_back(best->step);
+  if (save_in_epoch_) keep.push_back(*save_in_epoch_);
   checkpoint::prune_training_folders(options_.output_dir, options_.save_total_limit, keep);
 }
 
@@ -163,6 +180,7 @@ void Trainer::resume(const checkpoint::TrainingFolder& folder) {
   if (optimizer == saved.tensors.end())
     throw CheckpointError(folder.path.string() + ": optimizer.safetensors is missing");
   runner_.optimizer().load_state(optimizer->second);
+  if (state_.steps_in_epoch > 0) save_in_epoch_ = run_step();
 }
 
 int64_t stage_of(const checkpoint::TrainingFolder& folder) {

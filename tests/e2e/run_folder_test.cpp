@@ -79,11 +79,18 @@ TEST(RunFolderProgram, OverwritingDoesNotRemoveWhatTheRunReads) {
   for (const char* dry_run : {"", " --dry-run"}) {
     const auto outcome = run(on_it + dry_run);
     EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
-    EXPECT_THAT(outcome.output, HasSubstr("--overwrite would remove " + base.string()));
+    EXPECT_THAT(outcome.output, HasSubstr("starting anew would remove " + base.string()));
     EXPECT_THAT(outcome.output, HasSubstr("name another folder with --output"));
     EXPECT_TRUE(sfs::exists(base / "model.safetensors"));
   }
   EXPECT_EQ(run(on_it + " --output " + (folder / "other").string()).exit_code, 0);
+  // nor does a run in the folder of one that is not finished and saved no checkpoint
+  write(folder / "out/manifest.json", "{}");
+  for (const auto& entry : sfs::directory_iterator(folder / "out")) {
+    if (entry.path().filename().string().starts_with("checkpoint-")) sfs::remove_all(entry.path());
+  }
+  EXPECT_EQ(run(train + " --model " + base.string()).exit_code, 2);
+  EXPECT_TRUE(sfs::exists(base / "model.safetensors"));
 }
 
 TEST(RunFolderProgram, WhatAKilledWriterLeftGoesAndNothingElse) {
@@ -91,6 +98,7 @@ TEST(RunFolderProgram, WhatAKilledWriterLeftGoesAndNothingElse) {
   const std::string train = kTrain + " --cfg " + tiny_experiment(folder);
   const auto place = [&](const std::string& name) { write(folder / ("out/" + name), "x"); };
   sfs::create_directories(folder / "out/.model.tmp-4711");
+  place("manifest.json");
   for (const char* left : {".manifest.json.tmp-12", ".adapter.old-1", ".predictions-5.jsonl.tmp-99"}) place(left);
   for (const char* other : {".notes.tmp-12", ".model.tmp-x", "notes.tmp-3", ".gitignore"}) place(other);
   ASSERT_EQ(run(train).exit_code, 0);

@@ -52,4 +52,8 @@ std::optional<TrainingFolder> latest_training_folder(const std::filesystem::path
 void prune_training_folders(const std::filesystem::path& run, int64_t save_total_limit,
                             const std::vector<int64_t>& keep_steps = {});
 
+/// Removes the checkpoint of a step, if there is one: whole, or under its name nothing of it is left. Throws
+/// CheckpointError.
+void remove_training_folder(const std::filesystem::path& run, int64_t step);
+
 }  // namespace mpeft::checkpoint

@@ -28,7 +28,7 @@ class StepGraphs;
 
 /// One optimizer step: forward, loss, backward over the micro-batches, clip, update. Nothing waits for the device
 /// except the check of the first step, fp16's overflow test, the recording of a graph, take_statistics() and
-/// is_finite().
+/// has_finite_…().
 class StepRunner {
  public:
   /// `parameters`: what trains, under its names in the model. `use_loss_scale` with fp16. `use_graphs`: on a GPU, what
@@ -47,8 +47,9 @@ class StepRunner {
   /// Reads the sums back from the device and starts new ones.
   StepStatistics take_statistics();
 
-  /// Whether the loss of the last step and all that trains are finite. Waits for the device.
-  bool is_finite() const;
+  /// Whether all that trains is finite, and so is the loss of the last step. Waits for the device.
+  bool has_finite_weights() const;
+  bool has_finite_loss() const;
 
   /// Shapes of batches that are recorded by now.
   size_t n_graphs() const;

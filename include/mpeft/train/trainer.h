@@ -52,7 +52,8 @@ struct TrainerOptions {
   int64_t log_steps = 10;       ///< optimizer steps between lines of metrics.jsonl
   int64_t eval_epochs = 1;      ///< evaluate after every so many epochs, and after the last; 0: never
   bool eval_before_training = false;
-  double save_minutes = 30;      ///< also save within an epoch when the last checkpoint is so old; 0: never
+  /// Also save within an epoch when the last checkpoint is so old; 0: never. The next checkpoint takes its place.
+  double save_minutes = 30;
   int64_t save_total_limit = 2;  ///< checkpoints kept beside the best one; 0: all
   bool no_save = false;
   /// Stop when the first metric is below this in the first evaluation at or after that epoch.
@@ -92,8 +93,8 @@ class Trainer {
   /// data or settings.
   void resume(const checkpoint::TrainingFolder& folder);
 
-  /// Trains to the end. No checkpoint is written while the loss or what trains is not finite. Throws TrainingStopped,
-  /// at the end also for that, or Interrupted after saving a checkpoint.
+  /// Trains to the end. No checkpoint is written while what trains is not finite or gives no finite outputs. Throws
+  /// TrainingStopped, at the end also for that, or Interrupted after saving a checkpoint.
   void run();
 
   int64_t steps_per_epoch() const;
@@ -133,6 +134,7 @@ class Trainer {
 
   // trainer_checkpoints.cpp
   bool is_save_due() const;
+  bool has_sound_weights();
   void save_checkpoint();
   void prune_checkpoints() const;
   std::string intact_checkpoint_text(int64_t n_bad) const;
@@ -146,6 +148,8 @@ class Trainer {
   TrainerHooks hooks_;
   StepRunner runner_;
   TrainState state_;
+  data::Batch last_batch_, batch_before_;  // a micro-batch of the last step, and of the one before it
+  std::optional<int64_t> save_in_epoch_;   // the run's step of the last checkpoint, if that is within an epoch
   Clock::time_point last_save_ = Clock::now();
   bool has_warned_not_finite_ = false;
 };

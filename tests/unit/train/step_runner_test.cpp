@@ -146,21 +146,21 @@ TEST(StepRunnerTest, KnowsWhetherLossAndWeightsAreFinite) {
   const auto examples = some_examples();
   auto model = trainable_model();
   StepRunner runner(model, parameters_of(model), {}, /*use_loss_scale=*/true);
-  EXPECT_TRUE(runner.is_finite()) << "before the first step";
+  EXPECT_TRUE((runner.has_finite_weights() && runner.has_finite_loss())) << "before the first step";
   runner.loss_scale().value =
       1e38;  // the gradient overflows and the step is skipped: nothing is wrong with the weights
   runner.step({batch_of(examples, 0, 8)}, 1e-3);
   EXPECT_FALSE(std::isfinite(runner.take_statistics().gradient_norm));
-  EXPECT_TRUE(runner.is_finite());
+  EXPECT_TRUE((runner.has_finite_weights() && runner.has_finite_loss()));
   const at::NoGradGuard no_grad;
   model->parameters()[1].view(-1)[0] = std::numeric_limits<float>::infinity();
-  EXPECT_FALSE(runner.is_finite()) << "a weight";
+  EXPECT_FALSE((runner.has_finite_weights() && runner.has_finite_loss())) << "a weight";
   model->parameters()[1].view(-1)[0] = 0;
-  EXPECT_TRUE(runner.is_finite());
+  EXPECT_TRUE((runner.has_finite_weights() && runner.has_finite_loss()));
   const at::AutoGradMode grad(true);
   model->parameters()[1].detach().fill_(std::numeric_limits<float>::quiet_NaN());
   runner.step({batch_of(examples, 0, 8)}, 1e-3);
-  EXPECT_FALSE(runner.is_finite());
+  EXPECT_FALSE((runner.has_finite_weights() && runner.has_finite_loss()));
 }
 
 }  // namespace
